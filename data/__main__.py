@@ -1,0 +1,36 @@
+"""Fetch datasets: python -m data download mnist [--data-dir DIR]; list them: python -m data list."""
+
+import argparse
+import sys
+
+from data import DATASETS, UserError, data_folder
+from data.registry import lookup
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="name every dataset")
+    download = commands.add_parser("download", help="fetch a dataset, checked by SHA-256")
+    download.add_argument("name")
+    download.add_argument("--data-dir", help="default: $JAXNETS_DATA, else ~/.cache/jaxnets")
+    args = parser.parse_args()
+    if args.command == "list":
+        for name, source in DATASETS.items():
+            print(f"{name:16}{source.about}")
+        return
+    try:
+        source, folder = lookup("dataset", args.name, DATASETS), data_folder(args.data_dir)
+        if source.download is None:
+            print(f"{args.name} is embedded: there is nothing to download")
+            return
+        source.download(folder)
+        source.load(folder)  # what was fetched must also be what it should be
+        print(f"{args.name} is in {folder}")
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

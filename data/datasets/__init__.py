@@ -1,0 +1,1 @@
+"""One file per dataset; each registers itself in a dict `DATASETS`, and is found by itself."""

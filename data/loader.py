@@ -1,0 +1,80 @@
+"""The one loader that feeds both frameworks: numpy batches, channels last, a pure function of (seed, epoch)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from data.base import Split
+
+
+class Batch(NamedTuple):
+    """A batch, ready for the network. JAX takes it as it is, PyTorch as a view (`torchnets.steps.as_tensors`)."""
+
+    images: np.ndarray  # (B, H, W, C) float32, normalised
+    labels: np.ndarray  # (B,) int32
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Batches of a split, normalised by the dataset's statistics.
+
+    Attributes:
+        split: what is read.
+        mean, std: (C,), of pixels scaled to 0..1.
+        batch_size: images a batch; the last one of an epoch holds what is left.
+        seed: None reads in order (evaluation); a number shuffles anew each epoch (training).
+    """
+
+    split: Split
+    mean: np.ndarray
+    std: np.ndarray
+    batch_size: int
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._bounds()) - 1
+
+    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
+        """Yield every image exactly once, in an order that (seed, epoch) alone decides."""
+        order, bounds = self.order(epoch), self._bounds()
+        for start, end in pairwise(bounds):
+            index = order[start:end]
+            yield Batch(normalise(self.split.images[index], self.mean, self.std), self.split.labels[index])
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the epoch's order of the images, (N,); the same for any batch size and either framework."""
+        count = len(self.split.labels)
+        if self.seed is None:
+            return np.arange(count)
+        return np.random.default_rng([self.seed, epoch]).permutation(count)
+
+    def _bounds(self) -> list[int]:
+        count = len(self.split.labels)
+        bounds = [*range(0, count, self.batch_size), count]
+        # BatchNorm has no variance of one value, so in training a last batch of one image joins the one before.
+        if self.seed is not None and self.batch_size > 1 and count % self.batch_size == 1 and count > 1:
+            del bounds[-2]
+        return bounds
+
+
+def normalise(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Map uint8 pixels (..., C) to float32 with the training set's mean 0 and standard deviation 1."""
+    scale = (1 / (255 * std)).astype(np.float32)
+    return images.astype(np.float32) * scale - (mean / std).astype(np.float32)
+
+
+def hold_out(train: Split, share: float = 0.1) -> tuple[Split, Split]:
+    """Split off a validation part, always the same one; the test set is never touched for it.
+
+    Returns:
+        What is left for training, and the validation split (at least one image).
+    """
+    order = np.random.default_rng(0).permutation(len(train.labels))
+    size = max(1, round(len(order) * share))
+    # Sorted: the memory is then read in order, and the loader shuffles anyway.
+    rest, held = np.sort(order[size:]), np.sort(order[:size])
+    return Split(train.images[rest], train.labels[rest]), Split(train.images[held], train.labels[held])

@@ -1,0 +1,47 @@
+"""Names to things: how datasets and networks are found, and what a wrong name is told."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """Something the user can put right; its text is the one line that a command prints."""
+
+
+def discover(package: str, attribute: str) -> dict[str, Any]:
+    """Merge the dicts called `attribute` of every module in `package`; no list is kept anywhere.
+
+    Raises:
+        RuntimeError: two modules claim the same name.
+    """
+    found: dict[str, Any] = {}
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        entries = getattr(importlib.import_module(f"{package}.{module.name}"), attribute)
+        if clash := found.keys() & entries.keys():
+            raise RuntimeError(f"{package}.{module.name} registers {sorted(clash)} a second time")
+        found |= entries
+    return dict(sorted(found.items()))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Return the error for a name that is not `known`: the nearest one, then the list."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UserError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(known)}")
+
+
+def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
+    """Return `registry[name]`.
+
+    Raises:
+        UserError: there is no such name; says the nearest one and lists all.
+    """
+    if name not in registry:
+        raise unknown(kind, name, registry)
+    return registry[name]

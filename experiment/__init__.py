@@ -1,0 +1,1 @@
+"""What both trainers share and neither owns: configuration, run folder, metrics, plots. Imports neither framework."""

@@ -1,0 +1,160 @@
+"""The one configuration of a training run: command line, JSON file and checks are all made from it."""
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from data.registry import UserError, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Train a network; everything that decides the numbers, in one place."""
+
+    model: str = "lenet5"
+    """Network, see --list-models."""
+    dataset: str = "digits"
+    """Dataset, see --list-datasets."""
+    data_dir: Path | None = None
+    """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
+    epochs: int = 15
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images a step."""
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "adam"
+    """Update rule, as PyTorch defines it."""
+    lr: float = 3e-3
+    """Learning rate (its peak, under a schedule)."""
+    momentum: float = 0.9
+    """Of the optimizers momentum and nesterov; the others do not read it."""
+    weight_decay: float = 0.0
+    """On every parameter, biases and norms too: decoupled for adamw, added to the gradient for the others."""
+    l1: float = 0.0
+    """Weight of the sum of the absolute values of all parameters, added to the loss that is minimised."""
+    schedule: Literal["constant", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"
+    """Learning rate over the steps."""
+    loss: Literal["cross-entropy", "bce"] = "cross-entropy"
+    """Softmax cross-entropy, or binary cross-entropy of each class against the rest."""
+    seed: int = 0
+    """Of the initial weights, the order of the images, and dropout."""
+    out: Path | None = None
+    """Run folder to make. Default: runs/<time>-<model>-<dataset>-<framework>."""
+    config: Path | None = None
+    """Repeat the run whose config.json this is; options given beside it win."""
+    list_models: bool = False
+    """Print every network and stop."""
+    list_datasets: bool = False
+    """Print every dataset and stop."""
+    dry_run: bool = False
+    """Check everything, print what would be trained, write nothing."""
+
+
+# What is said to the command, not about the training; config.json holds the rest.
+NOT_SAVED = ("out", "config", "list_models", "list_datasets", "dry_run")
+SAVED = tuple(field.name for field in dataclasses.fields(Config) if field.name not in NOT_SAVED)
+
+
+def parse(argv: Sequence[str], prog: str) -> Config:
+    """Make a checked Config from a command line; with --config FILE, that file's values are the defaults.
+
+    Raises:
+        UserError: an option is out of range, or the file is not a configuration.
+    """
+    file = _config_file(argv)
+    default = load_config(file) if file else Config()
+    flags = Annotated[Config, tyro.conf.FlagCreatePairsOff]
+    config = tyro.cli(flags, args=list(argv), default=default, prog=prog, description=Config.__doc__)
+    return check(config)
+
+
+def check(config: Config) -> Config:
+    """Return `config` if every number is in its range.
+
+    Raises:
+        UserError: says which option, what was found, and what is allowed.
+    """
+    _require(config.epochs >= 1, "epochs", config.epochs, "at least 1")
+    _require(config.batch_size >= 1, "batch-size", config.batch_size, "at least 1")
+    _require(0 < config.lr < math.inf, "lr", config.lr, "a finite number above 0")
+    _require(0 <= config.momentum < 1, "momentum", config.momentum, "from 0 to below 1")
+    _require(
+        0 <= config.weight_decay < math.inf,
+        "weight-decay",
+        config.weight_decay,
+        "a finite number, 0 or above",
+    )
+    _require(0 <= config.l1 < math.inf, "l1", config.l1, "a finite number, 0 or above")
+    _require(0 <= config.seed < 2**32, "seed", config.seed, "from 0 to 4294967295")
+    return config
+
+
+def to_json(config: Config) -> str:
+    """Return what config.json holds: everything that decides the numbers."""
+    values = {name: getattr(config, name) for name in SAVED}
+    if config.data_dir:
+        values["data_dir"] = str(config.data_dir.expanduser().resolve())
+    return json.dumps(values, indent=2) + "\n"
+
+
+def load_config(path: Path) -> Config:
+    """Read a config.json.
+
+    Raises:
+        UserError: missing, not JSON, an option unknown or of the wrong type or range.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected an object of options, found {type(values).__name__}")
+    types = typing.get_type_hints(Config)
+    for name, value in values.items():
+        if name not in SAVED:
+            raise UserError(f"{path}: {unknown('option', name, SAVED)}")
+        if not _fits(value, types[name]):
+            raise UserError(f"{path}: option '{name}' is {value!r}, expected {_describe(types[name])}")
+    if values.get("data_dir"):
+        values["data_dir"] = Path(values["data_dir"])
+    try:
+        return check(Config(**values))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _config_file(argv: Sequence[str]) -> Path | None:
+    for at, word in enumerate(argv):
+        if word == "--config" and at + 1 < len(argv):
+            return Path(argv[at + 1])
+        if word.startswith("--config="):
+            return Path(word.removeprefix("--config="))
+    return None
+
+
+def _require(ok: bool, option: str, found: Any, expected: str) -> None:
+    if not ok:
+        raise UserError(f"--{option} is {found}, expected {expected}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is Literal:
+        return value in typing.get_args(kind)
+    if kind == Path | None:
+        return value is None or isinstance(value, str)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is kind
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(typing.get_args(kind))
+    return {int: "a whole number", float: "a number", str: "a name"}.get(kind, "a path or null")

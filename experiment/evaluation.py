@@ -1,0 +1,42 @@
+"""The command that evaluates a run, of either framework: `python -m jaxnets.evaluate RUN`."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from experiment import run
+from experiment.shell import command, load_framework, prepare, print_scores, score_split
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Evaluate a trained network: load a run folder, print its table of losses and accuracies."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder, trained by either framework."""
+    data_dir: Path | None = None
+    """Folder of the datasets. Default: the one that the run was trained with."""
+
+
+def main(framework: str) -> None:
+    """Run the command with "jaxnets" or "torchnets"."""
+    command(lambda: _main(framework, sys.argv[1:]))
+
+
+def _main(framework: str, argv: list[str]) -> int:
+    arguments = tyro.cli(Arguments, args=argv, prog=f"python -m {framework}.evaluate")
+    config, weights = run.read_run(arguments.run)
+    if arguments.data_dir:
+        config = dataclasses.replace(config, data_dir=arguments.data_dir)
+    backend = load_framework(framework)
+    task = prepare(config, backend.MODELS)
+    backend.exact_float32()
+    model, template = backend.create(task.entry, len(task.dataset.classes), config.seed)
+    variables = backend.restore(template, weights)
+    scores = {name: score_split(backend, model, variables, task, name, config.loss) for name in task.splits}
+    print_scores(Console(), scores, task.dataset.classes)
+    return 0

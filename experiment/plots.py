@@ -1,0 +1,52 @@
+"""The two pictures of a run: how it learned, and what it still confuses."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)  # no pyplot: no global state, no display needed
+    return buffer.getvalue()
+
+
+def curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Return a PNG of loss and accuracy over the epochs; `rows` are those of metrics.jsonl."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure.suptitle(title)
+    for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss", "accuracy (%)"), strict=True):
+        for split, style in (("train", "-"), ("validation", "--"), ("test", ":")):
+            points = [(row["epoch"], row[key]) for row in rows if row["split"] == split]
+            epochs, values = zip(*points, strict=True)
+            scale = 100 if key == "accuracy" else 1
+            ys = [np.nan if value is None else value * scale for value in values]
+            axes.plot(epochs, ys, style, marker=".", label=split)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return _png(figure)
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
+    """Return a PNG of a confusion matrix (classes, classes): counts, coloured by the share of each row."""
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.5 * len(classes)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        if count:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.colorbar(image, ax=axes, label="share of the true class")
+    return _png(figure)

@@ -1,0 +1,90 @@
+"""A run folder: made once, never overwritten, every file written whole or not at all."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from data.registry import UserError
+from experiment.config import Config, load_config, to_json
+
+CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", "weights.safetensors"
+
+
+def make_folder(config: Config, framework: str) -> Path:
+    """Make the run folder with its config.json.
+
+    Raises:
+        UserError: it exists already (nothing in it is touched), or cannot be made.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = config.out or Path("runs") / f"{stamp}-{config.model}-{config.dataset}-{framework}"
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(f"{path} exists already and is never overwritten; name another folder with --out") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be made ({error.strerror})") from None
+    write(path / CONFIG, to_json(config).encode())
+    return path
+
+
+def check_free(config: Config) -> None:
+    """Refuse an --out that exists before any work is done for it."""
+    if config.out and config.out.exists():
+        raise UserError(f"{config.out} exists already and is never overwritten; name another folder with --out")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that its name never stands for half of it."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def append_row(folder: Path, row: Mapping[str, Any]) -> None:
+    """Add a line to metrics.jsonl."""
+    with (folder / METRICS).open("a") as file:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json."""
+    write(folder / SUMMARY, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write weights.safetensors: flat names to arrays, in the naming of the framework that trained them."""
+    # safetensors stores the buffer as it lies in memory, so a transposed view must be laid out first.
+    arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    write(folder / WEIGHTS, safetensors.numpy.save(arrays))
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file; no code in it can run.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    try:
+        return safetensors.numpy.load(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def read_run(folder: Path) -> tuple[Config, dict[str, np.ndarray]]:
+    """Return the configuration and the weights of a finished run.
+
+    Raises:
+        UserError: there is no such folder, or a file in it is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder")
+    return load_config(folder / CONFIG), read_weights(folder / WEIGHTS)

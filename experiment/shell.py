@@ -1,0 +1,93 @@
+"""The thin shell around a framework's pure functions: files, terminal and errors, shared by both trainers.
+
+A framework is its module `fit` with `MODELS`, `create`, `fit`, `predict`, `export`, `restore`; it is imported only
+when the command line has been read, so that `--help` waits for none.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from data import Dataset, Loader, Split, UserError, fit_to, hold_out, load
+from data.registry import lookup
+from experiment.config import Config
+from experiment.metrics import Score, score
+
+EVAL_BATCH = 1000
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended: 128 + SIGINT
+
+
+class Task(NamedTuple):
+    """What is to be learned by what."""
+
+    entry: Any  # the network's `Entry`
+    dataset: Dataset  # in the size that the network takes
+    splits: dict[str, Split]  # train, validation, test: no image is in two of them
+    note: str | None  # what was done to the images to make them fit
+
+
+def command(main: Callable[[], int]) -> None:
+    """Run a command: what the user can put right is one line on stderr and exit code 1, no traceback."""
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted: nothing more is saved", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def load_framework(framework: str) -> ModuleType:
+    """Import `<framework>.fit`.
+
+    Raises:
+        UserError: torch is not installed; says which extra to install.
+    """
+    try:
+        return importlib.import_module(f"{framework}.fit")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "torch":
+            raise
+        raise UserError(f"{framework} needs PyTorch, an extra: pip install 'jaxnets[torch]'") from None
+
+
+def prepare(config: Config, models: Mapping[str, Any]) -> Task:
+    """Find the network, load the dataset, make it fit, and split off the validation images.
+
+    Raises:
+        UserError: no such network or dataset, data missing or damaged, or of a shape the network cannot take.
+    """
+    entry = lookup("model", config.model, models)
+    dataset, note = fit_to(load(config.dataset, config.data_dir), entry.input_shape)
+    train, validation = hold_out(dataset.train)
+    return Task(entry, dataset, {"train": train, "validation": validation, "test": dataset.test}, note)
+
+
+def score_split(backend: ModuleType, model: Any, variables: Any, task: Task, name: str, loss: str) -> Score:
+    """Judge the network on a whole split, in evaluation mode."""
+    loader = Loader(task.splits[name], task.dataset.mean, task.dataset.std, EVAL_BATCH)
+    return score(backend.predict(model, variables, loader), task.splits[name].labels, loss)
+
+
+def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[str, ...]) -> None:
+    """Print the table of a run: loss and accuracy of each split, and the accuracy of each class on the test set."""
+    table = Table("split", "images", "loss", "accuracy")
+    for name, result in scores.items():
+        table.add_row(name, f"{result.confusion.sum():,}", f"{result.loss:.4f}", f"{result.accuracy:.2%}")
+    console.print(table)
+    table = Table("test accuracy of class", "images", "accuracy")
+    test = scores["test"]
+    for name, count, accuracy in zip(classes, test.confusion.sum(axis=1), test.per_class(), strict=True):
+        table.add_row(name, f"{count:,}", "-" if np.isnan(accuracy) else f"{accuracy:.2%}")
+    console.print(table)
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: not wrapped in a log, not coloured by guesses."""
+    console.print(line, soft_wrap=True, highlight=False, markup=False)

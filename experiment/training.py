@@ -1,0 +1,172 @@
+"""The command that trains: `python -m jaxnets.train`, and `torchnets.train` with the other framework behind it."""
+
+import statistics
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from data import DATASETS, Loader, UserError
+from data.registry import lookup
+from experiment import config as configs
+from experiment import plots, run
+from experiment.config import Config
+from experiment.metrics import Score, finite
+from experiment.monitor import Epoch, Monitor
+from experiment.shell import INTERRUPTED, Task, command, load_framework, prepare, print_scores, say, score_split
+
+
+class Session(NamedTuple):
+    """A training that has been checked and has a folder to go to."""
+
+    backend: ModuleType
+    model: Any
+    config: Config
+    task: Task
+    folder: Path
+    about: dict[str, Any]  # the fixed part of summary.json
+    console: Console
+
+
+class Outcome(NamedTuple):
+    """What a training came to, whole or interrupted."""
+
+    variables: Any
+    rows: list[dict[str, Any]]  # of metrics.jsonl
+    epochs: list[Epoch]
+    interrupted: bool
+
+    @property
+    def images_per_second(self) -> float:
+        """Return the median over the epochs; the first one, which compiles, counts only if there is no other."""
+        return statistics.median(epoch.images / epoch.seconds for epoch in self.epochs[1:] or self.epochs)
+
+
+def main(framework: str) -> None:
+    """Run the command with "jaxnets" or "torchnets"."""
+    command(lambda: _main(framework, sys.argv[1:]))
+
+
+def _main(framework: str, argv: list[str]) -> int:
+    config, console = configs.parse(argv, f"python -m {framework}.train"), Console()
+    if config.list_datasets:
+        for name, source in DATASETS.items():
+            print(f"{name:16}{source.about}")
+        return 0
+    backend = load_framework(framework)
+    if config.list_models:
+        for name, entry in backend.MODELS.items():
+            print(f"{name:16}{'x'.join(map(str, entry.input_shape)):12}{entry.num_params:>12,}  {entry.source}")
+        return 0
+    run.check_free(config)
+    lookup("dataset", config.dataset, DATASETS)
+    task = prepare(config, backend.MODELS)
+    backend.exact_float32()
+    model, variables = backend.create(task.entry, len(task.dataset.classes), config.seed)
+    _check_batch(config, task, backend.export(variables))
+    about = _about(framework, backend, config, backend.count_parameters(model, variables))
+    _introduce(console, task, about)
+    if config.dry_run:
+        print(f"dry run, nothing written; would train with {configs.to_json(config)}", end="")
+        return 0
+    folder = run.make_folder(config, framework)
+    return _train(Session(backend, model, config, task, folder, about, console), variables)
+
+
+def _train(session: Session, variables: Any) -> int:
+    """Train and leave a whole run folder, also after Ctrl-C."""
+    config, task, console = session.config, session.task, session.console
+    loader = Loader(task.splits["train"], task.dataset.mean, task.dataset.std, config.batch_size, config.seed)
+    with Monitor(len(loader), config.epochs, console) as monitor:  # until all is saved: Ctrl-C must not cut that short
+        outcome = _learn(session, variables, loader, monitor)
+        scores = _score(session, outcome.variables, ("train", "validation", "test"))
+        _write_results(session, outcome, scores)
+    print_scores(console, scores, task.dataset.classes)
+    say(console, f"{outcome.images_per_second:,.0f} images/s in training; saved in {session.folder}")
+    if any(finite(result.loss) is None for result in scores.values()):
+        say(console, "the loss is not finite: the training diverged; try a smaller --lr")
+    if outcome.interrupted:
+        last = outcome.epochs[-1]
+        done = f"{len(outcome.epochs) - 1} epochs and {last.steps} of {len(loader)} steps"
+        print(f"interrupted after {done}; what was trained until then is in {session.folder}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _learn(session: Session, variables: Any, loader: Loader, monitor: Monitor) -> Outcome:
+    rows: list[dict[str, Any]] = []
+    epochs: list[Epoch] = []
+    total = session.config.epochs
+    for trained in session.backend.fit(session.model, variables, loader, session.config, monitor):
+        variables = trained
+        epochs.append(monitor.end())
+        scores = _score(session, variables, ("validation", "test"))  # reported, never used to choose
+        for row in _rows(len(epochs), epochs[-1], scores):
+            run.append_row(session.folder, row)
+            rows.append(row)
+        say(session.console, _line(len(epochs), total, epochs[-1], scores))
+    return Outcome(variables, rows, epochs, len(epochs) < total or epochs[-1].steps < len(loader))
+
+
+def _score(session: Session, variables: Any, splits: tuple[str, ...]) -> dict[str, Score]:
+    backend, model, task, loss = session.backend, session.model, session.task, session.config.loss
+    return {name: score_split(backend, model, variables, task, name, loss) for name in splits}
+
+
+def _check_batch(config: Config, task: Task, weights: dict[str, Any]) -> None:
+    if config.batch_size == 1 and any("num_batches_tracked" in name for name in weights):
+        raise UserError(f"--batch-size is 1, but {config.model} has BatchNorm, which needs at least 2 to train")
+    images = len(task.splits["train"].labels)
+    if config.batch_size > images:
+        raise UserError(f"--batch-size is {config.batch_size}, but there are only {images:,} training images")
+
+
+def _about(framework: str, backend: ModuleType, config: Config, parameters: int) -> dict[str, Any]:
+    device, versions = backend.describe()
+    return {
+        "framework": framework,
+        "model": config.model,
+        "dataset": config.dataset,
+        "parameters": parameters,
+        "device": device,
+        "versions": {"python": python_version(), "numpy": version("numpy"), **versions},
+    }
+
+
+def _introduce(console: Console, task: Task, about: dict[str, Any]) -> None:
+    sizes = ", ".join(f"{len(split.labels):,} {name}" for name, split in task.splits.items())
+    say(console, f"{about['model']}: {about['parameters']:,} parameters, {about['framework']} on {about['device']}")
+    say(console, f"{about['dataset']}: {sizes} images")
+    if task.note:
+        say(console, task.note)
+
+
+def _rows(number: int, epoch: Epoch, scores: dict[str, Score]) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl; train's are the mean over the epoch's steps, while the network changed."""
+    train = {"loss": finite(epoch.loss), "accuracy": finite(epoch.accuracy)}
+    results = {"train": train, **{name: result.as_dict() for name, result in scores.items()}}
+    return [{"epoch": number, "split": split, **result} for split, result in results.items()]
+
+
+def _line(number: int, epochs: int, epoch: Epoch, scores: dict[str, Score]) -> str:
+    parts = [f"train {epoch.loss:.4f} {epoch.accuracy:7.2%}"]
+    parts += [f"{name} {result.loss:.4f} {result.accuracy:7.2%}" for name, result in scores.items()]
+    return f"epoch {number:2}/{epochs}  {'  '.join(parts)}  {epoch.images / epoch.seconds:8,.0f} images/s"
+
+
+def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None:
+    folder, classes = session.folder, session.task.dataset.classes
+    run.write_weights(folder, session.backend.export(outcome.variables))
+    title = f"{session.config.model} on {session.config.dataset}, {session.about['framework']}"
+    run.write(folder / "curves.png", plots.curves(outcome.rows, title))
+    run.write(folder / "confusion.png", plots.confusion(scores["test"].confusion, classes, f"{title}: test set"))
+    summary = session.about | {name: result.as_dict() for name, result in scores.items()}
+    per_class = zip(classes, scores["test"].per_class(), strict=True)
+    summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
+    summary |= {"images_per_second": outcome.images_per_second, "epochs": len(outcome.epochs)}
+    summary |= {"interrupted": outcome.interrupted}
+    run.write_summary(folder, summary)  # last: a folder with a summary is a whole one

@@ -1,0 +1,84 @@
+"""The loop around the steps: what `experiment.shell` asks of a framework."""
+
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from data import Loader
+from experiment.config import Config
+from experiment.monitor import Monitor
+from experiment.registry import Entry
+from jaxnets import MODELS as MODELS
+from jaxnets.optim import make_optimizer
+from jaxnets.steps import LOSSES, Variables, eval_step, init_state, train_step
+from parity.copy import flatten, variables_from_weights
+
+logits_of = jax.jit(eval_step, static_argnames="model")
+
+
+def describe() -> tuple[str, dict[str, str]]:
+    """Return the device in words, and the versions that decide the numbers."""
+    device = jax.devices()[0]
+    return f"{device.platform}: {device.device_kind}", {name: version(name) for name in ("jax", "flax", "optax")}
+
+
+def exact_float32() -> None:
+    """Make float32 mean float32 on a GPU, too, where JAX would multiply in TF32 (trap 19)."""
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variables]:
+    """Return a network and its initial variables."""
+    model = entry.build(num_classes=num_classes)
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    return model, jax.jit(model.init)(key, jnp.zeros((1, *entry.input_shape)))
+
+
+def count_parameters(model: nn.Module, variables: Variables) -> int:  # noqa: ARG001 (PyTorch's are in the model)
+    """Return the number of trainable values."""
+    return sum(p.size for p in jax.tree.leaves(variables["params"]))
+
+
+def fit(
+    model: nn.Module, variables: Variables, loader: Loader, config: Config, monitor: Monitor
+) -> Iterator[Variables]:
+    """Train from `variables`; yield those after each epoch, valid until the next is asked for.
+
+    The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
+    """
+    tx = make_optimizer(config, config.epochs * len(loader))
+    state = init_state(tx, variables, config.seed)
+    step = jax.jit(partial(train_step, model, tx, loss=LOSSES[config.loss], l1=config.l1), donate_argnames="state")
+    for epoch in range(config.epochs):
+        monitor.begin(epoch)
+        for batch in loader.epoch(epoch):
+            state, metrics = step(state, batch)
+            if monitor.step(len(batch.labels), metrics):
+                break
+        yield state.variables
+        if monitor.stopped:
+            return
+
+
+def predict(model: nn.Module, variables: Variables, loader: Loader) -> np.ndarray:
+    """Return the logits (N, classes) of every image, in the loader's order."""
+    return np.concatenate([logits_of(model, variables, batch.images) for batch in loader.epoch()])
+
+
+def export(variables: Variables) -> dict[str, np.ndarray]:
+    """Return the weights as they are stored: "params/fc1/kernel" and so on."""
+    return flatten(variables)
+
+
+def restore(variables: Variables, weights: dict[str, np.ndarray]) -> Variables:
+    """Return the variables that stored weights stand for, from either framework; `variables` are the template.
+
+    Raises:
+        UserError: a tensor is missing, unexpected or of another shape; all are listed.
+    """
+    return variables_from_weights(weights, variables)

@@ -1,0 +1,31 @@
+"""Optimizers that are PyTorch's, built from optax's parts."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from experiment.config import Config
+from experiment.schedules import factors
+
+
+def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
+    """Return the update rule of `config` for a training of `steps` steps, its schedule built in."""
+    table = factors(config.schedule, steps)
+
+    def lr(count: ArrayLike) -> jax.Array:
+        return config.lr * jnp.asarray(table)[jnp.asarray(count)]
+
+    if config.optimizer == "adamw":  # decoupled; its own default decay differs from PyTorch's, so it is always given
+        return optax.adamw(lr, weight_decay=config.weight_decay)
+    rules = {
+        "sgd": lambda: optax.sgd(lr),
+        # The rate multiplies what leaves the buffer, not what enters it (trap 15).
+        "momentum": lambda: optax.sgd(lr, momentum=config.momentum),
+        "nesterov": lambda: optax.sgd(lr, momentum=config.momentum, nesterov=True),
+        "adam": lambda: optax.adam(lr),
+        # optax's defaults are decay 0.9, and epsilon inside the square root (trap 14).
+        "rmsprop": lambda: optax.rmsprop(lr, decay=0.99, eps=1e-8, eps_in_sqrt=False),
+    }
+    # PyTorch adds the decay to the gradient, of biases and norms too (trap 13).
+    return optax.chain(optax.add_decayed_weights(config.weight_decay), rules[config.optimizer]())

@@ -1,0 +1,58 @@
+"""Prove it: python -m parity check [NAME ...] [--json FILE]. Exit code 1 if any check fails."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from data import UserError
+from experiment.run import write
+from parity.report import print_report, verdict
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m parity", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="compare networks and trainings of both frameworks")
+    check.add_argument("names", nargs="*", metavar="NAME", help="networks to check; by default all")
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
+    args = parser.parse_args()
+    try:
+        sys.exit(run_checks(args.names, args.json))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def run_checks(names: list[str], json_file: Path | None) -> int:
+    """Check the networks, print their tables; return 0 if everything holds, else 1."""
+    try:
+        from parity import suite  # here: --help should wait for no framework, and torch may be missing
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UserError("parity needs PyTorch, an extra: pip install 'jaxnets[torch]'") from None
+    if json_file and not json_file.absolute().parent.is_dir():
+        raise UserError(f"{json_file}: no such folder to write it in")
+    for name in names:
+        if name not in suite.names():
+            suite.check_model(name)  # raises, before the others have taken their time
+    console = Console()
+    console.width = max(console.width, 120)
+    start, reports = time.perf_counter(), []
+    for name in names or suite.names():
+        reports.append(suite.check_model(name))
+        print_report(console, reports[-1])
+    if json_file:
+        write(json_file, (json.dumps([report.to_json() for report in reports], indent=2) + "\n").encode())
+    print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
+    return 0 if all(report.ok for report in reports) else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""The checks: each is one function from a pair of networks to its worst figure and, if it fails, where and why."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import linen as nn
+from torch import nn as torch_nn
+
+from parity.compare import Difference, compare, difference, worst, zero_gradients
+from parity.copy import COUNTER, flatten, to_flax, to_torch
+from parity.flax_side import FlaxSide
+from parity.report import Failure, Report, Result
+from parity.torch_side import Masks, Run, TorchSide, randomised
+
+# The bounds. In float64 bugs are 1e-3 and above, roundings 1e-14 and below: between them lies proof.
+FORWARD_EVAL, FORWARD_TRAIN, GRADIENT, STATISTICS = 1e-13, 1e-12, 1e-11, 1e-12
+FORWARD_FLOAT32, GRADIENT_FLOAT32 = 1e-5, 1e-4
+STATISTICS_STEPS, DROPOUT_DRAWS = 5, 3
+
+
+class Pair(NamedTuple):
+    """Two networks with the same weights, and something to show them."""
+
+    torch: TorchSide
+    flax: FlaxSide
+    variables: dict[str, np.ndarray]  # the weights of both, by Flax's path
+    inputs: np.ndarray  # (N, ..., C)
+    cotangent: np.ndarray  # what the output is weighted by before it is differentiated
+    masks: Masks  # for the dropout layers, the same for both
+
+
+def check(
+    torch_module: torch_nn.Module,
+    flax_module: nn.Module,
+    inputs: np.ndarray,
+    *,
+    name: str = "",
+    num_params: int | None = None,
+    seed: int = 0,
+) -> Report:
+    """Prove that two modules are the same network, or say where they are not.
+
+    The weights are PyTorch's, copied by name (`parity.to_flax`); the statistics and affines of its norm layers are
+    replaced by random ones. Neither module is changed.
+
+    Args:
+        torch_module: the reference.
+        flax_module: a Linen module whose layers have the same names.
+        inputs: at least two examples, channels last: (N, H, W, C), (N, length, C) or (N, features).
+        name: what the report is called; by default the Flax module's class.
+        num_params: how many trainable values there must be; None if nobody has published it.
+        seed: of the random statistics, affines, masks and cotangents.
+
+    Returns:
+        A report with `ok` and `failures`. Errors are relative L2 norms per tensor.
+    """
+    name = name or type(flax_module).__name__
+    structure = check_structure(torch_module, FlaxSide(flax_module, np.float32), inputs, num_params)
+    if structure.failure:  # nothing can be copied, so nothing more can be asked
+        return Report(name, (structure,))
+    torch_module = randomised(torch_module, seed)
+    results = [structure, guarded(lambda: check_round_trip(torch_module), "round trip", "copy")]
+    try:
+        pair = make_pair(torch_module, flax_module, inputs, np.float64, seed)
+    except Exception as error:
+        return Report(name, (*results, _crashed(error, "forward, eval", "forward")))
+    results += [
+        guarded(lambda: check_forward(pair, train=False), "forward, eval", "forward"),
+        guarded(lambda: check_forward(pair, train=True), "forward, train", "forward"),
+        guarded(lambda: check_gradients(pair), "gradients", "backward"),
+        guarded(lambda: check_statistics(pair), "BatchNorm statistics", "statistics"),
+        guarded(lambda: check_dropout(pair, seed), "dropout", "forward"),
+    ]
+    single = make_pair(torch_module, flax_module, inputs, np.float32, seed)
+    zeros = (
+        _gradient_differences(pair, GRADIENT, pair.masks, train=True)[1] if not results[-3].failure else frozenset()
+    )
+    results += [
+        guarded(lambda: check_forward_float32(single), "float32 forward", "forward"),
+        guarded(lambda: check_gradients_float32(single, zeros), "float32 gradients", "backward"),
+    ]
+    return Report(name, tuple(results))
+
+
+def make_pair(
+    torch_module: torch_nn.Module, flax_module: nn.Module, inputs: np.ndarray, dtype: type[np.floating], seed: int
+) -> Pair:
+    """Give both modules the same weights in one precision."""
+    torch_side, flax_side = TorchSide(torch_module, dtype), FlaxSide(flax_module, dtype)
+    variables = _without_counters(torch_side.variables(), flax_side.structure(inputs))
+    inputs = np.asarray(inputs, dtype)
+    output = torch_side.forward(inputs, train=False).output
+    cotangent = np.random.default_rng([seed, 1]).normal(size=output.shape).astype(dtype) / len(output)
+    return Pair(torch_side, flax_side, variables, inputs, cotangent, draw_masks(torch_side, inputs, seed))
+
+
+def draw_masks(torch_side: TorchSide, inputs: np.ndarray, seed: int) -> Masks:
+    """Draw a mask for every call of a dropout layer, in the order in which PyTorch makes them."""
+    rng = np.random.default_rng([seed, 2])
+    return {name: rng.random(site.shape) >= site.rate for name, site in torch_side.sites(inputs).items()}
+
+
+def check_structure(
+    torch_module: torch_nn.Module, flax_side: FlaxSide, inputs: np.ndarray, num_params: int | None
+) -> Result:
+    """Every tensor's path, shape and dtype, and the number of parameters: exact."""
+    expected = flatten(to_flax(torch_module.state_dict()))
+    found = flax_side.structure(inputs)
+    expected = _without_counters(expected, found)
+    faults: list[tuple[str, str]] = []
+    for path in [*expected, *sorted(found.keys() - expected.keys())]:
+        if path not in found or path not in expected:
+            faults.append((path, "missing in " + ("Flax" if path not in found else "PyTorch")))
+            continue
+        ours, theirs = ((t.shape, np.dtype(t.dtype).name) for t in (expected[path], found[path]))
+        if ours != theirs:
+            faults.append((path, f"PyTorch has {ours[0]} {ours[1]}, Flax {theirs[0]} {theirs[1]}"))
+    totals = {
+        "PyTorch": sum(p.numel() for p in torch_module.parameters()),
+        "Flax": sum(int(np.prod(t.shape)) for path, t in found.items() if path.startswith("params/")),
+    }
+    for side, total in totals.items():
+        if total != (num_params if num_params is not None else totals["PyTorch"]):
+            faults.append(("parameters", f"{side} has {total:,}, expected {num_params or totals['PyTorch']:,}"))
+    note = f"{len(expected)} tensors, {totals['PyTorch']:,} parameters"
+    return _exact("structure", "structure", faults, note)
+
+
+def check_round_trip(torch_module: torch_nn.Module) -> Result:
+    """PyTorch to Flax to PyTorch, parameters and buffers: bit-exact."""
+    state = torch_module.state_dict()
+    back = to_torch(to_flax(state), torch_module)
+    faults = []
+    for key, tensor in state.items():
+        before, after = tensor.detach().cpu().numpy(), back[key].detach().cpu().numpy()
+        if before.dtype != after.dtype or before.shape != after.shape or before.tobytes() != after.tobytes():
+            faults.append((key, "not the same bits after PyTorch to Flax to PyTorch"))
+    return _exact("round trip", "copy", faults, f"{len(state)} tensors")
+
+
+def check_forward(pair: Pair, *, train: bool) -> Result:
+    """Output in float64; dropout, if there is any, with the same masks on both sides."""
+    bound = FORWARD_TRAIN if train else FORWARD_EVAL
+    runs = _run(pair, train=train, masks=pair.masks if train else None)
+    return _forward_result(f"forward, {'train' if train else 'eval'}", *runs, bound)
+
+
+def check_gradients(pair: Pair) -> Result:
+    """Every parameter's gradient and the input's in float64, in both modes."""
+    found, zero = _gradient_differences(pair, GRADIENT, None, train=False)
+    trained, zero_trained = _gradient_differences(pair, GRADIENT, pair.masks, train=True)
+    note = ""
+    if zeros := sorted(_short(name) for name in zero | zero_trained):
+        note = f"{', '.join(zeros)}: zero but for rounding, judged by the whole gradient"
+    return _tensor_result("gradients", "backward", [*found, *trained], note, backward=True)
+
+
+def zero_gradient_names(
+    torch_module: torch_nn.Module, flax_module: nn.Module, inputs: np.ndarray, seed: int = 0
+) -> frozenset[str]:
+    """Return the parameters whose float64 gradient in training mode is zero but for rounding, by Flax's path."""
+    pair = make_pair(randomised(torch_module, seed), flax_module, inputs, np.float64, seed)
+    return _gradient_differences(pair, GRADIENT, pair.masks, train=True)[1]
+
+
+def check_statistics(pair: Pair) -> Result:
+    """Running mean, variance and counter after each of a few training steps, each from where the last one ended."""
+    bound = STATISTICS
+    torch_side, variables = TorchSide(pair.torch.module, pair.torch.dtype), pair.variables
+    statistics = [path for path in variables if not path.startswith("params/")]
+    if not statistics:
+        return Result("BatchNorm statistics", 0.0, bound, "", "none in this network")
+    rng, found = np.random.default_rng(0), []
+    for step in range(STATISTICS_STEPS):
+        inputs = pair.inputs * rng.uniform(0.5, 2) + rng.normal()  # other statistics each step
+        reference = torch_side.forward(inputs, train=True, masks=pair.masks).variables
+        variables = pair.flax.forward(variables, inputs, train=True, masks=pair.masks).variables
+        ours, theirs = ({path: side[path] for path in statistics} for side in (reference, variables))
+        found += [d._replace(detail=f"step {step + 1}, {d.detail}") for d in compare(ours, theirs, bound)]
+    return _tensor_result("BatchNorm statistics", "statistics", found)
+
+
+def check_dropout(pair: Pair, seed: int = 0) -> Result:
+    """The dropout layers themselves, then output, gradients and statistics under several draws of masks."""
+    ours, theirs = pair.torch.sites(pair.inputs), pair.flax.sites(pair.variables, pair.inputs)
+    faults = [
+        (name.split("#")[0], f"dropout (mask shape, rate): PyTorch {ours.get(name)}, Flax {theirs.get(name)}")
+        for name in [*ours, *(name for name in theirs if name not in ours)]
+        if ours.get(name) != theirs.get(name)
+    ]
+    if faults:
+        return _exact("dropout", "forward", faults, "")
+    if not ours:
+        return Result("dropout", 0.0, GRADIENT, "", "none in this network")
+    results = []
+    for draw in range(DROPOUT_DRAWS):
+        drawn = pair._replace(masks=draw_masks(pair.torch, pair.inputs, seed + 1 + draw))
+        results += [check_forward(drawn, train=True), check_gradients(drawn), check_statistics(drawn)]
+    result = max(results, key=lambda r: (r.failure is not None, r.error / r.bound))
+    failure = result.failure and result.failure._replace(check="dropout")
+    note = f"{result.check}; {len(ours)} layers, {DROPOUT_DRAWS} draws of masks"
+    return result._replace(check="dropout", note=note, failure=failure)
+
+
+def check_forward_float32(pair: Pair) -> Result:
+    """Output in float32, evaluation mode."""
+    return _forward_result("float32 forward", *_run(pair, train=False, masks=None), FORWARD_FLOAT32)
+
+
+def check_gradients_float32(pair: Pair, zeros: frozenset[str]) -> Result:
+    """Gradients in float32, training mode; `zeros` are those which float64 has shown to be zero but for rounding."""
+    found, _ = _gradient_differences(pair, GRADIENT_FLOAT32, pair.masks, train=True, zeros=zeros)
+    return _tensor_result("float32 gradients", "backward", found, backward=True)
+
+
+def _run(pair: Pair, *, train: bool, masks: Masks | None) -> tuple[Run, Run]:
+    torch_side = TorchSide(pair.torch.module, pair.torch.dtype)  # a copy: its buffers move in training mode
+    reference = torch_side.forward(pair.inputs, train=train, masks=masks)
+    return reference, pair.flax.forward(pair.variables, pair.inputs, train=train, masks=masks)
+
+
+def _gradient_differences(
+    pair: Pair, bound: float, masks: Masks | None, *, train: bool, zeros: frozenset[str] | None = None
+) -> tuple[list[Difference], frozenset[str]]:
+    reference = pair.torch.gradients(pair.inputs, pair.cotangent, train=train, masks=masks)
+    found = pair.flax.gradients(pair.variables, pair.inputs, pair.cotangent, train=train, masks=masks)
+    if zeros is None:
+        zeros = zero_gradients(reference, found)
+    return compare(reference, found, bound, zeros=zeros), zeros
+
+
+def _forward_result(check: str, reference: Run, found: Run, bound: float) -> Result:
+    output = difference("output", reference.output, found.output, bound)
+    if output.ok:
+        return Result(check, output.error, bound, "")
+    layer, diagnosis = locate(reference, found, bound)
+    failure = Failure(check, "forward", layer, output.error, bound, diagnosis)
+    return Result(check, output.error, bound, layer, failure=failure)
+
+
+def locate(reference: Run, found: Run, bound: float) -> tuple[str, str]:
+    """Return the first layer, in forward order, whose output differs, and both values there.
+
+    Only layers that both sides have are compared: a ReLU is a module in one framework, a function in the other.
+    """
+    last = "the input"
+    for name, ours in reference.calls.items():
+        if name not in found.calls:
+            continue
+        theirs, layer = found.calls[name], name.split("#")[0]
+        given = difference(layer, ours.input, np.asarray(theirs.input), bound)
+        returned = difference(layer, ours.output, np.asarray(theirs.output), bound)
+        if not returned.ok:
+            if given.ok:
+                return layer, f"its input agrees, its output is {returned.error:.1e} off: {returned.detail}"
+            return layer, (
+                f"its output is {returned.error:.1e} off: {returned.detail}; its input is already "
+                f"{given.error:.1e} off: {given.detail}; what lies between {last} and {layer} differs"
+            )
+        last = layer
+    output = difference("output", reference.output, found.output, bound)
+    return "output", f"every layer up to {last} agrees, what comes after it differs: {output.detail}"
+
+
+def _tensor_result(
+    check: str, stage: str, found: Sequence[Difference], note: str = "", *, backward: bool = False
+) -> Result:
+    """Return the worst of several tensors; a failure names the first, or in a backward pass the last, that differs."""
+    top, failed = worst(found), [d for d in found if not d.ok]
+    if not failed:
+        return Result(check, top.error, top.bound, _short(top.name), note)
+    first = failed[0]
+    if backward:  # the layer nearest to the loss; the input's gradient, listed last, is the last to be computed
+        first = next((d for d in reversed(failed) if d.name != "input"), first)
+    more = (
+        f"; {len(failed)} tensors differ, the worst {_short(top.name)} by {top.error:.1e}" if len(failed) > 1 else ""
+    )
+    failure = Failure(check, stage, _short(first.name), first.error, first.bound, f"{first.detail}{more}")
+    return Result(check, top.error, top.bound, _short(top.name), note, failure)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("params/").removeprefix("batch_stats/")
+
+
+def _exact(check: str, stage: str, faults: Sequence[tuple[str, str]], note: str) -> Result:
+    if not faults:
+        return Result(check, 0.0, 0.0, "", note)
+    layer = faults[0][0]
+    diagnosis = "; ".join(f"{name}: {what}" for name, what in faults)
+    return Result(check, np.inf, 0.0, layer, failure=Failure(check, stage, layer, np.inf, 0.0, diagnosis))
+
+
+def guarded(run: Callable[[], Result], check: str, stage: str) -> Result:
+    """Turn a crash of someone's module into a failure of that check: the others still say something."""
+    try:
+        return run()
+    except Exception as error:
+        return _crashed(error, check, stage)
+
+
+def _crashed(error: Exception, check: str, stage: str) -> Result:
+    text = " ".join(str(error).split())[:300]
+    failure = Failure(check, stage, "unknown", np.inf, 0.0, f"{type(error).__name__}: {text}")
+    return Result(check, np.inf, 0.0, "crashed", failure=failure)
+
+
+def _without_counters(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Leave out PyTorch's counters of batches if the Flax module keeps none, as Flax's own BatchNorm does not."""
+    if any(path.endswith(COUNTER) for path in found):
+        return expected
+    return {path: array for path, array in expected.items() if not path.endswith(COUNTER)}

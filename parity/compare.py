@@ -1,0 +1,120 @@
+"""Comparing tensors by name: numpy alone, strict both ways, and nothing that is not finite ever passes."""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+# In float64, a gradient this small against the whole one is zero but for rounding, like that of a bias before
+# BatchNorm (trap 28). Bugs are O(1e-3) and above, roundings O(1e-16) times the depth.
+ROUNDING = 1e-13
+
+
+class Difference(NamedTuple):
+    """How far one tensor is from its reference."""
+
+    name: str
+    error: float  # L2 norm of the difference over that of the reference; infinite if it cannot be compared
+    bound: float
+    detail: str  # where they differ most and both values there, or why they cannot be compared
+    relative_to: str = ""  # what the error is relative to, if not to the tensor itself
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within the bound; never for NaN."""
+        return self.error <= self.bound
+
+    @property
+    def severity(self) -> float:
+        """Return the error in units of the bound, to find the worst of several."""
+        return self.error / self.bound if np.isfinite(self.error) else np.inf
+
+
+def relative_error(reference: np.ndarray, found: np.ndarray, scale: float | None = None) -> float:
+    """Return |found - reference| / |reference| in L2 norm, or over `scale`; infinite unless all is finite.
+
+    Two zeros agree; anything else against a zero does not.
+    """
+    if reference.shape != found.shape or not (np.isfinite(reference).all() and np.isfinite(found).all()):
+        return np.inf
+    # float64 holds whatever float32 or an integer counter holds, so the comparison adds no rounding of its own.
+    reference, found = reference.astype(np.float64), found.astype(np.float64)
+    distance = float(np.linalg.norm(found - reference))
+    size = float(np.linalg.norm(reference)) if scale is None else scale
+    if distance == 0:
+        return 0.0
+    return distance / size if size > 0 else np.inf
+
+
+def difference(name: str, reference: np.ndarray, found: np.ndarray, bound: float) -> Difference:
+    """Compare two tensors."""
+    return Difference(name, relative_error(reference, found), bound, describe(reference, found))
+
+
+def compare(
+    reference: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    bound: float,
+    *,
+    zeros: Collection[str] = (),
+    zero_bound: float | None = None,
+) -> list[Difference]:
+    """Compare two sets of tensors by name, in the order of the reference.
+
+    Args:
+        reference: PyTorch's tensors.
+        found: Flax's.
+        bound: what each error may be.
+        zeros: tensors whose true gradient is zero: without `zero_bound` they are judged against the norm of the
+            whole reference, with it against their own norm and that bound.
+        zero_bound: see `zeros`.
+
+    Returns:
+        One difference per name of either side; a missing tensor has an infinite error.
+    """
+    whole = total_norm(reference)
+    differences = []
+    for name in [*reference, *(name for name in found if name not in reference)]:
+        if name not in found or name not in reference:
+            side = "Flax" if name not in found else "PyTorch"
+            differences.append(Difference(name, np.inf, bound, f"missing in {side}"))
+        elif name in zeros and zero_bound is None:
+            error = relative_error(reference[name], found[name], whole)
+            detail = describe(reference[name], found[name])
+            differences.append(Difference(name, error, bound, detail, "the whole gradient, its own being zero"))
+        else:
+            own = zero_bound if name in zeros and zero_bound is not None else bound
+            differences.append(difference(name, reference[name], found[name], own))
+    return differences
+
+
+def total_norm(tensors: Mapping[str, np.ndarray]) -> float:
+    """Return the L2 norm of all tensors together."""
+    return float(np.sqrt(sum(float(np.square(t, dtype=np.float64).sum()) for t in tensors.values())))
+
+
+def zero_gradients(reference: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> frozenset[str]:
+    """Return the names of float64 gradients that are zero but for rounding, on both sides."""
+    limits = [(grads, ROUNDING * total_norm(grads)) for grads in (reference, found)]
+    return frozenset(
+        name
+        for name in reference.keys() & found.keys()
+        if all(float(np.linalg.norm(grads[name])) <= limit for grads, limit in limits)
+    )
+
+
+def describe(reference: np.ndarray, found: np.ndarray) -> str:
+    """Say where two tensors differ most, and both values there."""
+    if reference.shape != found.shape:
+        return f"PyTorch has shape {reference.shape}, Flax {found.shape}"
+    if reference.size == 0:
+        return "empty"
+    gap = np.abs(found.astype(np.float64) - reference.astype(np.float64))
+    gap = np.where(np.isfinite(gap), gap, np.inf)
+    at = tuple(int(i) for i in np.unravel_index(gap.argmax(), gap.shape))
+    return f"at {list(at)} PyTorch has {reference[at]:.9g}, Flax {found[at]:.9g}"
+
+
+def worst(differences: Collection[Difference]) -> Difference:
+    """Return the difference that is largest in units of its bound."""
+    return max(differences, key=lambda d: d.severity)

@@ -1,0 +1,177 @@
+"""Running a Flax Linen module and reading everything off it, by path. Twin of `torch_side`."""
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from parity.copy import flatten, unflatten
+from parity.torch_side import Call, Masks, Run, Site
+
+# How other people tell a module that it is being trained, and what they call it (design decision 6).
+TRAINING_WORDS = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "deterministic": False,
+    "use_running_average": False,
+}
+
+
+def mode(module: nn.Module, train: bool) -> dict[str, Any]:
+    """Return the keywords that put a module into training or evaluation mode, read off its signature."""
+    parameters = inspect.signature(type(module).__call__).parameters
+    return {word: train is means for word, means in TRAINING_WORDS.items() if word in parameters}
+
+
+class FlaxSide:
+    """A Flax module under test, in the precision asked for, with the variables it is given."""
+
+    def __init__(self, module: nn.Module, dtype: type[np.floating]):
+        self.module, self.dtype = module, dtype
+        # Jitted once each: a closure made anew for every call would be compiled anew.
+        self._forward = jax.jit(self._run, static_argnames="train")
+        self._gradients = jax.jit(self._differentiate, static_argnames="train")
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """Let JAX compute in this precision, and nowhere in less: no TF32 on a GPU either (trap 19)."""
+        with jax.enable_x64(self.dtype is np.float64), jax.default_matmul_precision("highest"):
+            yield
+
+    def structure(self, inputs: np.ndarray) -> dict[str, Any]:
+        """Return the shapes and dtypes of the variables that `init` would make, by path; nothing is computed."""
+        with jax.enable_x64(True):  # so that a counter may be the int64 that PyTorch's is
+            key, x = jax.random.key(0), jax.ShapeDtypeStruct(inputs.shape, np.float32)
+            shapes = jax.eval_shape(lambda k, x: self.module.init(k, x, **mode(self.module, False)), key, x)
+        paths = jax.tree_util.tree_flatten_with_path(shapes)[0]
+        return {"/".join(str(part.key) for part in path): shape for path, shape in paths}
+
+    def forward(
+        self, variables: dict[str, np.ndarray], inputs: np.ndarray, *, train: bool, masks: Masks | None = None
+    ) -> Run:
+        """Run the module on inputs (N, ..., C); the variables returned are those after a training step."""
+        with self.precision():
+            output, updated, calls = self._forward(self._nested(variables), self._cast(inputs), masks, train=train)
+            after = variables | flatten(updated)
+            return Run(np.array(output), jax.tree.map(np.array, calls), after)
+
+    def gradients(
+        self,
+        variables: dict[str, np.ndarray],
+        inputs: np.ndarray,
+        cotangent: np.ndarray,
+        *,
+        train: bool,
+        masks: Masks | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the gradients of sum(output * cotangent) by path, and that of the "input"."""
+        with self.precision():
+            arrays = self._nested(variables), self._cast(inputs), self._cast(cotangent)
+            params, x = self._gradients(*arrays, masks, train=train)
+            return flatten({"params": params}) | {"input": np.array(x)}
+
+    def sites(self, variables: dict[str, np.ndarray], inputs: np.ndarray) -> dict[str, Site]:
+        """Return every call of a dropout layer in a training step, in order; nothing is computed."""
+        found: dict[str, Site] = {}
+
+        def visit(name: str, layer: nn.Dropout, x: jax.Array) -> jax.Array:
+            shape = tuple(1 if axis in layer.broadcast_dims else size for axis, size in enumerate(x.shape))
+            found[name] = Site(shape, float(layer.rate))
+            return x
+
+        def run(variables: Any, x: jax.Array) -> jax.Array:
+            with _hooked_dropout(visit):
+                return self._apply(variables, x, train=True)[0]
+
+        with self.precision():
+            jax.eval_shape(run, self._nested(variables), self._cast(inputs))
+        return found
+
+    def _run(self, variables: Any, x: jax.Array, masks: Masks | None, *, train: bool) -> tuple[Any, Any, Any]:
+        with recorded() as calls, injected(masks):
+            output, updated = self._apply(variables, x, train=train)
+        return output, updated, calls
+
+    def _differentiate(
+        self, variables: Any, x: jax.Array, cotangent: jax.Array, masks: Masks | None, *, train: bool
+    ) -> tuple[Any, jax.Array]:
+        def objective(params: Any, x: jax.Array) -> jax.Array:
+            with injected(masks):
+                output, _ = self._apply({**variables, "params": params}, x, train=train)
+            return (output * cotangent).sum()
+
+        return jax.grad(objective, argnums=(0, 1))(variables["params"], x)
+
+    def _apply(self, variables: Any, x: jax.Array, *, train: bool) -> tuple[Any, Any]:
+        mutable = [name for name in variables if name != "params"] if train else []
+        rngs = {"dropout": jax.random.key(0)}  # of no effect where masks are injected
+        return self.module.apply(variables, x, **mode(self.module, train), mutable=mutable, rngs=rngs)
+
+    def _nested(self, variables: dict[str, np.ndarray]) -> Any:
+        return unflatten({path: self._cast(array) for path, array in variables.items()})
+
+    def _cast(self, array: np.ndarray) -> np.ndarray:
+        return array.astype(self.dtype) if np.issubdtype(array.dtype, np.floating) else array
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[dict[str, Call]]:
+    """Collect what every layer is given and returns."""
+    calls: dict[str, Call] = {}
+
+    def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        output = next_fun(*args, **kwargs)
+        name = "/".join(context.module.path)
+        if context.method_name == "__call__" and name and args and all(map(_is_array, (args[0], output))):
+            calls[f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"] = Call(args[0], output)
+        return output
+
+    with nn.intercept_methods(intercept):
+        yield calls
+
+
+@contextlib.contextmanager
+def injected(masks: Masks | None) -> Iterator[None]:
+    """Make dropout layers use the given masks: two generators never agree, masks do (trap 20)."""
+    if masks is None:
+        yield
+        return
+
+    def replace(name: str, layer: nn.Dropout, x: jax.Array) -> jax.Array | None:
+        if name not in masks:  # PyTorch has no such layer: its own noise is left, and the comparison fails
+            return None
+        return jnp.where(masks[name], x / (1 - layer.rate), 0) if layer.rate < 1 else jnp.zeros_like(x)
+
+    with _hooked_dropout(replace):
+        yield
+
+
+@contextlib.contextmanager
+def _hooked_dropout(visit: Any) -> Iterator[None]:
+    """Call `visit(name#call, layer, input)` in place of each active dropout layer; None leaves the layer's output."""
+    counts: dict[str, int] = {}
+
+    def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        layer = context.module
+        if not isinstance(layer, nn.Dropout) or context.method_name != "__call__":
+            return next_fun(*args, **kwargs)
+        given = args[1] if len(args) > 1 else kwargs.get("deterministic")
+        if layer.deterministic if given is None else given:
+            return next_fun(*args, **kwargs)
+        name = "/".join(layer.path)
+        counts[name] = counts.get(name, -1) + 1
+        output = visit(f"{name}#{counts[name]}", layer, args[0])
+        return next_fun(*args, **kwargs) if output is None else output
+
+    with nn.intercept_methods(intercept):
+        yield
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (jax.Array, np.ndarray))

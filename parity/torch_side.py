@@ -1,0 +1,180 @@
+"""Running a PyTorch module and reading everything off it, in Flax's names and layout. Twin of `flax_side`."""
+
+import contextlib
+import copy
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from parity.copy import as_array, flatten, layer_path, to_flax
+
+Masks = Mapping[str, np.ndarray]  # "drop1#0", the first call of drop1: what is kept, in Flax's layout
+
+
+class Site(NamedTuple):
+    """A call of a dropout layer in training mode."""
+
+    shape: tuple[int, ...]  # of the mask, in Flax's layout
+    rate: float  # share that is dropped
+
+
+class Call(NamedTuple):
+    """What a layer was given and what it returned."""
+
+    input: Any
+    output: Any
+
+
+class Run(NamedTuple):
+    """A forward pass: the output, every layer's call by name in forward order, and the variables after it."""
+
+    output: np.ndarray
+    calls: dict[str, Call]
+    variables: dict[str, np.ndarray]
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """Move (N, C, ...) to (N, ..., C)."""
+    return np.moveaxis(array, 1, -1) if array.ndim > 2 else array
+
+
+def channels_first(array: np.ndarray) -> np.ndarray:
+    """Move (N, ..., C) to (N, C, ...)."""
+    return np.moveaxis(array, -1, 1) if array.ndim > 2 else array
+
+
+def randomised(module: nn.Module, seed: int) -> nn.Module:
+    """Return a copy whose norm layers have statistics and affines that no default could stand in for."""
+    module, rng = copy.deepcopy(module), np.random.default_rng(seed)
+    for layer in module.modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.ndim == 1:
+            _fill(weight, rng.uniform(0.5, 1.5, weight.shape))
+            if isinstance(bias := getattr(layer, "bias", None), torch.Tensor):
+                _fill(bias, rng.normal(0, 0.5, bias.shape))
+        if isinstance(mean := getattr(layer, "running_mean", None), torch.Tensor):
+            _fill(mean, rng.normal(0, 0.5, mean.shape))
+            _fill(layer.running_var, rng.uniform(0.5, 2, mean.shape))
+            _fill(layer.num_batches_tracked, rng.integers(1, 100, ()))
+    return module
+
+
+def _fill(tensor: Any, values: Any) -> None:
+    with torch.no_grad():
+        tensor.copy_(torch.from_numpy(np.asarray(values)))
+
+
+class TorchSide:
+    """A PyTorch module under test: a copy, in the precision asked for."""
+
+    def __init__(self, module: nn.Module, dtype: type[np.floating]):
+        self.dtype = dtype
+        self.module = copy.deepcopy(module).to({np.float64: torch.float64, np.float32: torch.float32}[dtype])
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """Return parameters and buffers by Flax's path."""
+        return flatten(to_flax(self.module.state_dict()))
+
+    def forward(self, inputs: np.ndarray, *, train: bool, masks: Masks | None = None) -> Run:
+        """Run the module on inputs (N, ..., C); in training mode its buffers move on."""
+        self.module.train(train)
+        with torch.no_grad(), recorded(self.module) as calls, injected(self.module, masks):
+            output = self.module(self._tensor(inputs))
+        return Run(channels_last(as_array(output)), calls, self.variables())
+
+    def gradients(
+        self, inputs: np.ndarray, cotangent: np.ndarray, *, train: bool, masks: Masks | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the gradients of sum(output * cotangent) by Flax's path, and that of the "input"."""
+        module = copy.deepcopy(self.module).train(train)  # its buffers move, ours stay
+        x = self._tensor(inputs).requires_grad_()
+        with injected(module, masks):
+            output = module(x)
+        (output * self._tensor(cotangent)).sum().backward()
+        grads = {
+            # A parameter that was not used has no gradient here, and a zero one in JAX.
+            name: torch.zeros_like(p) if p.grad is None else p.grad
+            for name, p in module.named_parameters()
+        }
+        return flatten(to_flax(grads)) | {"input": channels_last(as_array(x.grad))}
+
+    def sites(self, inputs: np.ndarray) -> dict[str, Site]:
+        """Return every call of a dropout layer in a training step, in order."""
+        found: dict[str, Site] = {}
+        module = copy.deepcopy(self.module).train()
+
+        def visit(name: str, layer: Any, x: torch.Tensor) -> None:
+            # Dropout2d and its kin drop whole channels: one decision for all positions.
+            whole = type(layer) is not nn.Dropout
+            shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if whole else tuple(x.shape)
+            found[name] = Site(channels_last(np.empty(shape)).shape, layer.p)
+
+        with torch.no_grad(), _hooked_dropout(module, visit):
+            module(self._tensor(inputs))
+        return found
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(np.array(channels_first(array).astype(self.dtype)))
+        return tensor.to(next((p.device for p in self.module.parameters()), "cpu"))
+
+
+@contextlib.contextmanager
+def recorded(module: nn.Module) -> Iterator[dict[str, Call]]:
+    """Collect what every layer is given and returns, in the order in which they finish."""
+    calls: dict[str, Call] = {}
+
+    def hook(name: str, args: tuple[Any, ...], output: Any) -> None:
+        if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
+            given, returned = (channels_last(as_array(t)) for t in (args[0], output))
+            calls[f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"] = Call(given, returned)
+
+    with _hooked(module, lambda name, _, args, output: hook(name, args, output)):
+        yield calls
+
+
+@contextlib.contextmanager
+def injected(module: nn.Module, masks: Masks | None) -> Iterator[None]:
+    """Make dropout layers use the given masks: two generators never agree, masks do (trap 20)."""
+
+    def replace(name: str, layer: Any, x: torch.Tensor) -> torch.Tensor | None:
+        if masks is None or not layer.training:
+            return None
+        mask = torch.from_numpy(np.array(channels_first(masks[name]))).to(x.device)
+        return torch.where(mask, x / (1 - layer.p), 0) if layer.p < 1 else torch.zeros_like(x)
+
+    with _hooked_dropout(module, replace):
+        yield
+
+
+@contextlib.contextmanager
+def _hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
+    """Call `visit(name#call, layer, input)` after each call of a dropout layer; what it returns is the output."""
+    counts: dict[str, int] = {}
+
+    def hook(name: str, layer: nn.Module, args: tuple[Any, ...], _: Any) -> Any:
+        if not isinstance(layer, _DropoutNd):
+            return None
+        counts[name] = counts.get(name, -1) + 1
+        return visit(f"{name}#{counts[name]}", layer, args[0])
+
+    with _hooked(module, hook):
+        yield
+
+
+@contextlib.contextmanager
+def _hooked(module: nn.Module, hook: Any) -> Iterator[None]:
+    """Call `hook(path, layer, args, output)` after each call of a layer; a tensor it returns is the output."""
+    handles = []
+    for name, layer in module.named_modules():
+        if name:
+            handles.append(layer.register_forward_hook(functools.partial(hook, layer_path(name))))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,218 @@
+"""The training check: the two trainers' own steps, on the same real batches, stay together for many steps.
+
+It runs `jaxnets.steps.train_step` with `jaxnets.optim.make_optimizer`, and their twins, in float64 with weight decay,
+L1 and a schedule on, and compares all that changes: losses, parameters, statistics, the optimizer's own state.
+
+Some trainings are chaotic: RMSprop at a rate of 0.01 drives a plain MLP so hard that a difference of one rounding
+grows tenfold every five steps, and PyTorch is then as far from *itself*, started one rounding away, as Flax is. A
+free run can show nothing there. Only where PyTorch has just been shown to be chaotic in this way, each of the steps is
+checked on its own instead, from PyTorch's state, with a bound a hundred times tighter; both figures are reported.
+"""
+
+import copy
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+import jax
+import numpy as np
+import torch
+from flax import linen as nn
+from torch import nn as torch_nn
+
+import jaxnets.optim
+import jaxnets.steps
+import torchnets.optim
+import torchnets.steps
+from data import Batch
+from experiment.config import Config
+from parity.compare import Difference, compare, difference, worst
+from parity.copy import flatten, to_flax, unflatten
+from parity.flax_side import FlaxSide
+from parity.flax_side import injected as flax_injected
+from parity.report import Failure, Result
+from parity.slots import flax_slots, torch_slots, with_slots
+from parity.torch_side import Masks, TorchSide, channels_last
+from parity.torch_side import injected as torch_injected
+
+BOUND = 1e-10
+SINGLE_STEP_BOUND = 1e-12
+# Adaptive optimizers turn a gradient that is only rounding into steps of the size of the learning rate (trap 28).
+BOUND_ZERO_GRADIENT, ADAPTIVE = 1e-8, ("adam", "adamw", "rmsprop")
+CHAOTIC = 0.1  # a reference that parts from itself by this much of the bound proves nothing by a free run
+LEARNING_RATE, WEIGHT_DECAY, L1 = 0.01, 1e-3, 1e-5
+OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
+# Each schedule and each loss is met by some optimizer.
+SCHEDULES = {"momentum": "warmup-cosine", "nesterov": "onecycle", "adamw": "warmup-cosine", "rmsprop": "step"}
+
+
+class Moment(NamedTuple):
+    """All that a training has changed so far, by Flax's path and layout."""
+
+    losses: np.ndarray  # (steps,)
+    tensors: dict[str, np.ndarray]  # parameters, statistics
+    slots: dict[str, np.ndarray]  # the optimizer's
+    outputs: np.ndarray | None = None  # of the last batch, in evaluation mode
+
+
+class Lesson(NamedTuple):
+    """What both sides are taught, and by which recipe."""
+
+    torch_module: torch_nn.Module
+    flax_module: nn.Module
+    batches: Sequence[Batch]
+    masks: Sequence[Masks]  # of dropout, new ones for every step
+    config: Config
+    zeros: Collection[str]  # tensors whose true gradient is zero
+
+
+def recipe(optimizer: str) -> Config:
+    """Return a training that has everything on."""
+    return Config(
+        optimizer=optimizer,  # pyright: ignore[reportArgumentType]  # one of OPTIMIZERS
+        lr=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        l1=L1,
+        schedule=SCHEDULES.get(optimizer, "cosine"),  # pyright: ignore[reportArgumentType]  # one of TABLES
+        loss=("cross-entropy", "bce")[OPTIMIZERS.index(optimizer) % 2],
+    )
+
+
+def check_trajectory(
+    torch_module: torch_nn.Module,
+    flax_module: nn.Module,
+    batches: Sequence[Batch],
+    optimizer: str,
+    *,
+    zeros: Collection[str] = (),
+    seed: int = 0,
+) -> Result:
+    """Train both modules from the same weights on the same batches, one step each, and compare where they end.
+
+    Args:
+        torch_module: the reference; it is copied.
+        flax_module: its twin.
+        batches: images (N, ..., C) float64 and labels; all of one size.
+        optimizer: its name in `Config`.
+        zeros: tensors whose true gradient is zero.
+        seed: of the dropout masks and of the one rounding that tests the reference for chaos.
+    """
+    masks = draw_masks(torch_module, batches, seed)
+    lesson = Lesson(torch_module, flax_module, batches, masks, recipe(optimizer), zeros)
+    reference, found = train_torch(lesson), train_flax(lesson)
+    free = compare_moments(reference, found, lesson, BOUND)
+    check, note = f"trajectory {optimizer}", f"{len(batches)} steps, {lesson.config.schedule}, {lesson.config.loss}"
+    top = worst(free)
+    if top.ok:
+        return Result(check, top.error, top.bound, _short(top.name), note)
+    nudged = lesson._replace(torch_module=one_rounding_away(torch_module, seed))
+    itself = worst(compare_moments(reference, train_torch(nudged), lesson, BOUND))
+    single = worst(list(single_steps(lesson)))
+    note += f"; free running {top.error:.1e}, PyTorch from itself {itself.error:.1e} by one rounding"
+    if itself.severity > CHAOTIC and single.ok:
+        note = f"each step from PyTorch's state: {note}"
+        return Result(check, single.error, single.bound, _short(single.name), note)
+    apart = np.flatnonzero(~(np.abs(found.losses - reference.losses) <= BOUND * np.abs(reference.losses)))
+    first = f"the losses part at step {apart[0] + 1}" if len(apart) else "the losses agree at every step"
+    bad = single if not single.ok else top
+    diagnosis = (
+        f"{bad.detail}, {bad.error:.1e} off; after {note}, {sum(not d.ok for d in free)} tensors differ; {first}"
+    )
+    failure = Failure(check, "optimizer", bad.name, bad.error, bad.bound, diagnosis)
+    return Result(check, top.error, top.bound, _short(top.name), note, failure)
+
+
+def train_torch(lesson: Lesson) -> Moment:
+    """Run PyTorch's side; return where it ends."""
+    steps = list(_torch_steps(lesson))
+    losses, (_, model, slots) = [loss for loss, _, _ in steps], steps[-1]
+    images = torchnets.steps.as_tensor(lesson.batches[-1].images)
+    outputs = channels_last(torchnets.steps.eval_step(model, images).numpy())
+    return Moment(np.array(losses), flatten(to_flax(model.state_dict())), slots(), outputs)
+
+
+def train_flax(lesson: Lesson) -> Moment:
+    """Run Flax's side from PyTorch's weights; return where it ends."""
+    with FlaxSide(lesson.flax_module, np.float64).precision():
+        state, step = _flax_start(lesson)
+        losses = []
+        for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
+            state, metrics = step(state, batch, mask)
+            losses.append(float(metrics["loss"]))
+        logits_of = jax.jit(partial(jaxnets.steps.eval_step, lesson.flax_module))
+        outputs = np.asarray(logits_of(state.variables, lesson.batches[-1].images))
+        return Moment(np.array(losses), flatten(state.variables), flax_slots(state.opt_state), outputs)
+
+
+def single_steps(lesson: Lesson) -> Iterator[Difference]:
+    """Yield how far each of Flax's steps ends from PyTorch's, both having started from PyTorch's state."""
+    with FlaxSide(lesson.flax_module, np.float64).precision():
+        state, step = _flax_start(lesson)
+        for at, (loss, model, slots) in enumerate(_torch_steps(lesson)):
+            reference = Moment(np.array([loss]), flatten(to_flax(model.state_dict())), slots())
+            state, metrics = step(state, lesson.batches[at], lesson.masks[at])
+            found = Moment(np.array([float(metrics["loss"])]), flatten(state.variables), flax_slots(state.opt_state))
+            top = worst(compare_moments(reference, found, lesson, SINGLE_STEP_BOUND))
+            yield top._replace(detail=f"step {at + 1}, {top.detail}")
+            opt_state = with_slots(state.opt_state, reference.slots)
+            state = state._replace(variables=unflatten(reference.tensors), opt_state=opt_state)
+
+
+def compare_moments(reference: Moment, found: Moment, lesson: Lesson, bound: float) -> list[Difference]:
+    """Compare all that two trainings have changed."""
+    zero_bound = BOUND_ZERO_GRADIENT if lesson.config.optimizer in ADAPTIVE else bound
+    zero_slots = {name for name in reference.slots if name.partition("/")[2] in lesson.zeros}
+    differences = [difference("loss", reference.losses, found.losses, bound)]
+    differences += compare(reference.tensors, found.tensors, bound, zeros=lesson.zeros, zero_bound=zero_bound)
+    differences += compare(reference.slots, found.slots, bound, zeros=zero_slots, zero_bound=zero_bound)
+    if reference.outputs is not None and found.outputs is not None:
+        differences.append(difference("eval output", reference.outputs, found.outputs, bound))
+    return differences
+
+
+def draw_masks(module: torch_nn.Module, batches: Sequence[Batch], seed: int) -> list[Masks]:
+    """Draw the masks of every dropout layer for every step."""
+    sites = TorchSide(module, np.float64).sites(batches[0].images)
+    rng = np.random.default_rng([seed, 3])
+    return [{name: rng.random(site.shape) >= site.rate for name, site in sites.items()} for _ in batches]
+
+
+def one_rounding_away(module: torch_nn.Module, seed: int) -> torch_nn.Module:
+    """Return a float64 copy whose every weight is moved up or down by one unit in the last place."""
+    module, generator = copy.deepcopy(module).double(), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            away = torch.where(torch.rand(p.shape, generator=generator) < 0.5, -torch.inf, torch.inf).to(p.dtype)
+            p.copy_(torch.nextafter(p, away))
+    return module
+
+
+def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Any]]:
+    """Yield after each step its loss, the module, and a function that reads the optimizer's slots."""
+    model, config = copy.deepcopy(lesson.torch_module).double(), lesson.config
+    optimizer, schedule = torchnets.optim.make_optimizer(config, len(lesson.batches), model.parameters())
+    loss = torchnets.steps.LOSSES[config.loss]
+    for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
+        with torch_injected(model, mask):
+            tensors = torchnets.steps.as_tensors(batch)
+            metrics = torchnets.steps.train_step(model, optimizer, tensors, loss=loss, l1=config.l1)
+        schedule.step()
+        yield float(metrics["loss"]), model, lambda: torch_slots(model, optimizer, schedule.last_epoch)
+
+
+def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:
+    """Return the state with PyTorch's first weights, and the jitted step (state, batch, masks)."""
+    config, loss = lesson.config, jaxnets.steps.LOSSES[lesson.config.loss]
+    tx = jaxnets.optim.make_optimizer(config, len(lesson.batches))
+    train = partial(jaxnets.steps.train_step, lesson.flax_module, tx, loss=loss, l1=config.l1)
+
+    def masked(state: Any, batch: Batch, masks: Masks) -> Any:
+        with flax_injected(masks):
+            return train(state, batch)
+
+    variables = unflatten(TorchSide(lesson.torch_module, np.float64).variables())
+    return jaxnets.steps.init_state(tx, variables, config.seed), jax.jit(masked)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("params/").removeprefix("batch_stats/")

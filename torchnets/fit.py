@@ -1,0 +1,87 @@
+"""The loop around the steps: what `experiment.shell` asks of a framework."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import nn
+
+from data import Loader
+from experiment.config import Config
+from experiment.monitor import Monitor
+from experiment.registry import Entry
+from parity.copy import as_array, state_dict_from_weights
+from torchnets import MODELS as MODELS
+from torchnets.optim import make_optimizer
+from torchnets.steps import LOSSES, as_tensors, eval_step, train_step
+
+Variables = dict[str, torch.Tensor]  # a state_dict
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def describe() -> tuple[str, dict[str, str]]:
+    """Return the device in words, and the versions that decide the numbers."""
+    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"{DEVICE.type}: {name}", {"torch": version("torch")}
+
+
+def exact_float32() -> None:
+    """Make float32 mean float32 on a GPU, too, where cuDNN would convolve in TF32 (trap 19)."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variables]:
+    """Return a network and its initial variables."""
+    torch.manual_seed(seed)  # of dropout, too: the generator is global, and goes on from here
+    model = entry.build(num_classes=num_classes).to(DEVICE)
+    return model, model.state_dict()
+
+
+def count_parameters(model: nn.Module, variables: Variables) -> int:  # noqa: ARG001 (Flax's are in the variables)
+    """Return the number of trainable values."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def fit(
+    model: nn.Module, variables: Variables, loader: Loader, config: Config, monitor: Monitor
+) -> Iterator[Variables]:
+    """Train from `variables`; yield those after each epoch, valid until the next is asked for.
+
+    The state lives in the module: the tensors yielded change under their reader in the next epoch (trap 22).
+    """
+    model.load_state_dict(variables)
+    optimizer, schedule = make_optimizer(config, config.epochs * len(loader), model.parameters())
+    for epoch in range(config.epochs):
+        monitor.begin(epoch)
+        for batch in loader.epoch(epoch):
+            tensors = as_tensors(batch, DEVICE)
+            metrics = train_step(model, optimizer, tensors, loss=LOSSES[config.loss], l1=config.l1)
+            schedule.step()
+            if monitor.step(len(batch.labels), metrics):
+                break
+        yield model.state_dict()
+        if monitor.stopped:
+            return
+
+
+def predict(model: nn.Module, variables: Variables, loader: Loader) -> np.ndarray:
+    """Return the logits (N, classes) of every image, in the loader's order."""
+    model.load_state_dict(variables)
+    return np.concatenate([eval_step(model, as_tensors(batch, DEVICE)[0]).cpu() for batch in loader.epoch()])
+
+
+def export(variables: Variables) -> dict[str, np.ndarray]:
+    """Return the weights as they are stored: "fc1.weight" and so on."""
+    return {name: as_array(tensor) for name, tensor in variables.items()}
+
+
+def restore(variables: Variables, weights: dict[str, np.ndarray]) -> Variables:
+    """Return the variables that stored weights stand for, from either framework; `variables` are the template.
+
+    Raises:
+        UserError: a tensor is missing, unexpected or of another shape; all are listed.
+    """
+    return state_dict_from_weights(weights, variables)

@@ -1,0 +1,34 @@
+"""LeNet-5: LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition".
+
+As it is taught today: max-pool and ReLU in place of trained subsampling and tanh, all maps connected.
+"""
+
+import torch
+from torch import nn
+from torch.nn.functional import max_pool2d, relu
+
+from experiment.registry import Entry
+
+
+class LeNet5(nn.Module):
+    """Three convolutions and two linear layers, (N, 1, 32, 32) to (N, num_classes)."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.conv3 = nn.Conv2d(16, 120, 5)
+        self.fc1 = nn.Linear(120, 84)
+        self.fc2 = nn.Linear(84, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits."""
+        x = max_pool2d(relu(self.conv1(x)), 2)  # (N, 6, 14, 14)
+        x = max_pool2d(relu(self.conv2(x)), 2)  # (N, 16, 5, 5)
+        x = relu(self.conv3(x))  # (N, 120, 1, 1)
+        x = torch.flatten(x, 1)  # (N, 120)
+        x = relu(self.fc1(x))
+        return self.fc2(x)
+
+
+MODELS = {"lenet5": Entry(LeNet5, (32, 32, 1), 61_706, "LeCun et al. 1998")}

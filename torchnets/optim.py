@@ -1,0 +1,31 @@
+"""PyTorch's own optimizers, with every default that matters written out."""
+
+from collections.abc import Iterable
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from experiment.config import Config
+from experiment.schedules import factors
+
+
+def make_optimizer(
+    config: Config, steps: int, params: Iterable[torch.nn.Parameter]
+) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """Return the update rule of `config` for a training of `steps` steps, and its schedule, stepped once a batch."""
+    table = factors(config.schedule, steps)
+
+    def factor(count: int) -> float:
+        return float(table[min(count, steps - 1)])  # the schedule looks one step past the end
+
+    lr, decay, momentum = config.lr, config.weight_decay, config.momentum
+    rules = {
+        "sgd": lambda: torch.optim.SGD(params, lr, weight_decay=decay),
+        "momentum": lambda: torch.optim.SGD(params, lr, momentum, weight_decay=decay),
+        "nesterov": lambda: torch.optim.SGD(params, lr, momentum, weight_decay=decay, nesterov=True),
+        "adam": lambda: torch.optim.Adam(params, lr, weight_decay=decay),
+        "adamw": lambda: torch.optim.AdamW(params, lr, weight_decay=decay),
+        "rmsprop": lambda: torch.optim.RMSprop(params, lr, alpha=0.99, eps=1e-8, weight_decay=decay),
+    }
+    optimizer = rules[config.optimizer]()
+    return optimizer, LambdaLR(optimizer, factor)
