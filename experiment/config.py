@@ -6,11 +6,10 @@ import math
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 from data.registry import UserError, unknown
+from experiment.arguments import parse_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +67,7 @@ def parse(argv: Sequence[str], prog: str) -> Config:
     """
     file = _config_file(argv)
     default = load_config(file) if file else Config()
-    flags = Annotated[Config, tyro.conf.FlagCreatePairsOff]
-    config = tyro.cli(flags, args=list(argv), default=default, prog=prog, description=Config.__doc__)
-    return check(config)
+    return check(parse_arguments(Config, argv, prog, default))
 
 
 def check(config: Config) -> Config:

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from experiment import run
+from experiment.arguments import parse_arguments
 from experiment.shell import command, load_framework, prepare, print_scores, score_split
 
 
@@ -28,7 +29,7 @@ def main(framework: str) -> None:
 
 
 def _main(framework: str, argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, args=argv, prog=f"python -m {framework}.evaluate")
+    arguments = parse_arguments(Arguments, argv, f"python -m {framework}.evaluate")
     config, weights = run.read_run(arguments.run)
     if arguments.data_dir:
         config = dataclasses.replace(config, data_dir=arguments.data_dir)

@@ -67,7 +67,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", initializers.zeros, shape, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        count = self.variable("batch_stats", "num_batches_tracked", jnp.zeros, (), jnp.int_)
+        count = self.variable("batch_stats", "num_batches_tracked", jnp.zeros, (), int)
         x_mean, x_var = mean.value, var.value
         if train:
             n = x.size // self.num_features

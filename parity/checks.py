@@ -56,7 +56,11 @@ def check(
         A report with `ok` and `failures`. Errors are relative L2 norms per tensor.
     """
     name = name or type(flax_module).__name__
-    structure = check_structure(torch_module, FlaxSide(flax_module, np.float32), inputs, num_params)
+    structure = guarded(
+        lambda: check_structure(torch_module, FlaxSide(flax_module, np.float32), inputs, num_params),
+        "structure",
+        "structure",
+    )
     if structure.failure:  # nothing can be copied, so nothing more can be asked
         return Report(name, (structure,))
     torch_module = randomised(torch_module, seed)

@@ -177,9 +177,9 @@ def as_array(tensor: Any) -> np.ndarray:
 
 
 def _like(array: np.ndarray, template: Any) -> Any:
-    array = np.ascontiguousarray(array)  # PyTorch's strides are positive and, in a state_dict, plain
+    array = np.array(array, order="C")  # plain strides, as PyTorch's own; np.ascontiguousarray would lose rank 0
     if hasattr(template, "new_tensor"):
-        return template.new_tensor(array).reshape(template.shape)  # a rank-0 array comes back as rank 1 from numpy
+        return template.new_tensor(array)
     return array.astype(template.dtype)
 
 

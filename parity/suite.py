@@ -1,6 +1,7 @@
 """Every check on every network that the registries hold; a network without a twin is a failure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,30 +35,45 @@ def check_model(name: str, *, optimizers: Sequence[str] = OPTIMIZERS, steps: int
     Raises:
         UserError: no such network.
     """
+    report = check_network(name, seed=seed)
+    if not report.ok:  # networks that differ cannot train the same way; where they differ has just been said
+        return report
+    trained = [
+        guarded(
+            lambda o=optimizer: check_training(name, o, steps=steps, seed=seed), f"trajectory {optimizer}", "optimizer"
+        )
+        for optimizer in optimizers
+    ]
+    return report._replace(results=(*report.results, *trained))
+
+
+def check_network(name: str, *, seed: int = 0) -> Report:
+    """Run every check on a registered network but those of its training.
+
+    Raises:
+        UserError: no such network.
+    """
     lookup("model", name, dict.fromkeys(names()))
     twins = _check_twins(name, jaxnets.MODELS, torchnets.MODELS)
     if twins.failure:
         return Report(name, (twins,))
-    entry = torchnets.MODELS[name]
-    torch.manual_seed(seed)
-    torch_module, flax_module = entry.build(), jaxnets.MODELS[name].build()
-    batches = real_batches(entry.input_shape, steps, seed)
-    inputs = batches[0].images
+    torch_module, flax_module, entry = _build(name, seed)
+    inputs = real_batches(entry.input_shape, 1, seed)[0].images
     report = check(torch_module, flax_module, inputs, name=name, num_params=entry.num_params, seed=seed)
-    results = [twins, *report.results]
-    if report.ok:  # networks that differ cannot train the same way; where they differ has just been said
-        zeros = zero_gradient_names(torch_module, flax_module, inputs, seed)
-        results += [
-            guarded(
-                lambda optimizer=optimizer: check_trajectory(
-                    torch_module, flax_module, batches, optimizer, zeros=zeros, seed=seed
-                ),
-                f"trajectory {optimizer}",
-                "optimizer",
-            )
-            for optimizer in optimizers
-        ]
-    return Report(name, tuple(results))
+    return report._replace(results=(twins, *report.results))
+
+
+def check_training(name: str, optimizer: str, *, steps: int = STEPS, seed: int = 0) -> Result:
+    """Train both sides of a registered network with one optimizer, on real digits, and compare where they end."""
+    torch_module, flax_module, entry = _build(name, seed)
+    batches = real_batches(entry.input_shape, steps, seed)
+    zeros = zero_gradient_names(torch_module, flax_module, batches[0].images, seed)
+    return check_trajectory(torch_module, flax_module, batches, optimizer, zeros=zeros, seed=seed)
+
+
+def _build(name: str, seed: int) -> tuple[Any, Any, Entry]:
+    torch.manual_seed(seed)
+    return torchnets.MODELS[name].build(), jaxnets.MODELS[name].build(), torchnets.MODELS[name]
 
 
 def real_batches(input_shape: tuple[int, ...], steps: int, seed: int) -> list[Batch]:

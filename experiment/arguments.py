@@ -1,0 +1,37 @@
+"""Command lines from dataclasses (tyro), with errors that are one line."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from data.registry import UserError
+
+T = TypeVar("T")
+FRAME = "│╭╮╰╯─ "
+
+
+def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | None = None) -> T:
+    """Make a `kind`, a dataclass, from a command line; --help prints and exits.
+
+    Raises:
+        UserError: an option is unknown, incomplete or of the wrong type.
+    """
+    errors, options = io.StringIO(), {"default": default} if default is not None else {}
+    try:
+        with contextlib.redirect_stderr(errors):
+            flags: Any = tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(kind)
+            return tyro.cli(flags, args=list(argv), prog=prog, description=kind.__doc__, **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(_one_line(errors.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """Unwrap the text that tyro has put into a box: its title goes, its paragraphs are joined."""
+    rows = [line.strip(FRAME) for line in box.splitlines() if not line.startswith("╭")]
+    paragraphs = " ".join(row or "\n" for row in rows).split("\n")
+    return "; ".join(text.strip().rstrip(".") for text in paragraphs if text.strip())

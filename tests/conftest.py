@@ -1,0 +1,45 @@
+import os
+from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core already: threads would only get in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hypothesis
+import pytest
+
+from experiment import evaluation, training
+
+hypothesis.settings.register_profile("quick", max_examples=30, deadline=None)
+hypothesis.settings.load_profile("quick")
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "datasets"
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real MNIST; its absence is a failure in CI, elsewhere a reason to skip."""
+    if not (REAL_DATA / "MNIST" / "raw").is_dir():
+        message = f"no MNIST in {REAL_DATA}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return REAL_DATA
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys, tmp_path):
+    """Run a trainer's or evaluator's command line in this process: -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str, *argv: object) -> tuple[int, str, str]:
+        framework, _, what = command.partition(".")
+        main = {"train": training.main, "evaluate": evaluation.main}[what]
+        monkeypatch.setattr("sys.argv", [command, *map(str, argv)])
+        with pytest.raises(SystemExit) as stop:
+            main(framework)
+        out, err = capsys.readouterr()
+        if isinstance(stop.value.code, str):  # what sys.exit prints, and its exit code
+            return 1, out, err + stop.value.code + "\n"
+        return int(stop.value.code or 0), out, err
+
+    return run

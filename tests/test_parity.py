@@ -1,0 +1,371 @@
+import json
+import math
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import linen as nn
+from hypothesis import given
+from torch import nn as torch_nn
+
+import jaxnets
+import jaxnets.optim
+import jaxnets.steps
+import parity
+import torchnets
+from experiment.schedules import factors
+from parity import suite
+from parity.__main__ import run_checks
+from parity.compare import compare, relative_error
+from parity.copy import CopyError, flatten, state_dict_from_weights, to_flax, to_torch, variables_from_weights
+from parity.trajectory import OPTIMIZERS, check_trajectory
+from tests.pairs import BUGS, SHAPE, FlaxNet, TorchNet
+
+
+def inputs(seed: int = 0, count: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=3, size=(count, *SHAPE))
+
+
+def torch_net(seed: int = 0) -> TorchNet:
+    torch.manual_seed(seed)
+    return TorchNet()
+
+
+# --- what the registries hold ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_the_networks_are_the_same(name):
+    report = suite.check_network(name)
+    assert report.ok, report.failures
+    assert {result.check for result in report.results} >= {"structure", "gradients", "float32 gradients"}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", suite.names())
+def test_the_networks_train_the_same_way(name, optimizer):
+    result = suite.check_training(name, optimizer)
+    assert not result.failure, result
+    assert result.error <= result.bound <= 1e-8
+
+
+def test_a_network_without_a_twin_is_a_failure(monkeypatch):
+    monkeypatch.setattr(torchnets, "MODELS", {k: v for k, v in torchnets.MODELS.items() if k != "ann"})
+    report = suite.check_model("ann")
+    assert [failure.check for failure in report.failures] == ["twins"]
+    assert "missing in torchnets" in report.failures[0].diagnosis
+
+
+def test_twins_that_say_different_things_of_themselves_are_a_failure(monkeypatch):
+    entry = jaxnets.MODELS["ann"]._replace(num_params=109_771)
+    monkeypatch.setattr(jaxnets, "MODELS", jaxnets.MODELS | {"ann": entry})
+    assert "num_params is 109770 in torchnets, 109771 in jaxnets" in suite.check_model("ann").failures[0].diagnosis
+
+
+def test_a_wrong_published_count_is_a_failure():
+    report = parity.check(torch_net(), FlaxNet(), inputs(), num_params=400)
+    assert report.failures[0].layer == "parameters"
+
+
+# --- planted bugs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_right_pair_raises_no_alarm(seed):
+    report = parity.check(torch_net(seed), FlaxNet(), inputs(seed), seed=seed)
+    assert report.ok, report.failures
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_caught_and_located(bug):
+    check, layer = BUGS[bug]
+    report = parity.check(torch_net(), FlaxNet(bug=bug), inputs())
+    assert not report.ok
+    first = report.failures[0]
+    assert (first.check, first.layer) == (check, layer), report.failures
+    assert first.diagnosis
+    assert not first.error <= first.bound
+
+
+def test_a_failure_shows_both_values_and_whether_the_input_agreed():
+    inside = parity.check(torch_net(), FlaxNet(bug="SAME at stride 2 (4)"), inputs()).failures[0]
+    assert "its input agrees" in inside.diagnosis
+    assert "PyTorch has" in inside.diagnosis
+    assert "Flax" in inside.diagnosis
+    between = parity.check(torch_net(), FlaxNet(bug="channels-last flatten (8)"), inputs()).failures[0]
+    assert "what lies between bn1 and fc1 differs" in between.diagnosis
+
+
+def small_training(**kwargs):
+    entry = torchnets.MODELS["ann"]
+    torch.manual_seed(0)
+    net, batches = entry.build(), suite.real_batches(entry.input_shape, 20, 0)
+    zeros = frozenset({"params/fc1/bias", "params/fc2/bias"})
+    return check_trajectory(net, jaxnets.MODELS["ann"].build(), batches, zeros=zeros, **kwargs)
+
+
+def sabotaged_optimizer(config, steps):
+    """The rules as a port with optax's defaults would have them."""
+    table = factors(config.schedule, steps)
+
+    def lr(count):
+        return config.lr * jnp.asarray(table)[count]
+
+    rules = {
+        "sgd": optax.chain(optax.sgd(lr), optax.add_decayed_weights(-config.lr * config.weight_decay)),  # trap 13
+        # Trap 15: the rate inside the buffer.
+        "momentum": optax.chain(
+            optax.add_decayed_weights(config.weight_decay),
+            optax.scale_by_schedule(lr),
+            optax.trace(0.9),
+            optax.scale(-1),
+        ),
+        "nesterov": optax.chain(optax.add_decayed_weights(config.weight_decay), optax.sgd(lr, momentum=0.9)),
+        "adam": optax.adamw(lr, weight_decay=config.weight_decay),  # trap 13: decoupled
+        "adamw": optax.adamw(lr),  # trap 13: optax's decay of 1e-4
+        # Trap 14: epsilon inside the square root.
+        "rmsprop": optax.chain(optax.add_decayed_weights(config.weight_decay), optax.rmsprop(lr, decay=0.99)),
+    }
+    return rules[config.optimizer]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_another_update_rule_is_caught(optimizer, monkeypatch):
+    monkeypatch.setattr(jaxnets.optim, "make_optimizer", sabotaged_optimizer)
+    failure = small_training(optimizer=optimizer).failure
+    assert failure is not None
+    assert failure.stage == "optimizer"
+    assert "step" in failure.diagnosis
+
+
+def test_a_schedule_that_is_one_step_off_is_caught(monkeypatch):
+    monkeypatch.setattr(jaxnets.optim, "factors", lambda name, steps: np.roll(factors(name, steps), 1))  # trap 16
+    assert small_training(optimizer="sgd").failure is not None
+
+
+def test_a_summed_loss_is_caught(monkeypatch):
+    losses = {
+        name: lambda *args, loss=loss: 16 * loss(*args) for name, loss in jaxnets.steps.LOSSES.items()
+    }  # trap 18
+    monkeypatch.setattr(jaxnets.steps, "LOSSES", losses)
+    assert "the losses part at step 1" in small_training(optimizer="sgd").failure.diagnosis
+
+
+def test_the_gradient_of_l1_at_zero_is_caught(monkeypatch):
+    # jnp.abs has gradient 1 at 0, where a BatchNorm's bias starts; PyTorch has 0.
+    monkeypatch.setattr(jaxnets.steps, "absolute", jnp.abs)
+    assert small_training(optimizer="sgd").failure is not None
+
+
+# --- other people's modules -----------------------------------------------------------------------------------------
+
+
+class Deterministic(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        x = nn.Dropout(0.5, name="drop")(nn.relu(nn.Dense(7, name="fc")(x)), deterministic=deterministic)
+        return nn.Dense(3, name="head")(x)
+
+
+class Maximum(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        x = nn.Dropout(0.5, name="drop")(jnp.maximum(nn.Dense(7, name="fc")(x), 0), deterministic=deterministic)
+        return nn.Dense(3, name="head")(x)
+
+
+class IsTraining(nn.Module):
+    @nn.compact
+    def __call__(self, x, is_training):
+        x = nn.Dropout(0.5, name="drop", deterministic=not is_training)(nn.relu(nn.Dense(7, name="fc")(x)))
+        return nn.Dense(3, name="head")(x)
+
+
+class Reference(torch_nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.drop, self.head = torch_nn.Linear(4, 7), torch_nn.Dropout(0.5), torch_nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.fc(x))))
+
+
+@pytest.mark.parametrize("module", [Deterministic(), IsTraining()])
+def test_other_conventions_of_training_mode_are_read_off_the_signature(module):
+    report = parity.check(Reference(), module, np.random.default_rng(0).normal(size=(5, 4)))
+    assert report.ok, report.failures
+
+
+def test_the_gradient_of_a_relu_at_zero_is_caught():
+    net, x = Reference(), np.random.default_rng(0).normal(size=(5, 4))
+    net.fc.bias.data.zero_()
+    x[2] = 0  # the ReLU is given exact zeros, where jnp.maximum has gradient 0.5 (trap 11)
+    assert parity.check(net, Deterministic(), x).ok
+    first = parity.check(net, Maximum(), x).failures[0]
+    assert (first.check, first.layer, first.stage) == ("gradients", "fc/bias", "backward")
+
+
+def test_the_users_modules_are_not_changed():
+    net = torch_net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert parity.check(net, FlaxNet(), inputs()).ok
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert net.training
+    assert jnp.ones(1).dtype == jnp.float32  # float64 was switched on for the check alone
+
+
+def test_a_module_that_crashes_is_a_failure():
+    class Crash(nn.Module):
+        @nn.compact
+        def __call__(self, x, deterministic=True):
+            if not deterministic:
+                raise RuntimeError("no training today")
+            return Deterministic.__call__(self, x)
+
+    report = parity.check(Reference(), Crash(), np.ones((5, 4)))
+    assert not report.ok
+    assert any("no training today" in failure.diagnosis for failure in report.failures)
+
+
+# --- comparing ------------------------------------------------------------------------------------------------------
+
+finite_arrays = hnp.arrays(np.float64, hnp.array_shapes(max_dims=3), elements=st.floats(-1e6, 1e6))
+
+
+@given(finite_arrays)
+def test_equal_tensors_have_no_error(array):
+    assert relative_error(array, array.copy()) == 0
+
+
+@given(finite_arrays, st.sampled_from([np.nan, np.inf, -np.inf]), st.data())
+def test_what_is_not_finite_never_passes(array, poison, draw):
+    bad = array.copy()
+    bad.flat[draw.draw(st.integers(0, array.size - 1))] = poison
+    for pair in ((array, bad), (bad, array), (bad, bad)):
+        assert relative_error(*pair) == math.inf
+    assert not compare({"x": array}, {"x": bad}, 1e300)[0].ok
+
+
+@given(finite_arrays, st.floats(1e-12, 1e-3))
+def test_the_error_is_relative_to_the_reference(array, epsilon):
+    error = relative_error(array, array * (1 + epsilon))
+    assert error == 0 if not array.any() else error == pytest.approx(epsilon, rel=1e-3)
+
+
+def test_shapes_and_missing_tensors_never_pass():
+    one, two = {"a": np.ones(3), "b": np.ones(3)}, {"a": np.ones((3, 1)), "c": np.ones(3)}
+    assert [d.ok for d in compare(one, two, 1e300)] == [False] * 3
+    assert relative_error(np.zeros(3), np.full(3, 1e-30)) == math.inf
+
+
+# --- copying --------------------------------------------------------------------------------------------------------
+
+names = st.text("abcdefgh", min_size=1, max_size=4)
+
+
+@given(st.data())
+def test_copies_are_bit_exact_there_and_back(draw):
+    state = {}
+    for layer in draw.draw(st.lists(names, min_size=1, max_size=4, unique=True)):
+        index = draw.draw(st.sampled_from(["", ".0", ".12.conv"]))
+        ndim = draw.draw(st.integers(1, 5))
+        shape = draw.draw(hnp.array_shapes(min_dims=ndim, max_dims=ndim, max_side=4))
+        state[f"{layer}{index}.weight"] = draw.draw(hnp.arrays(np.float32, shape))
+        state[f"{layer}{index}.bias"] = draw.draw(hnp.arrays(np.float32, shape[:1]))
+        state[f"{layer}{index}.running_var"] = draw.draw(hnp.arrays(np.float64, shape[:1]))
+        state[f"{layer}{index}.num_batches_tracked"] = np.array(draw.draw(st.integers(0, 2**60)))
+    back = to_torch(to_flax(state), state)
+    assert list(back) == list(state)
+    for key, array in state.items():
+        assert back[key].dtype == array.dtype
+        assert back[key].shape == array.shape
+        assert back[key].tobytes() == array.tobytes()
+
+
+def test_a_convolutions_kernel_and_a_linears_land_where_flax_wants_them():
+    state = {"a.0.conv.weight": np.zeros((2, 3, 5, 7)), "fc.weight": np.zeros((2, 3)), "bn.weight": np.zeros(4)}
+    shapes = {path: array.shape for path, array in flatten(to_flax(state)).items()}
+    assert shapes == {"params/a_0/conv/kernel": (5, 7, 3, 2), "params/fc/kernel": (3, 2), "params/bn/scale": (4,)}
+
+
+def test_all_that_does_not_match_is_listed_at_once():
+    net = torch_net()
+    variables = to_flax(net.state_dict())
+    del variables["params"]["fc1"]["bias"]
+    variables["params"]["fc2"]["kernel"] = np.zeros((16, 6))
+    variables["params"]["fc9"] = {"bias": np.zeros(1)}
+    with pytest.raises(CopyError) as error:
+        to_torch(variables, net)
+    message = str(error.value)
+    for words in (
+        "3 tensors",
+        "missing fc1.bias",
+        "unexpected params/fc9/bias",
+        "fc2.weight is (6, 16), expected (5, 16)",
+    ):
+        assert words in message
+
+
+def test_a_key_without_a_rule_and_two_keys_for_one_place_are_refused():
+    with pytest.raises(CopyError, match="no rule for the PyTorch tensor 'x.gamma'"):
+        to_flax({"x.gamma": np.zeros(1)})
+    with pytest.raises(CopyError, match="would both become 'params/a_0/bias'"):
+        to_flax({"a.0.bias": np.zeros(1), "a_0.bias": np.zeros(1)})
+
+
+def test_a_copy_does_not_change_with_the_module():
+    net = torch_net()
+    variables = to_flax(net.state_dict())
+    before = variables["params"]["fc1"]["bias"].copy()
+    net.fc1.bias.data += 1  # trap 22
+    assert (variables["params"]["fc1"]["bias"] == before).all()
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_weight_files_of_either_framework_serve_both(name):
+    net, module = torchnets.MODELS[name].build(), jaxnets.MODELS[name].build()
+    state = {key: tensor.numpy().copy() for key, tensor in net.state_dict().items()}
+    template = module.init(jax.random.key(0), jnp.zeros((1, *jaxnets.MODELS[name].input_shape)))
+    variables = variables_from_weights(state, template)
+    back = state_dict_from_weights(flatten(variables), net.state_dict())
+    assert all(torch.equal(back[key], tensor) for key, tensor in net.state_dict().items())
+    same = state_dict_from_weights(state, net.state_dict())
+    assert all(torch.equal(same[key], tensor) for key, tensor in net.state_dict().items())
+    with pytest.raises(CopyError, match="unexpected"):
+        state_dict_from_weights(state | {"x.bias": np.zeros(1)}, net.state_dict())
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_every_check_and_writes_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(suite, "STEPS", 3)
+    monkeypatch.setattr(suite.check_model, "__kwdefaults__", {"optimizers": ("sgd",), "steps": 3, "seed": 0})
+    assert run_checks(["ann"], tmp_path / "report.json") == 0
+    out = capsys.readouterr().out
+    assert "1 networks: 11 checks hold, 0 fail" in out
+    assert "trajectory sgd" in out
+    assert "zero but for rounding, judged by the whole gradient" in " ".join(out.replace("│", "").split())
+    (report,) = json.loads((tmp_path / "report.json").read_text())
+    assert report["name"] == "ann"
+    assert report["ok"] is True
+    assert report["failures"] == []
+    assert {"check", "error", "bound", "where"} <= report["checks"][0].keys()
+
+
+def test_the_command_fails_with_a_missing_twin(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(jaxnets, "MODELS", {k: v for k, v in jaxnets.MODELS.items() if k != "mlp"})
+    assert run_checks(["mlp"], tmp_path / "report.json") == 1
+    assert "missing in jaxnets" in capsys.readouterr().out
+    (report,) = json.loads((tmp_path / "report.json").read_text())
+    assert report["failures"][0].keys() == {"check", "stage", "layer", "error", "bound", "diagnosis"}
+
+
+def test_an_unknown_network_is_refused_before_anything_runs():
+    with pytest.raises(parity.CopyError.__mro__[1], match=r"unknown model 'lenet'. Did you mean 'lenet5'"):
+        run_checks(["mlp", "lenet"], None)
