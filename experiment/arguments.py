@@ -19,7 +19,8 @@ def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | 
     Raises:
         UserError: an option is unknown, incomplete or of the wrong type.
     """
-    errors, options = io.StringIO(), {"default": default} if default is not None else {}
+    errors = io.StringIO()
+    options: Any = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(errors):
             flags: Any = tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(kind)

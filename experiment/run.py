@@ -61,7 +61,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 def write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write weights.safetensors: flat names to arrays, in the naming of the framework that trained them."""
     # safetensors stores the buffer as it lies in memory, so a transposed view must be laid out first.
-    arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    arrays = {name: np.array(array, order="C") for name, array in weights.items()}
     write(folder / WEIGHTS, safetensors.numpy.save(arrays))
 
 

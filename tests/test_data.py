@@ -231,7 +231,7 @@ def test_channels_cannot_be_made_to_fit():
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
+    def log_message(self, format: str, *args: object) -> None:  # quiet
         pass
 
 
@@ -257,7 +257,7 @@ def test_a_download_tries_the_next_mirror_until_the_hash_is_right(tmp_path, serv
 
 def test_a_download_with_wrong_bytes_never_reaches_its_final_path(tmp_path, server):
     path = tmp_path / "got" / "file"
-    with pytest.raises(DataError, match="missing: .*404.*bad: not the bytes expected"):
+    with pytest.raises(DataError, match=r"missing: .*404.*bad: not the bytes expected"):
         fetch([f"{server}/missing", f"{server}/bad"], path, "0" * 64)
     assert list(path.parent.iterdir()) == []
 

@@ -18,6 +18,7 @@ import jaxnets.optim
 import jaxnets.steps
 import parity
 import torchnets
+from data import UserError
 from experiment.schedules import factors
 from parity import suite
 from parity.__main__ import run_checks
@@ -153,7 +154,9 @@ def test_a_summed_loss_is_caught(monkeypatch):
         name: lambda *args, loss=loss: 16 * loss(*args) for name, loss in jaxnets.steps.LOSSES.items()
     }  # trap 18
     monkeypatch.setattr(jaxnets.steps, "LOSSES", losses)
-    assert "the losses part at step 1" in small_training(optimizer="sgd").failure.diagnosis
+    failure = small_training(optimizer="sgd").failure
+    assert failure is not None
+    assert "the losses part at step 1" in failure.diagnosis
 
 
 def test_the_gradient_of_l1_at_zero_is_caught(monkeypatch):
@@ -220,12 +223,11 @@ def test_the_users_modules_are_not_changed():
 
 
 def test_a_module_that_crashes_is_a_failure():
-    class Crash(nn.Module):
-        @nn.compact
+    class Crash(Deterministic):
         def __call__(self, x, deterministic=True):
             if not deterministic:
                 raise RuntimeError("no training today")
-            return Deterministic.__call__(self, x)
+            return super().__call__(x)
 
     report = parity.check(Reference(), Crash(), np.ones((5, 4)))
     assert not report.ok
@@ -312,7 +314,7 @@ def test_all_that_does_not_match_is_listed_at_once():
 
 
 def test_a_key_without_a_rule_and_two_keys_for_one_place_are_refused():
-    with pytest.raises(CopyError, match="no rule for the PyTorch tensor 'x.gamma'"):
+    with pytest.raises(CopyError, match=r"no rule for the PyTorch tensor 'x\.gamma'"):
         to_flax({"x.gamma": np.zeros(1)})
     with pytest.raises(CopyError, match="would both become 'params/a_0/bias'"):
         to_flax({"a.0.bias": np.zeros(1), "a_0.bias": np.zeros(1)})
@@ -367,5 +369,5 @@ def test_the_command_fails_with_a_missing_twin(monkeypatch, tmp_path, capsys):
 
 
 def test_an_unknown_network_is_refused_before_anything_runs():
-    with pytest.raises(parity.CopyError.__mro__[1], match=r"unknown model 'lenet'. Did you mean 'lenet5'"):
+    with pytest.raises(UserError, match=r"unknown model 'lenet'\. Did you mean 'lenet5'"):
         run_checks(["mlp", "lenet"], None)

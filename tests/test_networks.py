@@ -1,0 +1,178 @@
+"""The layers, initial weights, optimizers and schedules against PyTorch's own."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from hypothesis import given
+from scipy import stats
+from torch.optim import lr_scheduler
+
+import jaxnets
+import torchnets
+from data import Batch
+from experiment.config import Config
+from experiment.metrics import score
+from experiment.schedules import TABLES, factors
+from jaxnets.layers import BatchNorm, flatten, max_pool
+from jaxnets.steps import LOSSES, absolute, init_state, train_step
+from parity import suite, to_flax
+from parity.copy import flatten as flatten_variables
+from torchnets.steps import LOSSES as TORCH_LOSSES
+from torchnets.steps import as_tensor
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_initial_weights_have_pytorchs_distribution(name):
+    """Kolmogorov-Smirnov on every tensor; a false alarm in 10^8, and a normal distribution fails by far."""
+    entry = jaxnets.MODELS[name]
+    model, reference = entry.build(), torchnets.MODELS[name].build()
+    draws = [model.init(jax.random.key(seed), jnp.zeros((1, *entry.input_shape))) for seed in range(3)]
+    ours = [flatten_variables(variables) for variables in draws]
+    torch.manual_seed(0)
+    theirs = [flatten_variables(to_flax(torchnets.MODELS[name].build().state_dict())) for _ in range(3)]
+    for path in flatten_variables(to_flax(reference.state_dict())):
+        a, b = (np.concatenate([side[path].ravel() for side in sides]) for sides in (ours, theirs))
+        if a.std() == 0:  # a BatchNorm's constants
+            assert (a == b).all(), path
+        else:
+            statistic, p_value = stats.ks_2samp(a, b)
+            assert p_value > 1e-8, (path, statistic)
+            assert not np.array_equal(ours[0][path], ours[1][path]), path
+
+
+@pytest.mark.parametrize("num_classes", [2, 35])
+@pytest.mark.parametrize("name", suite.names())
+def test_every_network_takes_a_number_of_classes(name, num_classes):
+    shape = torchnets.MODELS[name].input_shape
+    images = np.zeros((3, *shape), np.float32)
+    model = jaxnets.MODELS[name].build(num_classes=num_classes)
+    logits, _ = model.init_with_output(jax.random.key(0), images)
+    assert logits.shape == (3, num_classes)
+    net = torchnets.MODELS[name].build(num_classes=num_classes).eval()
+    assert net(as_tensor(images)).shape == (3, num_classes)
+
+
+@given(st.integers(2, 5), st.integers(1, 4), st.integers(2, 9))
+def test_max_pool_and_flatten_are_pytorchs(batch, channels, side):
+    x = np.random.default_rng(0).normal(size=(batch, side, side, channels)).astype(np.float32)
+    pooled = torch.nn.functional.max_pool2d(as_tensor(x), 2)
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x), 2), pooled.permute(0, 2, 3, 1))
+    np.testing.assert_array_equal(flatten(max_pool(jnp.asarray(x), 2)), torch.flatten(pooled, 1))
+
+
+def test_batch_norm_is_exact_in_float32_far_from_zero():
+    # Flax's E[x^2] - E[x]^2 loses everything here (trap 3).
+    x = (1e4 + np.random.default_rng(0).normal(size=(512, 3))).astype(np.float32)
+    layer = BatchNorm(3)
+    variables = layer.init(jax.random.key(0), x, train=False)
+    y, after = layer.apply(variables, x, train=True, mutable="batch_stats")
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(np.asarray(y), (wide - wide.mean(0)) / np.sqrt(wide.var(0) + 1e-5), atol=2e-3)
+    np.testing.assert_allclose(after["batch_stats"]["var"], 0.9 + 0.1 * wide.var(0, ddof=1), rtol=1e-5)
+
+
+def test_batch_norm_refuses_a_single_value_as_pytorch_does():
+    layer = BatchNorm(3)
+    variables = layer.init(jax.random.key(0), jnp.ones((1, 3)), train=False)
+    with pytest.raises(ValueError, match="one value per channel"):
+        layer.apply(variables, jnp.ones((1, 3)), train=True, mutable="batch_stats")
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        torch.nn.BatchNorm1d(3)(torch.ones(1, 3))
+
+
+def test_the_torch_view_of_a_batch_is_channels_last_and_shares_its_memory():
+    images = np.zeros((4, 6, 5, 3), np.float32)
+    view = as_tensor(images)
+    assert view.shape == (4, 3, 6, 5)
+    assert view.is_contiguous(memory_format=torch.channels_last)
+    images[2, 1, 4, 0] = 7
+    assert view[2, 0, 1, 4] == 7
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_are_the_same_in_flax_pytorch_and_numpy(loss):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(scale=30, size=(50, 7)), rng.integers(0, 7, 50).astype(np.int32)
+    expected = float(TORCH_LOSSES[loss](torch.from_numpy(logits), torch.from_numpy(labels).long()))
+    with jax.enable_x64(True):
+        assert float(LOSSES[loss](jnp.asarray(logits), labels)) == pytest.approx(expected, rel=1e-14)
+    assert score(logits, labels, loss).loss == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_wrong_rank_of_labels_does_not_broadcast():
+    with pytest.raises(AssertionError):
+        LOSSES["cross-entropy"](jnp.zeros((4, 3)), jnp.zeros((4, 1), jnp.int32))
+
+
+def test_the_absolute_value_has_pytorchs_gradient_at_zero():
+    x = np.array([-2.0, -0.0, 0.0, 3.0], np.float32)
+    tensor = torch.from_numpy(x).requires_grad_()
+    tensor.abs().sum().backward()
+    value, grad = jax.value_and_grad(lambda x: absolute(x).sum())(jnp.asarray(x))
+    assert value == 5
+    np.testing.assert_array_equal(grad, tensor.grad)
+
+
+def torch_rates(make: Callable[[Any, int], Any], steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, rates = make(optimizer, steps), [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps - 1):  # OneCycleLR refuses a step past its last one
+        optimizer.step()
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    return rates
+
+
+def optax_rates(schedule: Callable[[int], Any], steps: int) -> list[float]:
+    with jax.enable_x64(True):
+        return [float(schedule(step)) for step in range(steps)]
+
+
+ORACLES = {
+    "constant": lambda n: [1.0] * n,
+    "step": lambda n: torch_rates(lambda o, n: lr_scheduler.StepLR(o, math.ceil(n / 3), 0.1), n),
+    "cosine": lambda n: torch_rates(lambda o, n: lr_scheduler.CosineAnnealingLR(o, n), n),
+    "warmup-cosine": lambda n: optax_rates(optax.warmup_cosine_decay_schedule(1 / (n // 10 + 1), 1.0, n // 10, n), n),
+    "onecycle": lambda n: torch_rates(
+        lambda o, n: lr_scheduler.OneCycleLR(o, 1.0, total_steps=n, cycle_momentum=False), n
+    ),
+}
+
+
+@pytest.mark.parametrize("steps", [10, 99, 100, 1000])
+@pytest.mark.parametrize("name", TABLES)
+def test_schedules_are_pytorchs_or_optaxs(name, steps):
+    np.testing.assert_allclose(factors(name, steps), ORACLES[name](steps), rtol=1e-9, atol=1e-12)
+
+
+@given(st.sampled_from(sorted(TABLES)), st.integers(1, 500))
+def test_schedules_stay_between_0_and_1_for_any_number_of_steps(name, steps):
+    table = factors(name, steps)
+    assert table.shape == (steps,)
+    assert ((table >= 0) & (table <= 1)).all()
+
+
+def test_a_step_is_a_pure_function_of_state_and_batch():
+    entry = jaxnets.MODELS["ann"]
+    model, rng = entry.build(), np.random.default_rng(0)
+    tx = jaxnets.optim.make_optimizer(Config(), 10)
+    images = rng.normal(size=(8, *entry.input_shape)).astype(np.float32)
+    batch = Batch(images, rng.integers(0, 10, 8).astype(np.int32))
+    state = init_state(tx, model.init(jax.random.key(0), images), seed=3)
+    before = jax.tree.map(np.array, state.variables)
+    (first, metrics), (second, _) = train_step(model, tx, state, batch), train_step(model, tx, state, batch)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.variables, second.variables))
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before, state.variables))
+    assert int(first.step) == 1
+    assert metrics.keys() == {"loss", "correct"}
+    other = state._replace(key=jax.random.key(9))  # only dropout hangs on the key
+    third, _ = train_step(model, tx, other, batch)
+    assert not jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.variables, third.variables))
