@@ -1,0 +1,120 @@
+# %% [markdown]
+# # One network, written twice
+#
+# LeNet-5 in Flax and in PyTorch, the same weights in both, and what it takes to say that they are *the same*. Open
+# `jaxnets/models/lenet5.py` beside `torchnets/models/lenet5.py`, and `jaxnets/steps.py` beside `torchnets/steps.py`:
+# the files mirror each other line by line, so what you see is what differs.
+
+# %%
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import linen as nn
+
+import jaxnets
+import parity
+import torchnets
+from data import Batch, Loader, fit_to, load
+from experiment.config import Config
+from jaxnets.layers import conv2d, linear
+from jaxnets.optim import make_optimizer
+from jaxnets.steps import eval_step, init_state, train_step
+from torchnets.steps import as_tensor, as_tensors
+from torchnets.steps import train_step as torch_train_step
+
+entry = jaxnets.MODELS["lenet5"]
+model, net = entry.build(), torchnets.MODELS["lenet5"].build()
+
+# %% [markdown]
+# ## The data are the same numbers
+#
+# One loader feeds both. It yields channels-last numpy arrays, which JAX takes as they are. PyTorch gets a *view* of
+# the same memory: its `channels_last` format is exactly that.
+
+# %%
+dataset, note = fit_to(load("digits"), entry.input_shape)
+loader = Loader(dataset.train, dataset.mean, dataset.std, batch_size=32, seed=0)
+batch = next(loader.epoch(0))
+view = as_tensor(batch.images)
+print(note)
+print(batch.images.shape, "->", tuple(view.shape), "shared memory:", view.data_ptr() == batch.images.ctypes.data)
+
+# %% [markdown]
+# ## The weights are the same numbers
+#
+# In Flax a module holds no weights. They are a nested dict that `apply` is given, so copying them from PyTorch is a
+# matter of names and one transpose rule: a convolution's kernel is (out, in, H, W) there and (H, W, in, out) here.
+
+# %%
+variables = parity.to_flax(net.state_dict())
+print(jax.tree.map(jnp.shape, variables["params"]["conv1"]), tuple(net.conv1.weight.shape))
+
+# %% [markdown]
+# ## So the outputs are the same numbers: or are they?
+#
+# In float32 two right implementations differ by rounding, 1e-7 or so. A wrong one may differ by 1e-3, or only after
+# the first training step. In float64 rounding is at 1e-16 and bugs stay where they are: there is a gap to see them
+# through.
+
+# %%
+logits = eval_step(model, variables, batch.images)
+reference = net.eval()(view).detach().numpy()
+print("float32:", np.linalg.norm(logits - reference) / np.linalg.norm(reference))
+report = parity.check(net, model, batch.images)
+for result in report.results:
+    print(f"{result.check:22}{result.error:9.1e}  bound {result.bound:.0e}")
+assert report.ok
+
+# %% [markdown]
+# ## A training step, with its state in the open
+#
+# PyTorch's step changes the module and the optimizer. The Flax one is a function: state and batch in, new state and
+# metrics out. That is why it can be compiled, repeated, resumed and compared.
+
+# %%
+tx = make_optimizer(Config(lr=0.01, schedule="constant"), steps=1)
+state = init_state(tx, variables, seed=0)
+new_state, metrics = jax.jit(lambda state, batch: train_step(model, tx, state, batch))(state, batch)
+optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+torch_metrics = torch_train_step(net, optimizer, as_tensors(Batch(batch.images, batch.labels)))
+print("loss:", float(metrics["loss"]), float(torch_metrics["loss"]))
+print("the old state is still there, step", int(state.step), "and the new one is at step", int(new_state.step))
+
+# %% [markdown]
+# ## What a porting bug looks like
+#
+# A classic: the feature maps are flattened in the order in which they lie in memory, (H, W, C), though the linear
+# layer behind them learned its weights for (C, H, W). Shapes and parameter counts agree. `parity` says where to look.
+
+
+# %%
+class Right(torch.nn.Module):
+    """A convolution and a linear layer, (N, 1, 8, 8) to (N, 10)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 4, 3)
+        self.fc = torch.nn.Linear(144, 10)
+
+    def forward(self, x):
+        """Return logits."""
+        return self.fc(torch.flatten(self.conv(x), 1))
+
+
+class Wrong(nn.Module):
+    """Its twin, but for the order of the flatten; `jaxnets.layers.flatten` has the right one."""
+
+    def setup(self):
+        self.conv = conv2d(1, 4, 3)
+        self.fc = linear(144, 10)
+
+    def __call__(self, x):
+        """Return logits."""
+        x = self.conv(x)
+        return self.fc(x.reshape(len(x), -1))
+
+
+report = parity.check(Right(), Wrong(), np.random.default_rng(0).normal(size=(4, 8, 8, 1)))
+assert not report.ok
+print(report.failures[0].layer, "|", report.failures[0].diagnosis)
