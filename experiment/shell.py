@@ -18,6 +18,7 @@ from data import Dataset, Loader, Split, UserError, fit_to, hold_out, load
 from data.registry import lookup
 from experiment.config import Config
 from experiment.metrics import Score, score
+from experiment.registry import Entry
 
 EVAL_BATCH = 1000
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended: 128 + SIGINT
@@ -26,7 +27,7 @@ INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended: 128 + SIGINT
 class Task(NamedTuple):
     """What is to be learned by what."""
 
-    entry: Any  # the network's `Entry`
+    entry: Entry
     dataset: Dataset  # in the size that the network takes
     splits: dict[str, Split]  # train, validation, test: no image is in two of them
     note: str | None  # what was done to the images to make them fit
@@ -57,7 +58,7 @@ def load_framework(framework: str) -> ModuleType:
         raise UserError(f"{framework} needs PyTorch, an extra: pip install 'jaxnets[torch]'") from None
 
 
-def prepare(config: Config, models: Mapping[str, Any]) -> Task:
+def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
     """Find the network, load the dataset, make it fit, and split off the validation images.
 
     Raises:

@@ -39,11 +39,18 @@ def relative_error(reference: np.ndarray, found: np.ndarray, scale: float | None
         return np.inf
     # float64 holds whatever float32 or an integer counter holds, so the comparison adds no rounding of its own.
     reference, found = reference.astype(np.float64), found.astype(np.float64)
-    distance = float(np.linalg.norm(found - reference))
-    size = float(np.linalg.norm(reference)) if scale is None else scale
+    distance, size = norm(found - reference), norm(reference) if scale is None else scale
     if distance == 0:
         return 0.0
     return distance / size if size > 0 else np.inf
+
+
+def norm(array: np.ndarray) -> float:
+    """Return the L2 norm; its squares neither underflow to an agreement that is none, nor overflow."""
+    largest = float(np.abs(array).max(initial=0))
+    if not 0 < largest < np.inf:  # zero, or NaN and infinity, which stay what they are
+        return largest
+    return largest * float(np.linalg.norm(array / largest))
 
 
 def difference(name: str, reference: np.ndarray, found: np.ndarray, bound: float) -> Difference:
@@ -90,7 +97,7 @@ def compare(
 
 def total_norm(tensors: Mapping[str, np.ndarray]) -> float:
     """Return the L2 norm of all tensors together."""
-    return float(np.sqrt(sum(float(np.square(t, dtype=np.float64).sum()) for t in tensors.values())))
+    return norm(np.array([norm(tensor.astype(np.float64)) for tensor in tensors.values()]))
 
 
 def zero_gradients(reference: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> frozenset[str]:
@@ -99,7 +106,7 @@ def zero_gradients(reference: Mapping[str, np.ndarray], found: Mapping[str, np.n
     return frozenset(
         name
         for name in reference.keys() & found.keys()
-        if all(float(np.linalg.norm(grads[name])) <= limit for grads, limit in limits)
+        if all(norm(grads[name]) <= limit for grads, limit in limits)
     )
 
 
