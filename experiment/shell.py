@@ -44,6 +44,12 @@ def command(main: Callable[[], int]) -> None:
         sys.exit(INTERRUPTED)
 
 
+def needs_torch(what: str) -> UserError:
+    """Return the error for a command that PyTorch is missing for."""
+    extra = "pip install 'jaxnets[torch]', or in a clone pip install -c constraints.txt -e '.[torch]'"
+    return UserError(f"{what} needs PyTorch, which is an extra: {extra}")
+
+
 def load_framework(framework: str) -> ModuleType:
     """Import `<framework>.fit`.
 
@@ -55,7 +61,7 @@ def load_framework(framework: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "torch":
             raise
-        raise UserError(f"{framework} needs PyTorch, an extra: pip install 'jaxnets[torch]'") from None
+        raise needs_torch(framework) from None
 
 
 def prepare(config: Config, models: Mapping[str, Entry]) -> Task:

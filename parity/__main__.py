@@ -10,6 +10,7 @@ from rich.console import Console
 
 from data import UserError
 from experiment.run import write
+from experiment.shell import needs_torch
 from parity.report import print_report, verdict
 
 
@@ -36,7 +37,7 @@ def run_checks(names: list[str], json_file: Path | None) -> int:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise UserError("parity needs PyTorch, an extra: pip install 'jaxnets[torch]'") from None
+        raise needs_torch("parity") from None
     if json_file and not json_file.absolute().parent.is_dir():
         raise UserError(f"{json_file}: no such folder to write it in")
     for name in names:

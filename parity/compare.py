@@ -104,9 +104,7 @@ def zero_gradients(reference: Mapping[str, np.ndarray], found: Mapping[str, np.n
     """Return the names of float64 gradients that are zero but for rounding, on both sides."""
     limits = [(grads, ROUNDING * total_norm(grads)) for grads in (reference, found)]
     return frozenset(
-        name
-        for name in reference.keys() & found.keys()
-        if all(norm(grads[name]) <= limit for grads, limit in limits)
+        name for name in reference.keys() & found.keys() if all(norm(grads[name]) <= limit for grads, limit in limits)
     )
 
 
