@@ -200,7 +200,7 @@ def test_missing_files_name_every_path_and_the_command_that_fetches_them(tmp_pat
 
 
 def test_an_unknown_dataset_gets_the_nearest_name_and_the_list():
-    with pytest.raises(UserError, match=r"'fashion-mnist'.*mean 'fashion_mnist'.*digits, fashion_mnist, mnist"):
+    with pytest.raises(UserError, match=rf"'fashion-mnist'.*mean 'fashion_mnist'.*{', '.join(data.DATASETS)}"):
         data.load("fashion-mnist")
 
 
