@@ -39,6 +39,7 @@ BOUND = 1e-10
 SINGLE_STEP_BOUND = 1e-12
 # Adaptive optimizers turn a gradient that is only rounding into steps of the size of the learning rate (trap 28).
 BOUND_ZERO_GRADIENT, ADAPTIVE = 1e-8, ("adam", "adamw", "rmsprop")
+NUDGES = 3
 CHAOTIC = 0.1  # a reference that parts from itself by this much of the bound proves nothing by a free run
 LEARNING_RATE, WEIGHT_DECAY, L1 = 0.01, 1e-3, 1e-5
 OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
@@ -105,8 +106,8 @@ def check_trajectory(
     top = worst(free)
     if top.ok:
         return Result(check, top.error, top.bound, _short(top.name), note)
-    nudged = lesson._replace(torch_module=one_rounding_away(torch_module, seed))
-    itself = worst(compare_moments(reference, train_torch(nudged), lesson, BOUND))
+    nudged = [lesson._replace(torch_module=one_rounding_away(torch_module, seed + i)) for i in range(NUDGES)]
+    itself = worst([worst(compare_moments(reference, train_torch(other), lesson, BOUND)) for other in nudged])
     single = worst(list(single_steps(lesson)))
     note += f"; free running {top.error:.1e}, PyTorch from itself {itself.error:.1e} by one rounding"
     if itself.severity > CHAOTIC and single.ok:

@@ -144,6 +144,22 @@ def test_another_update_rule_is_caught(optimizer, monkeypatch):
     assert "step" in failure.diagnosis
 
 
+def test_chaos_is_no_excuse(monkeypatch):
+    """Under RMSprop the plain MLP is chaotic, and each step is judged on its own: a tiny bug is still found."""
+
+    def optimizer(config, steps):
+        table = factors(config.schedule, steps)
+        rule = optax.rmsprop(
+            lambda count: config.lr * jnp.asarray(table)[count], decay=0.99, eps=1.001e-8, eps_in_sqrt=False
+        )
+        return optax.chain(optax.add_decayed_weights(config.weight_decay), rule)
+
+    monkeypatch.setattr(jaxnets.optim, "make_optimizer", optimizer)
+    failure = suite.check_training("mlp", "rmsprop", steps=50).failure
+    assert failure is not None
+    assert "by one rounding" in failure.diagnosis
+
+
 def test_a_schedule_that_is_one_step_off_is_caught(monkeypatch):
     monkeypatch.setattr(jaxnets.optim, "factors", lambda name, steps: np.roll(factors(name, steps), 1))  # trap 16
     assert small_training(optimizer="sgd").failure is not None
