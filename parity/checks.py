@@ -237,7 +237,7 @@ def _gradient_differences(
 def _forward_result(check: str, reference: Run, found: Run, bound: float) -> Result:
     output = difference("output", reference.output, found.output, bound)
     if output.ok:
-        return Result(check, output.error, bound, "")
+        return Result(check, output.error, bound, "output")
     layer, diagnosis = locate(reference, found, bound)
     failure = Failure(check, "forward", layer, output.error, bound, diagnosis)
     return Result(check, output.error, bound, layer, failure=failure)
