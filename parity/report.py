@@ -79,4 +79,5 @@ def verdict(reports: Iterable[Report]) -> str:
     reports = list(reports)
     held = sum(len(report.results) - len(report.failures) for report in reports)
     failed = sum(len(report.failures) for report in reports)
-    return f"{len(reports)} networks: {held} checks hold, {failed} fail"
+    networks = "1 network" if len(reports) == 1 else f"{len(reports)} networks"
+    return f"{networks}: {held} checks hold, {failed} fail"

@@ -251,7 +251,7 @@ def test_the_command_prints_every_check_and_writes_json(tmp_path, capsys, monkey
     monkeypatch.setattr(suite.check_model, "__kwdefaults__", {"optimizers": ("sgd",), "steps": 3, "seed": 0})
     assert run_checks(["ann"], tmp_path / "report.json") == 0
     out = capsys.readouterr().out
-    assert "1 networks: 11 checks hold, 0 fail" in out
+    assert "1 network: 11 checks hold, 0 fail" in out
     assert "trajectory sgd" in out
     assert "zero but for rounding, judged by the whole gradient" in " ".join(out.replace("│", "").split())
     (report,) = json.loads((tmp_path / "report.json").read_text())
