@@ -84,9 +84,11 @@ def score_split(backend: ModuleType, model: Any, variables: Any, task: Task, nam
 
 def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[str, ...]) -> None:
     """Print the table of a run: loss and accuracy of each split, and the accuracy of each class on the test set."""
-    table = Table("split", "images", "loss", "accuracy")
+    # Counts beside percentages: 0.01% of MNIST's training images is five of them.
+    table = Table("split", "images", "correct", "loss", "accuracy")
     for name, result in scores.items():
-        table.add_row(name, f"{result.confusion.sum():,}", f"{result.loss:.4f}", f"{result.accuracy:.2%}")
+        counts = f"{result.confusion.sum():,}", f"{np.trace(result.confusion):,}"
+        table.add_row(name, *counts, f"{result.loss:.4f}", f"{result.accuracy:.2%}")
     console.print(table)
     table = Table("test accuracy of class", "images", "accuracy")
     test = scores["test"]

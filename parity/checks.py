@@ -7,7 +7,7 @@ import numpy as np
 from flax import linen as nn
 from torch import nn as torch_nn
 
-from parity.compare import Difference, compare, difference, worst, zero_gradients
+from parity.compare import Difference, compare, difference, short, worst, zero_gradients
 from parity.copy import COUNTER, flatten, to_flax, to_torch
 from parity.flax_side import FlaxSide
 from parity.report import Failure, Report, Result
@@ -155,7 +155,7 @@ def check_gradients(pair: Pair) -> Result:
     found, zero = _gradient_differences(pair, GRADIENT, None, train=False)
     trained, zero_trained = _gradient_differences(pair, GRADIENT, pair.masks, train=True)
     note = ""
-    if zeros := sorted(_short(name) for name in zero | zero_trained):
+    if zeros := sorted(short(name) for name in zero | zero_trained):
         note = f"{', '.join(zeros)}: zero but for rounding, judged by the whole gradient"
     return _tensor_result("gradients", "backward", [*found, *trained], note, backward=True)
 
@@ -273,19 +273,13 @@ def _tensor_result(
     """Return the worst of several tensors; a failure names the first, or in a backward pass the last, that differs."""
     top, failed = worst(found), [d for d in found if not d.ok]
     if not failed:
-        return Result(check, top.error, top.bound, _short(top.name), note)
+        return Result(check, top.error, top.bound, short(top.name), note)
     first = failed[0]
     if backward:  # the layer nearest to the loss; the input's gradient, listed last, is the last to be computed
         first = next((d for d in reversed(failed) if d.name != "input"), first)
-    more = (
-        f"; {len(failed)} tensors differ, the worst {_short(top.name)} by {top.error:.1e}" if len(failed) > 1 else ""
-    )
-    failure = Failure(check, stage, _short(first.name), first.error, first.bound, f"{first.detail}{more}")
-    return Result(check, top.error, top.bound, _short(top.name), note, failure)
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("params/").removeprefix("batch_stats/")
+    more = f"; {len(failed)} tensors differ, the worst {short(top.name)} by {top.error:.1e}" if len(failed) > 1 else ""
+    failure = Failure(check, stage, short(first.name), first.error, first.bound, f"{first.detail}{more}")
+    return Result(check, top.error, top.bound, short(top.name), note, failure)
 
 
 def _exact(check: str, stage: str, faults: Sequence[tuple[str, str]], note: str) -> Result:

@@ -120,6 +120,11 @@ def describe(reference: np.ndarray, found: np.ndarray) -> str:
     return f"at {list(at)} PyTorch has {reference[at]:.9g}, Flax {found[at]:.9g}"
 
 
+def short(name: str) -> str:
+    """Return a path without its collection: "fc1/kernel" for "params/fc1/kernel"."""
+    return name.removeprefix("params/").removeprefix("batch_stats/")
+
+
 def worst(differences: Collection[Difference]) -> Difference:
     """Return the difference that is largest in units of its bound."""
     return max(differences, key=lambda d: d.severity)

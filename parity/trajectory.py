@@ -26,7 +26,7 @@ import torchnets.optim
 import torchnets.steps
 from data import Batch
 from experiment.config import Config
-from parity.compare import Difference, compare, difference, worst
+from parity.compare import Difference, compare, difference, short, worst
 from parity.copy import flatten, to_flax, unflatten
 from parity.flax_side import FlaxSide
 from parity.flax_side import injected as flax_injected
@@ -43,7 +43,8 @@ NUDGES = 3
 CHAOTIC = 0.1  # a reference that parts from itself by this much of the bound proves nothing by a free run
 LEARNING_RATE, WEIGHT_DECAY, L1 = 0.01, 1e-3, 1e-5
 OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
-# Each schedule and each loss is met by some optimizer.
+# Each schedule and each loss is met by some optimizer. The pairing was made after measuring: under "cosine" AdamW
+# came to 1.8e-10 in one run of nine, and RMSprop is least chaotic under "step".
 SCHEDULES = {"momentum": "warmup-cosine", "nesterov": "onecycle", "adamw": "warmup-cosine", "rmsprop": "step"}
 
 
@@ -105,14 +106,14 @@ def check_trajectory(
     check, note = f"trajectory {optimizer}", f"{len(batches)} steps, {lesson.config.schedule}, {lesson.config.loss}"
     top = worst(free)
     if top.ok:
-        return Result(check, top.error, top.bound, _short(top.name), note)
+        return Result(check, top.error, top.bound, short(top.name), note)
     nudged = [lesson._replace(torch_module=one_rounding_away(torch_module, seed + i)) for i in range(NUDGES)]
     itself = worst([worst(compare_moments(reference, train_torch(other), lesson, BOUND)) for other in nudged])
     single = worst(list(single_steps(lesson)))
     note += f"; free running {top.error:.1e}, PyTorch from itself {itself.error:.1e} by one rounding"
     if itself.severity > CHAOTIC and single.ok:
         note = f"each step from PyTorch's state: {note}"
-        return Result(check, single.error, single.bound, _short(single.name), note)
+        return Result(check, single.error, single.bound, short(single.name), note)
     apart = np.flatnonzero(~(np.abs(found.losses - reference.losses) <= BOUND * np.abs(reference.losses)))
     first = f"the losses part at step {apart[0] + 1}" if len(apart) else "the losses agree at every step"
     bad = single if not single.ok else top
@@ -120,7 +121,7 @@ def check_trajectory(
         f"{bad.detail}, {bad.error:.1e} off; after {note}, {sum(not d.ok for d in free)} tensors differ; {first}"
     )
     failure = Failure(check, "optimizer", bad.name, bad.error, bad.bound, diagnosis)
-    return Result(check, top.error, top.bound, _short(top.name), note, failure)
+    return Result(check, top.error, top.bound, short(top.name), note, failure)
 
 
 def train_torch(lesson: Lesson) -> Moment:
@@ -213,7 +214,3 @@ def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:
 
     variables = unflatten(TorchSide(lesson.torch_module, np.float64).variables())
     return jaxnets.steps.init_state(tx, variables, config.seed), jax.jit(masked)
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("params/").removeprefix("batch_stats/")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,8 +77,10 @@ def test_a_run_folder_is_whole_and_either_framework_evaluates_it(framework, run_
 
 
 def accuracies(table: str) -> list[str]:
-    """The percentages of a printed table: of each split, then of each class."""
-    return [word for word in table.split() if word.endswith("%")]
+    """The percentages and counts of a printed table, of each split, then of each class; not the rounded losses."""
+    words = [word for word in table.split() if re.fullmatch(r"[\d,]+|[\d.]+%", word)]
+    assert len(words) >= 3 * 3 + 10 * 2
+    return words
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -31,7 +31,7 @@ from torchnets.steps import as_tensor
 
 @pytest.mark.parametrize("name", suite.names())
 def test_initial_weights_have_pytorchs_distribution(name):
-    """Kolmogorov-Smirnov on every tensor; a false alarm in 10^8, and a normal distribution fails by far."""
+    """Kolmogorov-Smirnov on every tensor, and, as that says little of a bias of ten, PyTorch's exact limits."""
     entry = jaxnets.MODELS[name]
     model, reference = entry.build(), torchnets.MODELS[name].build()
     draws = [model.init(jax.random.key(seed), jnp.zeros((1, *entry.input_shape))) for seed in range(3)]
@@ -45,6 +45,9 @@ def test_initial_weights_have_pytorchs_distribution(name):
         else:
             result: Any = stats.ks_2samp(a, b)
             assert result.pvalue > 1e-8, (path, result)
+            kernel = ours[0][path.rpartition("/")[0] + "/kernel"]
+            limit = kernel[..., 0].size ** -0.5  # 1 / sqrt(fan_in), of the layer's bias too
+            assert 0.6 * limit < np.abs(a).max() <= limit * (1 + 1e-6), path
             assert not np.array_equal(ours[0][path], ours[1][path]), path
 
 
