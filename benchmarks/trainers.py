@@ -21,7 +21,7 @@ DATASETS = {"ann": "fashion_mnist"}  # MNIST for all others
 ROOT = Path(__file__).parents[1]
 
 
-def images_per_second(framework: str, model: str, threads: int, args: argparse.Namespace) -> tuple[float, dict]:
+def examples_per_second(framework: str, model: str, threads: int, args: argparse.Namespace) -> tuple[float, dict]:
     """Run one training in a process of its own; return its speed and its summary."""
     with tempfile.TemporaryDirectory() as folder:
         options = {
@@ -36,7 +36,7 @@ def images_per_second(framework: str, model: str, threads: int, args: argparse.N
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
         summary = json.loads(Path(folder, "run", "summary.json").read_text())
-    return summary["images_per_second"], summary
+    return summary["examples_per_second"], summary
 
 
 def compare(model: str, args: argparse.Namespace) -> dict:
@@ -47,7 +47,7 @@ def compare(model: str, args: argparse.Namespace) -> dict:
     versions: dict[str, str] = {}
     for turn in range(args.rounds):
         for name, threads in sides if turn % 2 == 0 else sides[::-1]:
-            speed, summary = images_per_second(name, model, threads, args)
+            speed, summary = examples_per_second(name, model, threads, args)
             speeds[f"{name} {threads} threads"].append(round(speed))
             versions |= summary["versions"]
     ours = statistics.median(speeds[f"jaxnets {cores} threads"])

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.base import Split
+from data.base import Split, full_scale
 
 
 class Batch(NamedTuple):
     """A batch, ready for the network. JAX takes it as it is, PyTorch as a view (`torchnets.steps.as_tensors`)."""
 
-    images: np.ndarray  # (B, H, W, C) float32, normalised
+    inputs: np.ndarray  # (B, H, W, C) or (B, length, C) float32, normalised
     labels: np.ndarray  # (B,) int32
 
 
@@ -23,8 +23,8 @@ class Loader:
 
     Attributes:
         split: what is read.
-        mean, std: (C,), of pixels scaled to 0..1.
-        batch_size: images a batch; the last one of an epoch holds what is left.
+        mean, std: (C,), of the scaled inputs, see `Dataset`.
+        batch_size: examples a batch; the last one of an epoch holds what is left.
         seed: None reads in order (evaluation); a number shuffles anew each epoch (training).
     """
 
@@ -43,10 +43,10 @@ class Loader:
         order, bounds = self.order(epoch), self._bounds()
         for start, end in pairwise(bounds):
             index = order[start:end]
-            yield Batch(normalise(self.split.images[index], self.mean, self.std), self.split.labels[index])
+            yield Batch(normalise(self.split.inputs[index], self.mean, self.std), self.split.labels[index])
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the epoch's order of the images, (N,); the same for any batch size and either framework."""
+        """Return the epoch's order of the examples, (N,); the same for any batch size and either framework."""
         count = len(self.split.labels)
         if self.seed is None:
             return np.arange(count)
@@ -61,10 +61,10 @@ class Loader:
         return bounds
 
 
-def normalise(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Map uint8 pixels (..., C) to float32 with the training set's mean 0 and standard deviation 1."""
-    scale = (1 / (255 * std)).astype(np.float32)
-    return images.astype(np.float32) * scale - (mean / std).astype(np.float32)
+def normalise(inputs: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Map inputs (..., C) to float32 with the training set's mean 0 and standard deviation 1."""
+    scale = (1 / (full_scale(inputs.dtype) * std)).astype(np.float32)
+    return inputs.astype(np.float32) * scale - (mean / std).astype(np.float32)
 
 
 def hold_out(train: Split, share: float = 0.1) -> tuple[Split, Split]:
@@ -77,4 +77,4 @@ def hold_out(train: Split, share: float = 0.1) -> tuple[Split, Split]:
     size = max(1, round(len(order) * share))
     # Sorted: the memory is then read in order, and the loader shuffles anyway.
     rest, held = np.sort(order[size:]), np.sort(order[:size])
-    return Split(train.images[rest], train.labels[rest]), Split(train.images[held], train.labels[held])
+    return Split(train.inputs[rest], train.labels[rest]), Split(train.inputs[held], train.labels[held])

@@ -18,7 +18,7 @@ def fit_to(dataset: Dataset, input_shape: tuple[int, ...]) -> tuple[Dataset, str
     Raises:
         DataError: the channels or the rank differ, which no resizing mends.
     """
-    found = dataset.train.images.shape[1:]
+    found = dataset.train.inputs.shape[1:]
     if found == tuple(input_shape):
         return dataset, None
     if len(found) != len(input_shape) or found[-1] != input_shape[-1]:
@@ -30,7 +30,7 @@ def fit_to(dataset: Dataset, input_shape: tuple[int, ...]) -> tuple[Dataset, str
     else:
         change, how = _resize, f"resized to {_name(input_shape)}"
     train, test = (
-        Split(change(split.images, new_height, new_width), split.labels) for split in (dataset.train, dataset.test)
+        Split(change(split.inputs, new_height, new_width), split.labels) for split in (dataset.train, dataset.test)
     )
     return dataset._replace(train=train, test=test), f"images of {_name(found)} are {how}"
 

@@ -36,9 +36,9 @@ model, net = entry.build(), torchnets.MODELS["lenet5"].build()
 dataset, note = fit_to(load("digits"), entry.input_shape)
 loader = Loader(dataset.train, dataset.mean, dataset.std, batch_size=32, seed=0)
 batch = next(loader.epoch(0))
-view = as_tensor(batch.images)
+view = as_tensor(batch.inputs)
 print(note)
-print(batch.images.shape, "->", tuple(view.shape), "shared memory:", view.data_ptr() == batch.images.ctypes.data)
+print(batch.inputs.shape, "->", tuple(view.shape), "shared memory:", view.data_ptr() == batch.inputs.ctypes.data)
 
 # %% [markdown]
 # ## The weights are the same numbers
@@ -58,10 +58,10 @@ print(jax.tree.map(jnp.shape, variables["params"]["conv1"]), tuple(net.conv1.wei
 # through.
 
 # %%
-logits = eval_step(model, variables, batch.images)
+logits = eval_step(model, variables, batch.inputs)
 reference = net.eval()(view).detach().numpy()
 print("float32:", np.linalg.norm(logits - reference) / np.linalg.norm(reference))
-report = parity.check(net, model, batch.images)
+report = parity.check(net, model, batch.inputs)
 for result in report.results:
     print(f"{result.check:22}{result.error:9.1e}  bound {result.bound:.0e}")
 assert report.ok
@@ -77,7 +77,7 @@ tx = make_optimizer(Config(lr=0.01, schedule="constant"), steps=1)
 state = init_state(tx, variables, seed=0)
 new_state, metrics = jax.jit(lambda state, batch: train_step(model, tx, state, batch))(state, batch)
 optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-torch_metrics = torch_train_step(net, optimizer, as_tensors(Batch(batch.images, batch.labels)))
+torch_metrics = torch_train_step(net, optimizer, as_tensors(Batch(batch.inputs, batch.labels)))
 print("loss:", float(metrics["loss"]), float(torch_metrics["loss"]))
 print("the old state is still there, step", int(state.step), "and the new one is at step", int(new_state.step))
 

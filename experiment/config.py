@@ -23,7 +23,7 @@ class Config:
     data_dir: Path | None = None
     """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
     epochs: int = 15
-    """Passes over the training images."""
+    """Passes over the training examples."""
     batch_size: int = 64
     """Images a step."""
     optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "adam"
@@ -41,7 +41,7 @@ class Config:
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
     """Softmax cross-entropy, or binary cross-entropy of each class against the rest."""
     seed: int = 0
-    """Of the initial weights, the order of the images, and dropout."""
+    """Of the initial weights, the order of the examples, and dropout."""
     out: Path | None = None
     """Run folder to make. Default: runs/<time>-<model>-<dataset>-<framework>."""
     config: Path | None = None

@@ -8,12 +8,12 @@ import numpy as np
 class Score(NamedTuple):
     """How good the logits of a split are."""
 
-    loss: float  # mean over the images
+    loss: float  # mean over the examples
     accuracy: float  # in 0..1
     confusion: np.ndarray  # (classes, classes) counts; row: what it is, column: what it was taken for
 
     def per_class(self) -> np.ndarray:
-        """Return the accuracy of each class in 0..1, (classes,); NaN for a class without images."""
+        """Return the accuracy of each class in 0..1, (classes,); NaN for a class without examples."""
         counts = self.confusion.sum(axis=1)
         return np.where(counts > 0, np.diag(self.confusion) / np.maximum(counts, 1), np.nan)
 

@@ -13,11 +13,11 @@ REFRESH = 0.1  # seconds between two looks at the loss; each look waits for the 
 
 
 class Epoch(NamedTuple):
-    """What an epoch's steps came to, weighted by images, not by batches (trap 25)."""
+    """What an epoch's steps came to, weighted by examples, not by batches (trap 25)."""
 
     loss: float
     accuracy: float
-    images: int
+    examples: int
     steps: int
     seconds: float
 
@@ -56,33 +56,33 @@ class Monitor:
 
     def begin(self, epoch: int) -> None:
         """Start an epoch's clock."""
-        self._loss, self._correct, self._images, self._done = 0.0, 0, 0, 0
+        self._loss, self._correct, self._examples, self._done = 0.0, 0, 0, 0
         self._bar.reset(self._task, total=self._steps, epoch=f"{epoch + 1}/{self._epochs}", text="")
         self._start = time.perf_counter()
 
-    def step(self, images: int, metrics: Mapping[str, Any]) -> bool:
+    def step(self, examples: int, metrics: Mapping[str, Any]) -> bool:
         """Take a step's `loss` and `correct`, still on the device perhaps; return whether to stop."""
-        self._pending.append((images, metrics))
+        self._pending.append((examples, metrics))
         if (now := time.perf_counter()) - self._looked > REFRESH:
             self._looked = now
             self._read()
-            text = f"loss {self._loss / self._images:.4f}  accuracy {self._correct / self._images:.2%}"
-            speed = self._images / (time.perf_counter() - self._start)
-            self._bar.update(self._task, completed=self._done, text=f"{text}  {speed:,.0f} images/s")
+            text = f"loss {self._loss / self._examples:.4f}  accuracy {self._correct / self._examples:.2%}"
+            speed = self._examples / (time.perf_counter() - self._start)
+            self._bar.update(self._task, completed=self._done, text=f"{text}  {speed:,.0f} examples/s")
         return self.stopped
 
     def end(self) -> Epoch:
         """Stop the epoch's clock, once the device has finished."""
         self._read()
         seconds = time.perf_counter() - self._start
-        images = max(self._images, 1)
-        return Epoch(self._loss / images, self._correct / images, self._images, self._done, seconds)
+        examples = max(self._examples, 1)
+        return Epoch(self._loss / examples, self._correct / examples, self._examples, self._done, seconds)
 
     def _read(self) -> None:
-        for images, metrics in self._pending:
-            self._loss += float(metrics["loss"]) * images
+        for examples, metrics in self._pending:
+            self._loss += float(metrics["loss"]) * examples
             self._correct += int(metrics["correct"])
-            self._images += images
+            self._examples += examples
         self._done += len(self._pending)
         self._pending.clear()
 

@@ -30,7 +30,7 @@ class Task(NamedTuple):
     entry: Entry
     dataset: Dataset  # in the size that the network takes
     splits: dict[str, Split]  # train, validation, test: no image is in two of them
-    note: str | None  # what was done to the images to make them fit
+    note: str | None  # what was done to the examples to make them fit
 
 
 def command(main: Callable[[], int]) -> None:
@@ -65,7 +65,7 @@ def load_framework(framework: str) -> ModuleType:
 
 
 def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
-    """Find the network, load the dataset, make it fit, and split off the validation images.
+    """Find the network, load the dataset, make it fit, and split off the validation examples.
 
     Raises:
         UserError: no such network or dataset, data missing or damaged, or of a shape the network cannot take.
@@ -84,13 +84,13 @@ def score_split(backend: ModuleType, model: Any, variables: Any, task: Task, nam
 
 def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[str, ...]) -> None:
     """Print the table of a run: loss and accuracy of each split, and the accuracy of each class on the test set."""
-    # Counts beside percentages: 0.01% of MNIST's training images is five of them.
-    table = Table("split", "images", "correct", "loss", "accuracy")
+    # Counts beside percentages: 0.01% of MNIST's training examples is five of them.
+    table = Table("split", "examples", "correct", "loss", "accuracy")
     for name, result in scores.items():
         counts = f"{result.confusion.sum():,}", f"{np.trace(result.confusion):,}"
         table.add_row(name, *counts, f"{result.loss:.4f}", f"{result.accuracy:.2%}")
     console.print(table)
-    table = Table("test accuracy of class", "images", "accuracy")
+    table = Table("test accuracy of class", "examples", "accuracy")
     test = scores["test"]
     for name, count, accuracy in zip(classes, test.confusion.sum(axis=1), test.per_class(), strict=True):
         table.add_row(name, f"{count:,}", "-" if np.isnan(accuracy) else f"{accuracy:.2%}")

@@ -41,9 +41,9 @@ class Outcome(NamedTuple):
     interrupted: bool
 
     @property
-    def images_per_second(self) -> float:
+    def examples_per_second(self) -> float:
         """Return the median over the epochs; the first one, which compiles, counts only if there is no other."""
-        return statistics.median(epoch.images / epoch.seconds for epoch in self.epochs[1:] or self.epochs)
+        return statistics.median(epoch.examples / epoch.seconds for epoch in self.epochs[1:] or self.epochs)
 
 
 def main(framework: str) -> None:
@@ -86,7 +86,7 @@ def _train(session: Session, variables: Any) -> int:
         scores = _score(session, outcome.variables, ("train", "validation", "test"))
         _write_results(session, outcome, scores)
     print_scores(console, scores, task.dataset.classes)
-    say(console, f"{outcome.images_per_second:,.0f} images/s in training; saved in {session.folder}")
+    say(console, f"{outcome.examples_per_second:,.0f} examples/s in training; saved in {session.folder}")
     if any(finite(result.loss) is None for result in scores.values()):
         say(console, "the loss is not finite: the training diverged; try a smaller --lr")
     if outcome.interrupted:
@@ -120,9 +120,9 @@ def _score(session: Session, variables: Any, splits: tuple[str, ...]) -> dict[st
 def _check_batch(config: Config, task: Task, weights: dict[str, Any]) -> None:
     if config.batch_size == 1 and any("num_batches_tracked" in name for name in weights):
         raise UserError(f"--batch-size is 1, but {config.model} has BatchNorm, which needs at least 2 to train")
-    images = len(task.splits["train"].labels)
-    if config.batch_size > images:
-        raise UserError(f"--batch-size is {config.batch_size}, but there are only {images:,} training images")
+    examples = len(task.splits["train"].labels)
+    if config.batch_size > examples:
+        raise UserError(f"--batch-size is {config.batch_size}, but there are only {examples:,} training examples")
 
 
 def _about(framework: str, backend: ModuleType, config: Config, parameters: int) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _about(framework: str, backend: ModuleType, config: Config, parameters: int)
 def _introduce(console: Console, task: Task, about: dict[str, Any]) -> None:
     sizes = ", ".join(f"{len(split.labels):,} {name}" for name, split in task.splits.items())
     say(console, f"{about['model']}: {about['parameters']:,} parameters, {about['framework']} on {about['device']}")
-    say(console, f"{about['dataset']}: {sizes} images")
+    say(console, f"{about['dataset']}: {sizes} examples")
     if task.note:
         say(console, task.note)
 
@@ -155,7 +155,7 @@ def _rows(number: int, epoch: Epoch, scores: dict[str, Score]) -> list[dict[str,
 def _line(number: int, epochs: int, epoch: Epoch, scores: dict[str, Score]) -> str:
     parts = [f"train {epoch.loss:.4f} {epoch.accuracy:7.2%}"]
     parts += [f"{name} {result.loss:.4f} {result.accuracy:7.2%}" for name, result in scores.items()]
-    return f"epoch {number:2}/{epochs}  {'  '.join(parts)}  {epoch.images / epoch.seconds:8,.0f} images/s"
+    return f"epoch {number:2}/{epochs}  {'  '.join(parts)}  {epoch.examples / epoch.seconds:8,.0f} examples/s"
 
 
 def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None:
@@ -167,6 +167,6 @@ def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score])
     summary = session.about | {name: result.as_dict() for name, result in scores.items()}
     per_class = zip(classes, scores["test"].per_class(), strict=True)
     summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
-    summary |= {"images_per_second": outcome.images_per_second, "epochs": len(outcome.epochs)}
+    summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
     summary |= {"interrupted": outcome.interrupted}
     run.write_summary(folder, summary)  # last: a folder with a summary is a whole one

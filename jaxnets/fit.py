@@ -67,7 +67,7 @@ def fit(
 
 def predict(model: nn.Module, variables: Variables, loader: Loader) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    return np.concatenate([logits_of(model, variables, batch.images) for batch in loader.epoch()])
+    return np.concatenate([logits_of(model, variables, batch.inputs) for batch in loader.epoch()])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -62,14 +62,14 @@ def train_step(
     l1: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one step; return the new state, and the batch's mean `loss` (without L1) and `correct` count."""
-    images, labels = batch
+    inputs, labels = batch
     params = state.variables["params"]
     dropout_key = jax.random.fold_in(state.key, state.step)
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
         logits, updated = model.apply(
             {**state.variables, "params": params},
-            images,
+            inputs,
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
@@ -85,6 +85,6 @@ def train_step(
     return TrainState(state.step + 1, {**updated, "params": params}, opt_state, state.key), metrics
 
 
-def eval_step(model: nn.Module, variables: Variables, images: Array) -> Any:
-    """Return logits (N, classes) of images (N, H, W, C), dropout off and BatchNorm by its kept statistics."""
-    return model.apply(variables, images, train=False)
+def eval_step(model: nn.Module, variables: Variables, inputs: Array) -> Any:
+    """Return logits (N, classes) of inputs (N, ..., C), dropout off and BatchNorm by its kept statistics."""
+    return model.apply(variables, inputs, train=False)

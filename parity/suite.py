@@ -58,7 +58,7 @@ def check_network(name: str, *, seed: int = 0) -> Report:
     if twins.failure:
         return Report(name, (twins,))
     torch_module, flax_module, entry = _build(name, seed)
-    inputs = real_batches(entry.input_shape, 1, seed)[0].images
+    inputs = real_batches(entry.input_shape, 1, seed)[0].inputs
     report = check(torch_module, flax_module, inputs, name=name, num_params=entry.num_params, seed=seed)
     return report._replace(results=(twins, *report.results))
 
@@ -67,7 +67,7 @@ def check_training(name: str, optimizer: str, *, steps: int = STEPS, seed: int =
     """Train both sides of a registered network with one optimizer, on real digits, and compare where they end."""
     torch_module, flax_module, entry = _build(name, seed)
     batches = real_batches(entry.input_shape, steps, seed)
-    zeros = zero_gradient_names(torch_module, flax_module, batches[0].images, seed)
+    zeros = zero_gradient_names(torch_module, flax_module, batches[0].inputs, seed)
     return check_trajectory(torch_module, flax_module, batches, optimizer, zeros=zeros, seed=seed)
 
 
@@ -89,7 +89,7 @@ def real_batches(input_shape: tuple[int, ...], steps: int, seed: int) -> list[Ba
             epoch += 1
 
     return [
-        Batch(batch.images.astype(np.float64), batch.labels) for batch, _ in zip(whole(), range(steps), strict=False)
+        Batch(batch.inputs.astype(np.float64), batch.labels) for batch, _ in zip(whole(), range(steps), strict=False)
     ]
 
 

@@ -128,7 +128,7 @@ def train_torch(lesson: Lesson) -> Moment:
     """Run PyTorch's side; return where it ends."""
     steps = list(_torch_steps(lesson))
     losses, (_, model, slots) = [loss for loss, _, _ in steps], steps[-1]
-    images = torchnets.steps.as_tensor(lesson.batches[-1].images)
+    images = torchnets.steps.as_tensor(lesson.batches[-1].inputs)
     outputs = channels_last(torchnets.steps.eval_step(model, images).numpy())
     return Moment(np.array(losses), flatten(to_flax(model.state_dict())), slots(), outputs)
 
@@ -142,7 +142,7 @@ def train_flax(lesson: Lesson) -> Moment:
             state, metrics = step(state, batch, mask)
             losses.append(float(metrics["loss"]))
         logits_of = jax.jit(partial(jaxnets.steps.eval_step, lesson.flax_module))
-        outputs = np.asarray(logits_of(state.variables, lesson.batches[-1].images))
+        outputs = np.asarray(logits_of(state.variables, lesson.batches[-1].inputs))
         return Moment(np.array(losses), flatten(state.variables), flax_slots(state.opt_state), outputs)
 
 
@@ -174,7 +174,7 @@ def compare_moments(reference: Moment, found: Moment, lesson: Lesson, bound: flo
 
 def draw_masks(module: torch_nn.Module, batches: Sequence[Batch], seed: int) -> list[Masks]:
     """Draw the masks of every dropout layer for every step."""
-    sites = TorchSide(module, np.float64).sites(batches[0].images)
+    sites = TorchSide(module, np.float64).sites(batches[0].inputs)
     rng = np.random.default_rng([seed, 3])
     return [{name: rng.random(site.shape) >= site.rate for name, site in sites.items()} for _ in batches]
 

@@ -53,7 +53,7 @@ def test_a_run_folder_is_whole_and_either_framework_evaluates_it(framework, run_
     summary = json.loads((run / "summary.json").read_text())
     assert summary["framework"] == framework
     assert (summary["model"], summary["dataset"], summary["parameters"]) == ("ann", "digits", 109_770)
-    assert summary["images_per_second"] > 0
+    assert summary["examples_per_second"] > 0
     assert {"device", "versions"} <= summary.keys()
     assert summary["versions"]["numpy"] == np.__version__
     for split in ("train", "validation", "test"):
@@ -112,7 +112,7 @@ BAD_OPTIONS = [
     (["--dataset", "mnits"], ["unknown dataset 'mnits'", "Did you mean 'mnist'", ", ".join(DATASETS)]),
     (["--epochs", "0"], ["--epochs is 0", "at least 1"]),
     (["--batch-size", "-3"], ["--batch-size is -3", "at least 1"]),
-    (["--batch-size", "2000"], ["--batch-size is 2000", "1,293 training images"]),
+    (["--batch-size", "2000"], ["--batch-size is 2000", "1,293 training examples"]),
     (["--batch-size", "1", "--model", "ann"], ["--batch-size is 1", "BatchNorm", "at least 2"]),
     (["--lr", "0"], ["--lr is 0.0", "above 0"]),
     (["--lr", "nan"], ["--lr is nan", "finite"]),

@@ -30,12 +30,12 @@ def numbered(count: int, channels: int = 1) -> Split:
 
 
 def loader(split: Split, batch_size: int, seed: int | None) -> Loader:
-    channels = split.images.shape[-1]
+    channels = split.inputs.shape[-1]
     return Loader(split, np.zeros(channels, np.float32), np.full(channels, 1 / 255, np.float32), batch_size, seed)
 
 
 def ids(batches) -> list[int]:
-    images = np.concatenate([batch.images for batch in batches])
+    images = np.concatenate([batch.inputs for batch in batches])
     return [round(float(i[0, 0, 0] * 256 + i[0, 1, 0])) for i in images]
 
 
@@ -48,7 +48,7 @@ def test_every_image_comes_exactly_once_an_epoch(count, batch_size, seed, epoch)
     assert sorted(ids(batches)) == list(range(count))
     assert len(batches) == len(loader(split, batch_size, seed))
     for batch in batches:
-        assert batch.images.dtype == np.float32
+        assert batch.inputs.dtype == np.float32
         assert batch.labels.dtype == np.int32
     labels = np.concatenate([batch.labels for batch in batches])
     assert (labels == np.array(ids(batches)) % 10).all()  # images keep their labels
@@ -90,7 +90,7 @@ def test_validation_and_training_images_are_disjoint_and_complete(count, share):
 
 def test_batches_have_the_training_pixels_mean_0_and_standard_deviation_1():
     dataset = data.load("digits")
-    pixels = np.concatenate([b.images for b in Loader(dataset.train, dataset.mean, dataset.std, 100).epoch()])
+    pixels = np.concatenate([b.inputs for b in Loader(dataset.train, dataset.mean, dataset.std, 100).epoch()])
     assert abs(pixels.mean(dtype=np.float64)) < 1e-6
     assert abs(pixels.std(dtype=np.float64) - 1) < 1e-6
 
@@ -105,11 +105,11 @@ def test_statistics_are_those_of_numpy_for_every_channel():
 
 def test_digits_are_scikit_learns_in_a_fixed_split():
     dataset = data.load("digits")
-    assert dataset.train.images.shape == (1437, 8, 8, 1)
-    assert dataset.test.images.shape == (360, 8, 8, 1)
+    assert dataset.train.inputs.shape == (1437, 8, 8, 1)
+    assert dataset.test.inputs.shape == (360, 8, 8, 1)
     assert np.bincount(dataset.test.labels).min() >= 29  # every class is tested
     # The split is a promise: figures in the README hold for this one.
-    assert hashlib.sha256(dataset.test.images.tobytes()).hexdigest()[:16] == "15a1a27a82fd05cf"
+    assert hashlib.sha256(dataset.test.inputs.tobytes()).hexdigest()[:16] == "15a1a27a82fd05cf"
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -117,7 +117,7 @@ def test_small_idx_tree_round_trips(tmp_path, zipped):
     write_tree(tmp_path, zipped=zipped)
     dataset = data.load("mnist", tmp_path)
     for name, split in (("train", dataset.train), ("t10k", dataset.test)):
-        assert (split.images[..., 0] == arrays()[f"{name}-images-idx3-ubyte"]).all()
+        assert (split.inputs[..., 0] == arrays()[f"{name}-images-idx3-ubyte"]).all()
         assert (split.labels == arrays()[f"{name}-labels-idx1-ubyte"]).all()
 
 
@@ -126,8 +126,8 @@ def test_real_mnist_is_the_published_one(real_data):
         content = gzip.decompress((real_data / "MNIST" / "raw" / f"{stem}.gz").read_bytes())
         assert hashlib.md5(content).hexdigest() == md5
     dataset = data.load("mnist", real_data)
-    assert dataset.train.images.shape == (60000, 28, 28, 1)
-    assert dataset.test.images.shape == (10000, 28, 28, 1)
+    assert dataset.train.inputs.shape == (60000, 28, 28, 1)
+    assert dataset.test.inputs.shape == (10000, 28, 28, 1)
     # The mean and deviation that PyTorch's MNIST example uses.
     np.testing.assert_allclose([dataset.mean[0], dataset.std[0]], [0.1307, 0.3081], atol=5e-5)
 
@@ -210,8 +210,8 @@ def test_images_of_any_size_fit_any_network_of_their_channels(height, width, to)
     split = Split(images, np.zeros(3, np.int32))
     dataset = make_dataset(split, split, ("one",))
     fitted, note = fit_to(dataset, (*to, 3))
-    assert fitted.train.images.shape == (3, *to, 3)
-    assert fitted.train.images.dtype == np.uint8
+    assert fitted.train.inputs.shape == (3, *to, 3)
+    assert fitted.train.inputs.dtype == np.uint8
     assert (note is None) == ((height, width) == to)
 
 
@@ -220,8 +220,8 @@ def test_28_pixels_are_padded_to_32_by_2_on_each_side():
     split = Split(images, np.zeros(2, np.int32))
     fitted, note = fit_to(make_dataset(split, split, ("one",)), (32, 32, 1))
     assert note == "images of 28x28x1 are padded to 32x32x1"
-    assert (fitted.train.images[:, 2:30, 2:30] == 255).all()
-    assert fitted.train.images.sum() == images.sum()
+    assert (fitted.train.inputs[:, 2:30, 2:30] == 255).all()
+    assert fitted.train.inputs.sum() == images.sum()
 
 
 def test_channels_cannot_be_made_to_fit():

@@ -12,15 +12,15 @@ from data import Batch
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def as_tensor(images: np.ndarray) -> torch.Tensor:
-    """Return images (N, ..., C) as (N, C, ...) without a copy: the view is PyTorch's channels_last format."""
-    return torch.from_numpy(images).movedim(-1, 1)
+def as_tensor(inputs: np.ndarray) -> torch.Tensor:
+    """Return inputs (N, ..., C) as (N, C, ...) without a copy: the view is PyTorch's channels_last format."""
+    return torch.from_numpy(inputs).movedim(-1, 1)
 
 
 def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a batch's images and labels on `device`."""
+    """Return a batch's inputs and labels on `device`."""
     # PyTorch's losses want int64 labels, JAX's default is int32 (trap 26).
-    return as_tensor(batch.images).to(device), torch.from_numpy(batch.labels).to(device, torch.int64)
+    return as_tensor(batch.inputs).to(device), torch.from_numpy(batch.labels).to(device, torch.int64)
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -46,9 +46,9 @@ def train_step(
     l1: float = 0.0,
 ) -> dict[str, torch.Tensor]:
     """Take one step in place; return the batch's mean `loss` (without L1) and `correct` count."""
-    images, labels = batch
+    inputs, labels = batch
     model.train()
-    logits = model(images)
+    logits = model(inputs)
     value = loss(logits, labels)
     penalty = l1 * sum(p.abs().sum() for p in model.parameters()) if l1 else 0.0
     optimizer.zero_grad()
@@ -58,7 +58,7 @@ def train_step(
 
 
 @torch.no_grad()
-def eval_step(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return logits (N, classes) of images (N, C, H, W), dropout off and BatchNorm by its kept statistics."""
+def eval_step(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Return logits (N, classes) of inputs (N, C, ...), dropout off and BatchNorm by its kept statistics."""
     model.eval()
-    return model(images)
+    return model(inputs)

@@ -32,4 +32,4 @@ class LeNet5(nn.Module):
         return self.fc2(x)
 
 
-MODELS = {"lenet5": Entry(LeNet5, (32, 32, 1), 61_706, "LeCun et al. 1998")}
+MODELS = {"lenet5": Entry(LeNet5, (32, 32, 1), 61_706, "LeCun et al. 1998", "fc2")}

@@ -36,11 +36,13 @@ MODELS = {
         (28, 28, 1),
         244_522,
         "784-256-128-64-32-10",
+        "head",
     ),
     "custom_mlp": Entry(
         partial(MLP, in_features=1024, hidden=(48,) * 6),
         (32, 32, 1),
         61_450,
         "1024-48-48-48-48-48-48-10, as many parameters as LeNet-5",
+        "head",
     ),
 }

@@ -30,4 +30,4 @@ class ANN(nn.Module):
         return self.fc3(x)
 
 
-MODELS = {"ann": Entry(ANN, (28, 28, 1), 109_770, "784-128-64-10, BatchNorm, ReLU, Dropout")}
+MODELS = {"ann": Entry(ANN, (28, 28, 1), 109_770, "784-128-64-10, BatchNorm, ReLU, Dropout", "fc3")}
