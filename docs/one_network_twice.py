@@ -74,7 +74,7 @@ assert report.ok
 
 # %%
 tx = make_optimizer(Config(lr=0.01, schedule="constant"), steps=1)
-state = init_state(tx, variables, seed=0)
+state = init_state(model, tx, variables, seed=0)
 new_state, metrics = jax.jit(lambda state, batch: train_step(model, tx, state, batch))(state, batch)
 optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
 torch_metrics = torch_train_step(net, optimizer, as_tensors(Batch(batch.inputs, batch.labels)))

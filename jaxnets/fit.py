@@ -15,7 +15,7 @@ from experiment.monitor import Monitor
 from experiment.registry import Entry
 from jaxnets import MODELS as MODELS
 from jaxnets.optim import make_optimizer
-from jaxnets.steps import LOSSES, Variables, eval_step, init_state, train_step
+from jaxnets.steps import LOSSES, Variables, eval_step, init_state, split_params, train_step
 from parity.copy import flatten, variables_from_weights
 
 logits_of = jax.jit(eval_step, static_argnames="model")
@@ -39,9 +39,9 @@ def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variab
     return model, jax.jit(model.init)(key, jnp.zeros((1, *entry.input_shape)))
 
 
-def count_parameters(model: nn.Module, variables: Variables) -> int:  # noqa: ARG001 (PyTorch's are in the model)
+def count_parameters(model: nn.Module, variables: Variables) -> int:
     """Return the number of trainable values."""
-    return sum(p.size for p in jax.tree.leaves(variables["params"]))
+    return sum(p.size for p in jax.tree.leaves(split_params(model, variables["params"])[0]))
 
 
 def fit(
@@ -52,7 +52,7 @@ def fit(
     The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
     """
     tx = make_optimizer(config, config.epochs * len(loader))
-    state = init_state(tx, variables, config.seed)
+    state = init_state(model, tx, variables, config.seed)
     step = jax.jit(partial(train_step, model, tx, loss=LOSSES[config.loss], l1=config.l1), donate_argnames="state")
     for epoch in range(config.epochs):
         monitor.begin(epoch)

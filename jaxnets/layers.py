@@ -1,11 +1,16 @@
-"""The few layers whose PyTorch meaning Flax lacks: initial weights, BatchNorm, pooling, flatten.
+"""The few layers whose PyTorch meaning Flax lacks: initial weights, padding, BatchNorm, pooling, flatten.
 
 Arguments come in PyTorch's order, so that a model file reads line by line like its twin.
-Images are channels last, (N, H, W, C); see `data.loader`.
+Everything is channels last, images (N, H, W, C) and waveforms (N, length, C); see `data.loader`.
 """
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen import initializers
 
@@ -13,7 +18,10 @@ relu = jax.nn.relu  # gradient 0 at 0, as in PyTorch; that of jnp.maximum(x, 0) 
 
 # PyTorch draws weights and biases from U(-1/sqrt(fan_in), 1/sqrt(fan_in)); Flax's default is LeCun's normal
 # distribution, and zero for biases (trap 17). Variance 1/3 of 1/fan_in is that width.
-_kernel_init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+uniform = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# He et al. 2015, arXiv 1502.01852, as torchvision has it: over the outputs, and not truncated.
+he_normal = initializers.variance_scaling(2.0, "fan_out", "normal")
+normal_001 = initializers.normal(0.01)
 
 
 def _bias_init(fan_in: int) -> initializers.Initializer:
@@ -25,22 +33,45 @@ def _bias_init(fan_in: int) -> initializers.Initializer:
     return init
 
 
-def linear(in_features: int, out_features: int) -> nn.Dense:
+def linear(
+    in_features: int, out_features: int, *, init: initializers.Initializer = uniform, zero_bias: bool = False
+) -> nn.Dense:
     """Return `torch.nn.Linear`: (N, in_features) to (N, out_features)."""
-    return nn.Dense(out_features, kernel_init=_kernel_init, bias_init=_bias_init(in_features))
+    bias_init = initializers.zeros if zero_bias else _bias_init(in_features)
+    return nn.Dense(out_features, kernel_init=init, bias_init=bias_init)
 
 
-def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0) -> nn.Conv:
-    """Return `torch.nn.Conv2d`: (N, H, W, in_channels) to (N, H', W', out_channels)."""
+def conv(
+    dims: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    padding: int = 0,
+    *,
+    bias: bool = True,
+    init: initializers.Initializer = uniform,
+    zero_bias: bool = False,
+) -> nn.Conv:
+    """Return `torch.nn.Conv1d` or `2d`: (N, ..., in_channels) to (N, ..., out_channels)."""
     return nn.Conv(
         out_channels,
-        (kernel_size, kernel_size),
+        (kernel_size,) * dims,
         strides=stride,
         # Written out: Flax's default is SAME, which pads (0, 1) at stride 2 where padding=1 pads (1, 1) (trap 4).
-        padding=((padding, padding), (padding, padding)),
-        kernel_init=_kernel_init,
-        bias_init=_bias_init(in_channels * kernel_size**2),
+        padding=((padding, padding),) * dims,
+        use_bias=bias,
+        kernel_init=init,
+        bias_init=initializers.zeros if zero_bias else _bias_init(in_channels * kernel_size**dims),
     )
+
+
+conv2d = partial(conv, 2)
+
+
+def identity(x: jax.Array, *, train: bool = False) -> jax.Array:  # noqa: ARG001 (called like a BatchNorm)
+    """Return `x`, like `torch.nn.Identity`."""
+    return x
 
 
 class BatchNorm(nn.Module):
@@ -85,10 +116,59 @@ class BatchNorm(nn.Module):
         return (x - x_mean) * (jax.lax.rsqrt(x_var + self.epsilon) * scale) + bias
 
 
-def max_pool(x: jax.Array, size: int) -> jax.Array:
-    """Return `torch.nn.functional.max_pool2d(x, size)`: (N, H, W, C) to (N, H // size, W // size, C)."""
-    # Flax's default stride is 1, PyTorch's is the window's size.
-    return nn.max_pool(x, (size, size), strides=(size, size), padding="VALID")
+def sequential(layers: Sequence[Callable[..., Any]], x: jax.Array, *, train: bool) -> jax.Array:
+    """Return `torch.nn.Sequential(*layers)(x)`; Flax's own would not tell its layers whether they are in training."""
+    for layer in layers:
+        if isinstance(layer, nn.Dropout):
+            x = layer(x, deterministic=not train)
+        elif isinstance(layer, nn.Module) and not isinstance(layer, (nn.Conv, nn.Dense)):
+            x = layer(x, train=train)
+        else:
+            x = layer(x)
+    return x
+
+
+def max_pool(x: jax.Array, size: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False) -> jax.Array:
+    """Return `torch.nn.functional.max_pool1d` or `2d`; with `ceil` its `ceil_mode`, which Flax lacks."""
+    stride = stride or size  # Flax's default stride is 1, PyTorch's is the window's size
+    pads = []
+    for length in x.shape[1:-1]:
+        steps = -(-(length + 2 * padding - size) // stride) if ceil else (length + 2 * padding - size) // stride
+        if ceil and steps * stride >= length + padding:  # no window may start in the padding at the end
+            steps -= 1
+        if steps < 0:
+            raise ValueError(f"a window of {size} does not fit into {length} positions")
+        pads.append((padding, max(steps * stride + size - length - padding, 0)))
+    dims = x.ndim - 2
+    return nn.max_pool(x, (size,) * dims, strides=(stride,) * dims, padding=pads)  # pads with -inf (trap 6)
+
+
+def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
+    """Return `torch.nn.functional.adaptive_avg_pool2d(x, size)`: (N, H, W, C) to (N, size, size, C)."""
+    if x.shape[1:3] == (size, size):
+        return x
+    # Windows overlap, or repeat, where the size does not divide (trap 7): a matrix of shares says which.
+    rows, columns = (jnp.asarray(_shares(length, size), x.dtype) for length in x.shape[1:3])
+    return jnp.einsum("nhwc,ih,jw->nijc", x, rows, columns)
+
+
+def _shares(length: int, size: int) -> np.ndarray:
+    shares = np.zeros((size, length))
+    for i in range(size):
+        start, end = i * length // size, -(-(i + 1) * length // size)
+        shares[i, start:end] = 1 / (end - start)
+    return shares
+
+
+def global_average_pool(x: jax.Array) -> jax.Array:
+    """Return the mean over all positions: (N, ..., C) to (N, C)."""
+    return x.mean(tuple(range(1, x.ndim - 1)))
+
+
+def pad_same(x: jax.Array, kernel_size: int) -> jax.Array:
+    """Pad so that a convolution at stride 1 keeps its size; an even kernel gets one more at the end (trap 5)."""
+    before, after = (kernel_size - 1) // 2, kernel_size // 2
+    return jnp.pad(x, ((0, 0), *((before, after),) * (x.ndim - 2), (0, 0)))
 
 
 def flatten(x: jax.Array) -> jax.Array:

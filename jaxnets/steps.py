@@ -46,10 +46,18 @@ def absolute(x: jax.Array) -> jax.Array:
 LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "bce": binary_cross_entropy}
 
 
-def init_state(tx: optax.GradientTransformation, variables: Variables, seed: int) -> TrainState:
+def split_params(model: nn.Module, params: Any) -> tuple[Any, Any]:
+    """Return the parameters that are trained, and the frozen ones, for which no gradient and no state is ever made."""
+    is_trained = getattr(model, "is_trained", lambda name: True)
+    trained = {name: layer for name, layer in params.items() if is_trained(name)}
+    return trained, {name: layer for name, layer in params.items() if name not in trained}
+
+
+def init_state(model: nn.Module, tx: optax.GradientTransformation, variables: Variables, seed: int) -> TrainState:
     """Return the state before the first step; `seed` is dropout's."""
     key = jax.random.fold_in(jax.random.key(seed), 1)  # 0 is the initial weights'
-    return TrainState(jnp.zeros((), jnp.int32), variables, tx.init(variables["params"]), key)
+    trained, _ = split_params(model, variables["params"])
+    return TrainState(jnp.zeros((), jnp.int32), variables, tx.init(trained), key)
 
 
 def train_step(
@@ -63,12 +71,12 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one step; return the new state, and the batch's mean `loss` (without L1) and `correct` count."""
     inputs, labels = batch
-    params = state.variables["params"]
+    params, frozen = split_params(model, state.variables["params"])
     dropout_key = jax.random.fold_in(state.key, state.step)
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
         logits, updated = model.apply(
-            {**state.variables, "params": params},
+            {**state.variables, "params": {**frozen, **params}},
             inputs,
             train=True,
             mutable=["batch_stats"],
@@ -82,7 +90,8 @@ def train_step(
     updates, opt_state = tx.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     metrics = {"loss": value, "correct": (logits.argmax(axis=1) == labels).sum()}
-    return TrainState(state.step + 1, {**updated, "params": params}, opt_state, state.key), metrics
+    variables = {**updated, "params": {**frozen, **params}}
+    return TrainState(state.step + 1, variables, opt_state, state.key), metrics
 
 
 def eval_step(model: nn.Module, variables: Variables, inputs: Array) -> Any:

@@ -192,7 +192,9 @@ def one_rounding_away(module: torch_nn.Module, seed: int) -> torch_nn.Module:
 def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Any]]:
     """Yield after each step its loss, the module, and a function that reads the optimizer's slots."""
     model, config = copy.deepcopy(lesson.torch_module).double(), lesson.config
-    optimizer, schedule = torchnets.optim.make_optimizer(config, len(lesson.batches), model.parameters())
+    optimizer, schedule = torchnets.optim.make_optimizer(
+        config, len(lesson.batches), torchnets.steps.trained_params(model)
+    )
     loss = torchnets.steps.LOSSES[config.loss]
     for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
         with torch_injected(model, mask):
@@ -213,4 +215,4 @@ def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:
             return train(state, batch)
 
     variables = unflatten(TorchSide(lesson.torch_module, np.float64).variables())
-    return jaxnets.steps.init_state(tx, variables, config.seed), jax.jit(masked)
+    return jaxnets.steps.init_state(lesson.flax_module, tx, variables, config.seed), jax.jit(masked)

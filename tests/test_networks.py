@@ -170,7 +170,7 @@ def test_a_step_is_a_pure_function_of_state_and_batch():
     tx = jaxnets.optim.make_optimizer(Config(), 10)
     images = rng.normal(size=(8, *entry.input_shape)).astype(np.float32)
     batch = Batch(images, rng.integers(0, 10, 8).astype(np.int32))
-    state = init_state(tx, model.init(jax.random.key(0), images), seed=3)
+    state = init_state(model, tx, model.init(jax.random.key(0), images), seed=3)
     before = jax.tree.map(np.array, state.variables)
     (first, metrics), (second, _) = train_step(model, tx, state, batch), train_step(model, tx, state, batch)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.variables, second.variables))

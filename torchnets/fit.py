@@ -14,7 +14,7 @@ from experiment.registry import Entry
 from parity.copy import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
 from torchnets.optim import make_optimizer
-from torchnets.steps import LOSSES, as_tensors, eval_step, train_step
+from torchnets.steps import LOSSES, as_tensors, eval_step, train_step, trained_params
 
 Variables = dict[str, torch.Tensor]  # a state_dict
 
@@ -42,7 +42,7 @@ def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variab
 
 def count_parameters(model: nn.Module, variables: Variables) -> int:  # noqa: ARG001 (Flax's are in the variables)
     """Return the number of trainable values."""
-    return sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in trained_params(model))
 
 
 def fit(
@@ -53,7 +53,7 @@ def fit(
     The state lives in the module: the tensors yielded change under their reader in the next epoch (trap 22).
     """
     model.load_state_dict(variables)
-    optimizer, schedule = make_optimizer(config, config.epochs * len(loader), model.parameters())
+    optimizer, schedule = make_optimizer(config, config.epochs * len(loader), trained_params(model))
     for epoch in range(config.epochs):
         monitor.begin(epoch)
         for batch in loader.epoch(epoch):

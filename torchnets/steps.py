@@ -12,6 +12,11 @@ from data import Batch
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+def trained_params(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are trained; for the frozen ones no gradient and no state is ever made."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 def as_tensor(inputs: np.ndarray) -> torch.Tensor:
     """Return inputs (N, ..., C) as (N, C, ...) without a copy: the view is PyTorch's channels_last format."""
     return torch.from_numpy(inputs).movedim(-1, 1)
@@ -50,7 +55,7 @@ def train_step(
     model.train()
     logits = model(inputs)
     value = loss(logits, labels)
-    penalty = l1 * sum(p.abs().sum() for p in model.parameters()) if l1 else 0.0
+    penalty = l1 * sum(p.abs().sum() for p in trained_params(model)) if l1 else 0.0
     optimizer.zero_grad()
     (value + penalty).backward()
     optimizer.step()

@@ -1,0 +1,47 @@
+"""M5 and M11: Dai, Dai, Qu, Li and Das 2016, "Very deep convolutional neural networks for raw waveforms".
+
+arXiv 1610.00087, table 1. The first kernel, of 80 samples (10 ms at 8 kHz), takes the place of a spectrogram.
+"""
+
+from functools import partial
+from itertools import pairwise
+
+import jax
+from flax import linen as nn
+
+from experiment.registry import Entry
+from jaxnets.layers import BatchNorm, conv, global_average_pool, linear, max_pool, relu
+
+M5 = ((128, True), (128, True), (256, True), (512, True))  # (channels, whether a max-pool of 4 follows)
+M11 = (
+    *((64, True), (64, False), (64, True), (128, False), (128, True)),
+    *((256, False), (256, False), (256, True), (512, False), (512, False)),
+)
+
+
+class MNet(nn.Module):
+    """A row of convolutions with BatchNorm, and one linear layer; (N, length, 1) to (N, num_classes)."""
+
+    rows: tuple[tuple[int, bool], ...]
+    num_classes: int = 10
+
+    def setup(self):
+        widths = [1, *(out for out, _ in self.rows)]
+        first = conv(1, 1, widths[1], 80, stride=4, padding=38)  # a quarter of the length
+        rest = (conv(1, n_in, n_out, 3, padding=1) for n_in, n_out in pairwise(widths[1:]))
+        self.conv = [first, *rest]
+        self.bn = [BatchNorm(width) for width in widths[1:]]
+        self.fc = linear(widths[-1], self.num_classes)
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Return logits."""
+        for layer, bn, (_, pooled) in zip(self.conv, self.bn, self.rows, strict=True):
+            x = relu(bn(layer(x), train=train))
+            x = max_pool(x, 4) if pooled else x
+        return self.fc(global_average_pool(x))
+
+
+MODELS = {
+    "m5": Entry(partial(MNet, rows=M5), (8000, 1), 559_114, "Dai et al. 2016, arXiv 1610.00087", "fc"),
+    "m11": Entry(partial(MNet, rows=M11), (8000, 1), 1_786_442, "Dai et al. 2016, arXiv 1610.00087", "fc"),
+}

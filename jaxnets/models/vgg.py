@@ -1,0 +1,86 @@
+"""VGG: Simonyan and Zisserman 2015, "Very deep convolutional networks for large-scale image recognition".
+
+arXiv 1409.1556, in torchvision's names and shapes; the `_bn` variants have a BatchNorm after each convolution.
+"""
+
+from functools import partial
+
+import jax
+from flax import linen as nn
+
+from experiment.registry import Entry, Small
+from jaxnets.layers import (
+    BatchNorm,
+    adaptive_average_pool,
+    conv2d,
+    flatten,
+    he_normal,
+    linear,
+    max_pool,
+    normal_001,
+    relu,
+    sequential,
+)
+
+
+class VGG(nn.Module):
+    """Five blocks of 3x3 convolutions and three linear layers, (N, H, W, 3) to (N, num_classes)."""
+
+    depths: tuple[int, ...]  # convolutions in each block
+    batch_norm: bool = False
+    width: int = 64  # channels of the first block; they double up to eight times that
+    hidden: int = 4096
+    num_classes: int = 1000
+    dropout: float = 0.5
+
+    def setup(self):
+        features, channels = [], 3
+        for block, depth in enumerate(self.depths):
+            out = self.width * min(2**block, 8)
+            for _ in range(depth):
+                features += [conv2d(channels, out, 3, padding=1, init=he_normal, zero_bias=True)]
+                features += [BatchNorm(out), relu] if self.batch_norm else [relu]
+                channels = out
+            features += [partial(max_pool, size=2)]
+        self.features = features
+        self.classifier = [
+            linear(channels * 49, self.hidden, init=normal_001, zero_bias=True),
+            relu,
+            nn.Dropout(self.dropout),
+            linear(self.hidden, self.hidden, init=normal_001, zero_bias=True),
+            relu,
+            nn.Dropout(self.dropout),
+            linear(self.hidden, self.num_classes, init=normal_001, zero_bias=True),
+        ]
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Return logits."""
+        x = sequential(self.features, x, train=train)
+        x = adaptive_average_pool(x, 7)  # (N, 7, 7, 8 * width)
+        x = flatten(x)
+        return sequential(self.classifier, x, train=train)
+
+
+DEPTHS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+NUM_PARAMS = {
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_868_840,
+    "vgg13": 133_047_848,
+    "vgg13_bn": 133_053_736,
+    "vgg16": 138_357_544,
+    "vgg16_bn": 138_365_992,
+    "vgg19": 143_667_240,
+    "vgg19_bn": 143_678_248,
+}
+MODELS = {
+    name: Entry(
+        partial(VGG, depths=DEPTHS[name.removesuffix("_bn")], batch_norm=name.endswith("_bn")),
+        (224, 224, 3),
+        count,
+        "Simonyan and Zisserman 2015, arXiv 1409.1556",
+        "classifier.6",
+        small=Small((64, 64, 3), {"width": 8, "hidden": 64, "num_classes": 10}),
+        torchvision=name,
+    )
+    for name, count in NUM_PARAMS.items()
+}

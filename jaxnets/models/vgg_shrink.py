@@ -1,0 +1,53 @@
+"""VGG that shrinks: blocks like VGG's, but with ever fewer channels and ever larger kernels, for CIFAR-10 and audio.
+
+After each pooling the channels fall by 35% and the kernel grows by 25%, both rounded up.
+"""
+
+from functools import partial
+
+import jax
+from flax import linen as nn
+
+from experiment.geometry import window
+from experiment.registry import Entry
+from jaxnets.layers import BatchNorm, conv, global_average_pool, linear, max_pool, pad_same, relu
+
+BLOCKS = ((2, 64, 3), (2, 42, 4), (3, 28, 5), (3, 19, 7), (3, 13, 9))  # (layers, channels, kernel)
+
+
+class VGGShrink(nn.Module):
+    """Five blocks of convolutions, a linear layer; (N, H, W, C), or (N, length, C), to (N, num_classes)."""
+
+    in_channels: int = 3
+    dims: int = 2
+    num_classes: int = 10
+
+    def setup(self):
+        channels = self.in_channels
+        for n, (depth, out, kernel) in enumerate(BLOCKS, 1):
+            for m in range(1, depth + 1):
+                setattr(self, f"conv{n}_{m}", conv(self.dims, channels, out, window(self.dims, kernel)))
+                setattr(self, f"bn{n}_{m}", BatchNorm(out))
+                channels = out
+        self.fc = linear(channels, self.num_classes)
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Return logits."""
+        for n, (depth, _, kernel) in enumerate(BLOCKS, 1):
+            for m in range(1, depth + 1):
+                x = getattr(self, f"conv{n}_{m}")(pad_same(x, window(self.dims, kernel)))
+                x = relu(getattr(self, f"bn{n}_{m}")(x, train=train))
+            x = max_pool(x, window(self.dims, 2))
+        return self.fc(global_average_pool(x))
+
+
+MODELS = {
+    "vgg_shrink": Entry(VGGShrink, (32, 32, 3), 288_571, "VGG, channels -35% and kernels +25% a block", "fc"),
+    "vgg_shrink_1d": Entry(
+        partial(VGGShrink, in_channels=1, dims=1),
+        (8000, 1),
+        287_419,
+        "VGG, channels -35% and kernels +25% a block, for waveforms",
+        "fc",
+    ),
+}
