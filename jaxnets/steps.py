@@ -48,8 +48,8 @@ LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "bce": binary_cross_e
 
 def split_params(model: nn.Module, params: Any) -> tuple[Any, Any]:
     """Return the parameters that are trained, and the frozen ones, for which no gradient and no state is ever made."""
-    is_trained = getattr(model, "is_trained", lambda name: True)
-    trained = {name: layer for name, layer in params.items() if is_trained(name)}
+    is_trained = getattr(model, "is_trained", None)
+    trained = {name: layer for name, layer in params.items() if is_trained is None or is_trained(name)}
     return trained, {name: layer for name, layer in params.items() if name not in trained}
 
 

@@ -1,22 +1,25 @@
 """The checks: each is one function from a pair of networks to its worst figure and, if it fails, where and why."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from flax import linen as nn
 from torch import nn as torch_nn
 
 from parity.compare import Difference, compare, difference, short, worst, zero_gradients
-from parity.copy import COUNTER, flatten, to_flax, to_torch
+from parity.copy import flax_path
 from parity.flax_side import FlaxSide
 from parity.report import Failure, Report, Result
+from parity.structure import Counts, check_round_trip, check_structure, exact, without_counters
 from parity.torch_side import Masks, Run, TorchSide, randomised
 
 # The bounds. In float64 bugs are 1e-3 and above, roundings 1e-14 and below: between them lies proof.
 FORWARD_EVAL, FORWARD_TRAIN, GRADIENT, STATISTICS = 1e-13, 1e-12, 1e-11, 1e-12
 FORWARD_FLOAT32, GRADIENT_FLOAT32 = 1e-5, 1e-4
 STATISTICS_STEPS, DROPOUT_DRAWS = 5, 3
+
+Gradients = dict[str, np.ndarray]  # by Flax's path, with the "input"'s
 
 
 class Pair(NamedTuple):
@@ -56,8 +59,9 @@ def check(
         A report with `ok` and `failures`. Errors are relative L2 norms per tensor.
     """
     name = name or type(flax_module).__name__
+    counts = None if num_params is None else Counts(num_params)
     structure = guarded(
-        lambda: check_structure(torch_module, FlaxSide(flax_module, np.float32), inputs, num_params),
+        lambda: check_structure(torch_module, FlaxSide(flax_module, np.float32), inputs.shape[1:], counts),
         "structure",
         "structure",
     )
@@ -77,14 +81,12 @@ def check(
         guarded(lambda: check_dropout(pair, seed), "dropout", "forward"),
     ]
     single = make_pair(torch_module, flax_module, inputs, np.float32, seed)
-    zeros = (
-        _gradient_differences(pair, GRADIENT, pair.masks, train=True)[1] if not results[-3].failure else frozenset()
-    )
+    zeros = frozenset[str]() if results[4].failure else zero_gradient_names(pair)
     results += [
         guarded(lambda: check_forward_float32(single), "float32 forward", "forward"),
         guarded(lambda: check_gradients_float32(single, zeros), "float32 gradients", "backward"),
     ]
-    return Report(name, tuple(results))
+    return Report(name, tuple(results), zeros)
 
 
 def make_pair(
@@ -92,10 +94,10 @@ def make_pair(
 ) -> Pair:
     """Give both modules the same weights in one precision."""
     torch_side, flax_side = TorchSide(torch_module, dtype), FlaxSide(flax_module, dtype)
-    variables = _without_counters(torch_side.variables(), flax_side.structure(inputs))
+    variables = without_counters(torch_side.variables(), flax_side.structure(inputs.shape[1:]))
     inputs = np.asarray(inputs, dtype)
-    output = torch_side.forward(inputs, train=False).output
-    cotangent = np.random.default_rng([seed, 1]).normal(size=output.shape).astype(dtype) / len(output)
+    shape = torch_side.outputs_shape(inputs)
+    cotangent = np.random.default_rng([seed, 1]).normal(size=shape).astype(dtype) / len(inputs)
     return Pair(torch_side, flax_side, variables, inputs, cotangent, draw_masks(torch_side, inputs, seed))
 
 
@@ -105,67 +107,35 @@ def draw_masks(torch_side: TorchSide, inputs: np.ndarray, seed: int) -> Masks:
     return {name: rng.random(site.shape) >= site.rate for name, site in torch_side.sites(inputs).items()}
 
 
-def check_structure(
-    torch_module: torch_nn.Module, flax_side: FlaxSide, inputs: np.ndarray, num_params: int | None
-) -> Result:
-    """Every tensor's path, shape and dtype, and the number of parameters: exact."""
-    expected = flatten(to_flax(torch_module.state_dict()))
-    found = flax_side.structure(inputs)
-    expected = _without_counters(expected, found)
-    faults: list[tuple[str, str]] = []
-    for path in [*expected, *sorted(found.keys() - expected.keys())]:
-        if path not in found or path not in expected:
-            faults.append((path, "missing in " + ("Flax" if path not in found else "PyTorch")))
-            continue
-        ours, theirs = ((t.shape, np.dtype(t.dtype).name) for t in (expected[path], found[path]))
-        if ours != theirs:
-            faults.append((path, f"PyTorch has {ours[0]} {ours[1]}, Flax {theirs[0]} {theirs[1]}"))
-    totals = {
-        "PyTorch": sum(p.numel() for p in torch_module.parameters()),
-        "Flax": sum(int(np.prod(t.shape)) for path, t in found.items() if path.startswith("params/")),
-    }
-    for side, total in totals.items():
-        if total != (num_params if num_params is not None else totals["PyTorch"]):
-            faults.append(("parameters", f"{side} has {total:,}, expected {num_params or totals['PyTorch']:,}"))
-    note = f"{len(expected)} tensors, {totals['PyTorch']:,} parameters"
-    return _exact("structure", "structure", faults, note)
-
-
-def check_round_trip(torch_module: torch_nn.Module) -> Result:
-    """PyTorch to Flax to PyTorch, parameters and buffers: bit-exact."""
-    state = torch_module.state_dict()
-    back = to_torch(to_flax(state), torch_module)
-    faults = []
-    for key, tensor in state.items():
-        before, after = tensor.detach().cpu().numpy(), back[key].detach().cpu().numpy()
-        if before.dtype != after.dtype or before.shape != after.shape or before.tobytes() != after.tobytes():
-            faults.append((key, "not the same bits after PyTorch to Flax to PyTorch"))
-    return _exact("round trip", "copy", faults, f"{len(state)} tensors")
-
-
 def check_forward(pair: Pair, *, train: bool) -> Result:
     """Output in float64; dropout, if there is any, with the same masks on both sides."""
+    (reference, _), (found, _) = run_both(pair, train=train)
     bound = FORWARD_TRAIN if train else FORWARD_EVAL
-    runs = _run(pair, train=train, masks=pair.masks if train else None)
-    return _forward_result(f"forward, {'train' if train else 'eval'}", *runs, bound)
+    return _forward_result(f"forward, {'train' if train else 'eval'}", reference, found, bound)
 
 
 def check_gradients(pair: Pair) -> Result:
-    """Every parameter's gradient and the input's in float64, in both modes."""
-    found, zero = _gradient_differences(pair, GRADIENT, None, train=False)
-    trained, zero_trained = _gradient_differences(pair, GRADIENT, pair.masks, train=True)
-    note = ""
-    if zeros := sorted(short(name) for name in zero | zero_trained):
-        note = f"{', '.join(zeros)}: zero but for rounding, judged by the whole gradient"
-    return _tensor_result("gradients", "backward", [*found, *trained], note, backward=True)
+    """Every trained parameter's gradient and the input's in float64, in both modes."""
+    found, zeros = _gradient_differences(pair, GRADIENT, train=False)
+    trained, zeros_trained = _gradient_differences(pair, GRADIENT, train=True)
+    notes = []
+    if names := sorted(short(name) for name in zeros | zeros_trained):
+        listed = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
+        notes.append(f"{listed}: zero but for rounding, judged by the whole gradient")
+    if frozen := frozen_names(pair):
+        notes.append(f"{len(frozen)} frozen tensors have none")
+    return _tensor_result("gradients", "backward", [*found, *trained], "; ".join(notes), backward=True)
 
 
-def zero_gradient_names(
-    torch_module: torch_nn.Module, flax_module: nn.Module, inputs: np.ndarray, seed: int = 0
-) -> frozenset[str]:
+def zero_gradient_names(pair: Pair) -> frozenset[str]:
     """Return the parameters whose float64 gradient in training mode is zero but for rounding, by Flax's path."""
-    pair = make_pair(randomised(torch_module, seed), flax_module, inputs, np.float64, seed)
-    return _gradient_differences(pair, GRADIENT, pair.masks, train=True)[1]
+    return _gradient_differences(pair, GRADIENT, train=True)[1]
+
+
+def frozen_names(pair: Pair) -> frozenset[str]:
+    """Return the parameters that PyTorch does not train, by Flax's path."""
+    frozen = {name: p for name, p in pair.torch.module.named_parameters() if not p.requires_grad}
+    return frozenset(flax_path(name, p.ndim) for name, p in frozen.items())
 
 
 def check_statistics(pair: Pair) -> Result:
@@ -178,8 +148,8 @@ def check_statistics(pair: Pair) -> Result:
     rng, found = np.random.default_rng(0), []
     for step in range(STATISTICS_STEPS):
         inputs = pair.inputs * rng.uniform(0.5, 2) + rng.normal()  # other statistics each step
-        reference = torch_side.forward(inputs, train=True, masks=pair.masks).variables
-        variables = pair.flax.forward(variables, inputs, train=True, masks=pair.masks).variables
+        reference = torch_side.run(inputs, pair.cotangent, train=True, masks=pair.masks)[0].variables
+        variables = pair.flax.run(variables, inputs, pair.cotangent, train=True, masks=pair.masks)[0].variables
         ours, theirs = ({path: side[path] for path in statistics} for side in (reference, variables))
         found += [d._replace(detail=f"step {step + 1}, {d.detail}") for d in compare(ours, theirs, bound)]
     return _tensor_result("BatchNorm statistics", "statistics", found)
@@ -194,41 +164,53 @@ def check_dropout(pair: Pair, seed: int = 0) -> Result:
         if ours.get(name) != theirs.get(name)
     ]
     if faults:
-        return _exact("dropout", "forward", faults, "")
+        return exact("dropout", "forward", faults, "")
     if not ours:
         return Result("dropout", 0.0, GRADIENT, "", "none in this network")
     results = []
     for draw in range(DROPOUT_DRAWS):
         drawn = pair._replace(masks=draw_masks(pair.torch, pair.inputs, seed + 1 + draw))
-        results += [check_forward(drawn, train=True), check_gradients(drawn), check_statistics(drawn)]
+        (reference, grads), (found, found_grads) = run_both(drawn, train=True)
+        zeros = zero_gradients(grads, found_grads)
+        moved = [path for path in reference.variables if not path.startswith("params/")]
+        ours, theirs = ({path: run.variables[path] for path in moved} for run in (reference, found))
+        results += [
+            _forward_result("forward, train", reference, found, FORWARD_TRAIN),
+            _tensor_result("gradients", "backward", compare(grads, found_grads, GRADIENT, zeros=zeros), backward=True),
+        ]
+        results += [_tensor_result("statistics", "statistics", compare(ours, theirs, STATISTICS))] if moved else []
     result = max(results, key=lambda r: (r.failure is not None, r.error / r.bound))
     failure = result.failure and result.failure._replace(check="dropout")
-    note = f"{result.check}; {len(ours)} layers, {DROPOUT_DRAWS} draws of masks"
+    note = f"{result.check}; {len(pair.masks)} layers, {DROPOUT_DRAWS} draws of masks"
     return result._replace(check="dropout", note=note, failure=failure)
 
 
 def check_forward_float32(pair: Pair) -> Result:
     """Output in float32, evaluation mode."""
-    return _forward_result("float32 forward", *_run(pair, train=False, masks=None), FORWARD_FLOAT32)
+    (reference, _), (found, _) = run_both(pair, train=False)
+    return _forward_result("float32 forward", reference, found, FORWARD_FLOAT32)
 
 
 def check_gradients_float32(pair: Pair, zeros: frozenset[str]) -> Result:
     """Gradients in float32, training mode; `zeros` are those which float64 has shown to be zero but for rounding."""
-    found, _ = _gradient_differences(pair, GRADIENT_FLOAT32, pair.masks, train=True, zeros=zeros)
+    found, _ = _gradient_differences(pair, GRADIENT_FLOAT32, train=True, zeros=zeros)
     return _tensor_result("float32 gradients", "backward", found, backward=True)
 
 
-def _run(pair: Pair, *, train: bool, masks: Masks | None) -> tuple[Run, Run]:
+def run_both(pair: Pair, *, train: bool) -> tuple[tuple[Run, Gradients], tuple[Run, Gradients]]:
+    """Run both sides forward and back; PyTorch's and Flax's pass, and gradients of what is trained."""
+    masks = pair.masks if train else None
     torch_side = TorchSide(pair.torch.module, pair.torch.dtype)  # a copy: its buffers move in training mode
-    reference = torch_side.forward(pair.inputs, train=train, masks=masks)
-    return reference, pair.flax.forward(pair.variables, pair.inputs, train=train, masks=masks)
+    reference = torch_side.run(pair.inputs, pair.cotangent, train=train, masks=masks)
+    found, gradients = pair.flax.run(pair.variables, pair.inputs, pair.cotangent, train=train, masks=masks)
+    frozen = frozen_names(pair)
+    return reference, (found, {name: grad for name, grad in gradients.items() if name not in frozen})
 
 
 def _gradient_differences(
-    pair: Pair, bound: float, masks: Masks | None, *, train: bool, zeros: frozenset[str] | None = None
+    pair: Pair, bound: float, *, train: bool, zeros: frozenset[str] | None = None
 ) -> tuple[list[Difference], frozenset[str]]:
-    reference = pair.torch.gradients(pair.inputs, pair.cotangent, train=train, masks=masks)
-    found = pair.flax.gradients(pair.variables, pair.inputs, pair.cotangent, train=train, masks=masks)
+    (_, reference), (_, found) = run_both(pair, train=train)
     if zeros is None:
         zeros = zero_gradients(reference, found)
     return compare(reference, found, bound, zeros=zeros), zeros
@@ -282,14 +264,6 @@ def _tensor_result(
     return Result(check, top.error, top.bound, short(top.name), note, failure)
 
 
-def _exact(check: str, stage: str, faults: Sequence[tuple[str, str]], note: str) -> Result:
-    if not faults:
-        return Result(check, 0.0, 0.0, "", note)
-    layer = faults[0][0]
-    diagnosis = "; ".join(f"{name}: {what}" for name, what in faults)
-    return Result(check, np.inf, 0.0, layer, failure=Failure(check, stage, layer, np.inf, 0.0, diagnosis))
-
-
 def guarded(run: Callable[[], Result], check: str, stage: str) -> Result:
     """Turn a crash of someone's module into a failure of that check: the others still say something."""
     try:
@@ -302,10 +276,3 @@ def _crashed(error: Exception, check: str, stage: str) -> Result:
     text = " ".join(str(error).split())[:300]
     failure = Failure(check, stage, "unknown", np.inf, 0.0, f"{type(error).__name__}: {text}")
     return Result(check, np.inf, 0.0, "crashed", failure=failure)
-
-
-def _without_counters(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Leave out PyTorch's counters of batches if the Flax module keeps none, as Flax's own BatchNorm does not."""
-    if any(path.endswith(COUNTER) for path in found):
-        return expected
-    return {path: array for path, array in expected.items() if not path.endswith(COUNTER)}

@@ -34,9 +34,8 @@ class FlaxSide:
 
     def __init__(self, module: nn.Module, dtype: type[np.floating]):
         self.module, self.dtype = module, dtype
-        # Jitted once each: a closure made anew for every call would be compiled anew.
-        self._forward = jax.jit(self._run, static_argnames="train")
-        self._gradients = jax.jit(self._differentiate, static_argnames="train")
+        # One program for output, statistics and gradients, jitted once: compiling is most of a check's time.
+        self._pass = jax.jit(self._differentiate, static_argnames="train")
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
@@ -44,24 +43,27 @@ class FlaxSide:
         with jax.enable_x64(self.dtype is np.float64), jax.default_matmul_precision("highest"):
             yield
 
-    def structure(self, inputs: np.ndarray) -> dict[str, Any]:
+    def structure(self, input_shape: tuple[int, ...]) -> dict[str, Any]:
         """Return the shapes and dtypes of the variables that `init` would make, by path; nothing is computed."""
         with jax.enable_x64(True):  # so that a counter may be the int64 that PyTorch's is
-            key, x = jax.random.key(0), jax.ShapeDtypeStruct(inputs.shape, np.float32)
+            key, x = jax.random.key(0), jax.ShapeDtypeStruct((2, *input_shape), np.float32)
             shapes = jax.eval_shape(lambda k, x: self.module.init(k, x, **mode(self.module, False)), key, x)
         paths = jax.tree_util.tree_flatten_with_path(shapes)[0]
         return {"/".join(str(part.key) for part in path): shape for path, shape in paths}
 
-    def forward(
-        self, variables: dict[str, np.ndarray], inputs: np.ndarray, *, train: bool, masks: Masks | None = None
-    ) -> Run:
-        """Run the module on inputs (N, ..., C); the variables returned are those after a training step."""
-        with self.precision():
-            output, updated, calls = self._forward(self._nested(variables), self._cast(inputs), masks, train=train)
-            after = variables | flatten(updated)
-            return Run(np.array(output), jax.tree.map(np.array, calls), after)
+    def layer_shapes(self, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every layer's output, and of the last "output", for one input; nothing is computed."""
 
-    def gradients(
+        def run(key: jax.Array, x: jax.Array) -> Any:
+            with recorded() as calls:
+                output, _ = self.module.init_with_output(key, x, **mode(self.module, False))
+            return {name: call.output for name, call in calls.items()} | {"output": output}
+
+        x = jax.ShapeDtypeStruct((1, *input_shape), np.float32)
+        shapes = jax.eval_shape(run, jax.random.key(0), x)
+        return {name: tuple(shape.shape) for name, shape in shapes.items()}
+
+    def run(
         self,
         variables: dict[str, np.ndarray],
         inputs: np.ndarray,
@@ -69,12 +71,19 @@ class FlaxSide:
         *,
         train: bool,
         masks: Masks | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Return the gradients of sum(output * cotangent) by path, and that of the "input"."""
+    ) -> tuple[Run, dict[str, np.ndarray]]:
+        """Run the module on inputs (N, ..., C), forward and back.
+
+        Returns:
+            The forward pass, with the variables as they are after a training step; and the gradients of
+            sum(output * cotangent) by path, that of the "input" among them.
+        """
         with self.precision():
             arrays = self._nested(variables), self._cast(inputs), self._cast(cotangent)
-            params, x = self._gradients(*arrays, masks, train=train)
-            return flatten({"params": params}) | {"input": np.array(x)}
+            (params, x), (output, updated, calls) = self._pass(*arrays, masks, train=train)
+            after = variables | flatten(updated)
+            gradients = flatten({"params": params}) | {"input": np.array(x)}
+            return Run(np.array(output), jax.tree.map(np.array, calls), after), gradients
 
     def sites(self, variables: dict[str, np.ndarray], inputs: np.ndarray) -> dict[str, Site]:
         """Return every call of a dropout layer in a training step, in order; nothing is computed."""
@@ -93,20 +102,15 @@ class FlaxSide:
             jax.eval_shape(run, self._nested(variables), self._cast(inputs))
         return found
 
-    def _run(self, variables: Any, x: jax.Array, masks: Masks | None, *, train: bool) -> tuple[Any, Any, Any]:
-        with recorded() as calls, injected(masks):
-            output, updated = self._apply(variables, x, train=train)
-        return output, updated, calls
-
     def _differentiate(
         self, variables: Any, x: jax.Array, cotangent: jax.Array, masks: Masks | None, *, train: bool
-    ) -> tuple[Any, jax.Array]:
-        def objective(params: Any, x: jax.Array) -> jax.Array:
-            with injected(masks):
-                output, _ = self._apply({**variables, "params": params}, x, train=train)
-            return (output * cotangent).sum()
+    ) -> tuple[Any, Any]:
+        def objective(params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+            with recorded() as calls, injected(masks):
+                output, updated = self._apply({**variables, "params": params}, x, train=train)
+            return (output * cotangent).sum(), (output, updated, calls)
 
-        return jax.grad(objective, argnums=(0, 1))(variables["params"], x)
+        return jax.grad(objective, argnums=(0, 1), has_aux=True)(variables["params"], x)
 
     def _apply(self, variables: Any, x: jax.Array, *, train: bool) -> tuple[Any, Any]:
         mutable = [name for name in variables if name != "params"] if train else []

@@ -35,6 +35,7 @@ class Report(NamedTuple):
 
     name: str
     results: tuple[Result, ...]
+    zeros: frozenset[str] = frozenset()  # tensors whose true gradient was found to be zero
 
     @property
     def ok(self) -> bool:

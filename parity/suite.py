@@ -1,21 +1,36 @@
 """Every check on every network that the registries hold; a network without a twin is a failure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 import jaxnets
 import torchnets
-from data import Batch, Loader, fit_to, hold_out, load
+from data import Batch, Dataset, Loader, fit_to, hold_out, load
 from data.registry import lookup
 from experiment.registry import Entry
-from parity.checks import check, guarded, zero_gradient_names
+from parity.checks import check, guarded, make_pair, zero_gradient_names
+from parity.flax_side import FlaxSide
 from parity.report import Failure, Report, Result
+from parity.structure import Counts, check_full_size, check_structure
+from parity.torch_side import randomised
 from parity.trajectory import OPTIMIZERS, check_trajectory
 
-BATCH_SIZE, STEPS = 16, 100
+BATCH_SIZE = 16
+LARGE = 1_000_000  # trained parameters, from which on not every optimizer is tried
+QUICK_STEPS, FULL_STEPS = 10, 100
+FEW_OPTIMIZERS = ("momentum", "adam")
+NOISE = 0.05  # standard deviation of what is added to a picture's normalised pixels
+
+
+class Twins(NamedTuple):
+    """Both sides of a network in a size in which every number can be checked."""
+
+    torch: Any
+    flax: Any
+    input_shape: tuple[int, ...]
 
 
 def names() -> list[str]:
@@ -23,13 +38,12 @@ def names() -> list[str]:
     return sorted(jaxnets.MODELS.keys() | torchnets.MODELS.keys())
 
 
-def check_model(name: str, *, optimizers: Sequence[str] = OPTIMIZERS, steps: int = STEPS, seed: int = 0) -> Report:
+def check_model(name: str, *, full: bool = False, seed: int = 0) -> Report:
     """Run every check on a registered network.
 
     Args:
         name: as in `jaxnets.MODELS`.
-        optimizers: those whose trajectory is checked.
-        steps: of each trajectory.
+        full: train for 100 steps instead of 10, and small networks with every optimizer instead of two.
         seed: of weights, data order, masks and cotangents.
 
     Raises:
@@ -38,17 +52,27 @@ def check_model(name: str, *, optimizers: Sequence[str] = OPTIMIZERS, steps: int
     report = check_network(name, seed=seed)
     if not report.ok:  # networks that differ cannot train the same way; where they differ has just been said
         return report
+    steps = FULL_STEPS if full else QUICK_STEPS
     trained = [
         guarded(
-            lambda o=optimizer: check_training(name, o, steps=steps, seed=seed), f"trajectory {optimizer}", "optimizer"
+            lambda o=optimizer: check_training(name, o, steps=steps, zeros=report.zeros, seed=seed),
+            f"trajectory {optimizer}",
+            "optimizer",
         )
-        for optimizer in optimizers
+        for optimizer in optimizers(name, full=full)
     ]
     return report._replace(results=(*report.results, *trained))
 
 
+def optimizers(name: str, *, full: bool) -> Sequence[str]:
+    """Return the optimizers that a network is trained with."""
+    return OPTIMIZERS if full and torchnets.MODELS[name].num_params < LARGE else FEW_OPTIMIZERS
+
+
 def check_network(name: str, *, seed: int = 0) -> Report:
     """Run every check on a registered network but those of its training.
+
+    Structure and shapes are checked in full size, where no weights are made; all that is computed, in the small one.
 
     Raises:
         UserError: no such network.
@@ -57,30 +81,68 @@ def check_network(name: str, *, seed: int = 0) -> Report:
     twins = _check_twins(name, jaxnets.MODELS, torchnets.MODELS)
     if twins.failure:
         return Report(name, (twins,))
-    torch_module, flax_module, entry = _build(name, seed)
-    inputs = real_batches(entry.input_shape, 1, seed)[0].inputs
-    report = check(torch_module, flax_module, inputs, name=name, num_params=entry.num_params, seed=seed)
-    return report._replace(results=(twins, *report.results))
+    whole = (
+        guarded(lambda: _check_count(name), "structure, full size", "structure"),
+        guarded(lambda: _check_shapes(name), "full size", "structure"),
+    )
+    torch_module, flax_module, input_shape = build_small(name, seed)
+    inputs = real_batches(input_shape, 1, seed)[0].inputs
+    report = check(torch_module, flax_module, inputs, name=name, seed=seed)
+    return report._replace(results=(twins, *whole, *report.results))
 
 
-def check_training(name: str, optimizer: str, *, steps: int = STEPS, seed: int = 0) -> Result:
-    """Train both sides of a registered network with one optimizer, on real digits, and compare where they end."""
-    torch_module, flax_module, entry = _build(name, seed)
-    batches = real_batches(entry.input_shape, steps, seed)
-    zeros = zero_gradient_names(torch_module, flax_module, batches[0].inputs, seed)
+def check_training(
+    name: str,
+    optimizer: str,
+    *,
+    steps: int = QUICK_STEPS,
+    zeros: Collection[str] | None = None,
+    seed: int = 0,
+) -> Result:
+    """Train both sides of a registered network with one optimizer, on real data, and compare where they end.
+
+    `zeros` are the tensors whose true gradient is zero, if that is known already.
+    """
+    torch_module, flax_module, input_shape = build_small(name, seed)
+    batches = real_batches(input_shape, steps, seed)
+    if zeros is None:
+        pair = make_pair(randomised(torch_module, seed), flax_module, batches[0].inputs, np.float64, seed)
+        zeros = zero_gradient_names(pair)
     return check_trajectory(torch_module, flax_module, batches, optimizer, zeros=zeros, seed=seed)
 
 
-def _build(name: str, seed: int) -> tuple[Any, Any, Entry]:
+def build_small(name: str, seed: int) -> Twins:
+    """Make both sides of a network in its small size."""
+    entry = torchnets.MODELS[name]
     torch.manual_seed(seed)
-    return torchnets.MODELS[name].build(), jaxnets.MODELS[name].build(), torchnets.MODELS[name]
+    torch_module, flax_module = (side.MODELS[name].build(**entry.small.options) for side in (torchnets, jaxnets))
+    return Twins(torch_module, flax_module, entry.small.input_shape or entry.input_shape)
+
+
+def _build_abstract(name: str) -> tuple[Any, FlaxSide]:
+    with torch.device("meta"):
+        torch_module = torchnets.MODELS[name].build()
+    return torch_module, FlaxSide(jaxnets.MODELS[name].build(), np.float32)
+
+
+def _check_count(name: str) -> Result:
+    entry = torchnets.MODELS[name]
+    counts = Counts(entry.num_params, entry.num_frozen)
+    result = check_structure(*_build_abstract(name), entry.input_shape, counts)
+    failure = result.failure and result.failure._replace(check="structure, full size")
+    return result._replace(check="structure, full size", failure=failure)
+
+
+def _check_shapes(name: str) -> Result:
+    return check_full_size(*_build_abstract(name), torchnets.MODELS[name].input_shape)
 
 
 def real_batches(input_shape: tuple[int, ...], steps: int, seed: int) -> list[Batch]:
-    """Return batches of real handwritten digits, in the size that the network takes, in float64."""
-    dataset, _ = fit_to(load("digits"), input_shape)
+    """Return batches of real handwritten digits, or of telephone tones, in the network's size, in float64."""
+    dataset = _pictures(input_shape) if len(input_shape) == 3 else _sounds(input_shape[0])
     train, _ = hold_out(dataset.train)
     loader = Loader(train, dataset.mean, dataset.std, BATCH_SIZE, seed)
+    rng = np.random.default_rng([seed, 4])
 
     def whole() -> Iterator[Batch]:
         epoch = 0
@@ -88,9 +150,29 @@ def real_batches(input_shape: tuple[int, ...], steps: int, seed: int) -> list[Ba
             yield from (batch for batch in loader.epoch(epoch) if len(batch.labels) == BATCH_SIZE)
             epoch += 1
 
+    # A little noise: in a plain background all pixels tie in a max-pool, and which of them the gradient goes to would
+    # hang on the last bit of a convolution.
     return [
-        Batch(batch.inputs.astype(np.float64), batch.labels) for batch, _ in zip(whole(), range(steps), strict=False)
+        Batch(batch.inputs + rng.normal(scale=NOISE, size=batch.inputs.shape), batch.labels)
+        for batch, _ in zip(whole(), range(steps), strict=False)
     ]
+
+
+def _pictures(input_shape: tuple[int, ...]) -> Dataset:
+    *size, channels = input_shape
+    dataset, _ = fit_to(load("digits"), (*size, 1))
+    inputs, statistics = dataset.train.inputs, (dataset.mean, dataset.std)
+    # Another digit in each channel: three equal ones would hide that two of them are swapped.
+    stacked = np.concatenate([np.roll(inputs, shift, axis=0) for shift in range(channels)], axis=-1)
+    mean, std = (np.repeat(values, channels) for values in statistics)
+    return dataset._replace(train=dataset.train._replace(inputs=stacked), mean=mean, std=std)
+
+
+def _sounds(length: int) -> Dataset:
+    dataset = load("tones")
+    repeats = -(-length // dataset.train.inputs.shape[1])
+    inputs = np.tile(dataset.train.inputs, (1, repeats, 1))[:, :length]
+    return dataset._replace(train=dataset.train._replace(inputs=inputs))
 
 
 def _check_twins(name: str, flax_models: Mapping[str, Entry], torch_models: Mapping[str, Entry]) -> Result:
@@ -101,8 +183,8 @@ def _check_twins(name: str, flax_models: Mapping[str, Entry], torch_models: Mapp
             fault = f"missing in {side}.MODELS: there is no proof without a twin"
     if not fault:
         ours, theirs = torch_models[name], flax_models[name]
-        for field in ("input_shape", "num_params", "source"):
-            if getattr(ours, field) != getattr(theirs, field):
+        for field in Entry._fields:
+            if field != "build" and getattr(ours, field) != getattr(theirs, field):
                 fault = f"{field} is {getattr(ours, field)!r} in torchnets, {getattr(theirs, field)!r} in jaxnets"
     failure = Failure("twins", "structure", name, np.inf, 0.0, fault) if fault else None
     return Result("twins", np.inf if fault else 0.0, 0.0, "", failure=failure)

@@ -80,28 +80,33 @@ class TorchSide:
         """Return parameters and buffers by Flax's path."""
         return flatten(to_flax(self.module.state_dict()))
 
-    def forward(self, inputs: np.ndarray, *, train: bool, masks: Masks | None = None) -> Run:
-        """Run the module on inputs (N, ..., C); in training mode its buffers move on."""
-        self.module.train(train)
-        with torch.no_grad(), recorded(self.module) as calls, injected(self.module, masks):
-            output = self.module(self._tensor(inputs))
-        return Run(channels_last(as_array(output)), calls, self.variables())
-
-    def gradients(
+    def run(
         self, inputs: np.ndarray, cotangent: np.ndarray, *, train: bool, masks: Masks | None = None
-    ) -> dict[str, np.ndarray]:
-        """Return the gradients of sum(output * cotangent) by Flax's path, and that of the "input"."""
-        module = copy.deepcopy(self.module).train(train)  # its buffers move, ours stay
+    ) -> tuple[Run, dict[str, np.ndarray]]:
+        """Run the module on inputs (N, ..., C), forward and back; in training mode its buffers move on.
+
+        Returns:
+            The forward pass, with the variables as they are after a training step; and the gradients of
+            sum(output * cotangent) by Flax's path, that of the "input" among them, frozen parameters not.
+        """
+        self.module.train(train).zero_grad()
         x = self._tensor(inputs).requires_grad_()
-        with injected(module, masks):
-            output = module(x)
+        with recorded(self.module) as calls, injected(self.module, masks):
+            output = self.module(x)
         (output * self._tensor(cotangent)).sum().backward()
         grads = {
             # A parameter that was not used has no gradient here, and a zero one in JAX.
             name: torch.zeros_like(p) if p.grad is None else p.grad
-            for name, p in module.named_parameters()
+            for name, p in self.module.named_parameters()
+            if p.requires_grad
         }
-        return flatten(to_flax(grads)) | {"input": channels_last(as_array(x.grad))}
+        gradients = flatten(to_flax(grads)) | {"input": channels_last(as_array(x.grad))}
+        return Run(channels_last(as_array(output)), calls, self.variables()), gradients
+
+    def outputs_shape(self, inputs: np.ndarray) -> tuple[int, ...]:
+        """Return the shape of the output for inputs (N, ..., C), channels last."""
+        with torch.no_grad():
+            return channels_last(as_array(copy.deepcopy(self.module).eval()(self._tensor(inputs)))).shape
 
     def sites(self, inputs: np.ndarray) -> dict[str, Site]:
         """Return every call of a dropout layer in a training step, in order."""
@@ -121,6 +126,23 @@ class TorchSide:
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(np.array(channels_first(array).astype(self.dtype)))
         return tensor.to(next((p.device for p in self.module.parameters()), "cpu"))
+
+
+def layer_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every layer's output, and of the last "output", of a module on the meta device."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
+        return tuple(tensor.movedim(1, -1).shape)
+
+    def hook(name: str, _layer: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            shapes[f"{name}#{sum(key.startswith(f'{name}#') for key in shapes)}"] = shape_of(output)
+
+    *sides, channels = input_shape
+    with torch.no_grad(), _hooked(module.eval(), hook):
+        output = module(torch.empty((1, channels, *sides), device="meta"))
+    return shapes | {"output": shape_of(output)}
 
 
 @contextlib.contextmanager
