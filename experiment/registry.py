@@ -11,6 +11,7 @@ class Small(NamedTuple):
 
     input_shape: tuple[int, ...]
     options: Mapping[str, Any] = {}  # further arguments of `build`
+    quick: Mapping[str, Any] = {}  # still more of them, for a quick check: most often fewer layers of a kind
 
 
 class Entry(NamedTuple):

@@ -34,8 +34,9 @@ class FlaxSide:
 
     def __init__(self, module: nn.Module, dtype: type[np.floating]):
         self.module, self.dtype = module, dtype
-        # One program for output, statistics and gradients, jitted once: compiling is most of a check's time.
+        # Jitted once each, as compiling is most of a check's time: one program is for output, statistics and gradients.
         self._pass = jax.jit(self._differentiate, static_argnames="train")
+        self._forward = jax.jit(self._run, static_argnames="train")
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
@@ -62,6 +63,12 @@ class FlaxSide:
         x = jax.ShapeDtypeStruct((1, *input_shape), np.float32)
         shapes = jax.eval_shape(run, jax.random.key(0), x)
         return {name: tuple(shape.shape) for name, shape in shapes.items()}
+
+    def forward(self, variables: dict[str, np.ndarray], inputs: np.ndarray) -> Run:
+        """Run the module on inputs (N, ..., C) in evaluation mode."""
+        with self.precision():
+            output, _, calls = self._forward(self._nested(variables), self._cast(inputs), None, train=False)
+            return Run(np.array(output), jax.tree.map(np.array, calls), variables)
 
     def run(
         self,
@@ -106,11 +113,15 @@ class FlaxSide:
         self, variables: Any, x: jax.Array, cotangent: jax.Array, masks: Masks | None, *, train: bool
     ) -> tuple[Any, Any]:
         def objective(params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-            with recorded() as calls, injected(masks):
-                output, updated = self._apply({**variables, "params": params}, x, train=train)
+            output, updated, calls = self._run({**variables, "params": params}, x, masks, train=train)
             return (output * cotangent).sum(), (output, updated, calls)
 
         return jax.grad(objective, argnums=(0, 1), has_aux=True)(variables["params"], x)
+
+    def _run(self, variables: Any, x: jax.Array, masks: Masks | None, *, train: bool) -> tuple[Any, Any, Any]:
+        with recorded() as calls, injected(masks):
+            output, updated = self._apply(variables, x, train=train)
+        return output, updated, calls
 
     def _apply(self, variables: Any, x: jax.Array, *, train: bool) -> tuple[Any, Any]:
         mutable = [name for name in variables if name != "params"] if train else []

@@ -43,19 +43,20 @@ def check_model(name: str, *, full: bool = False, seed: int = 0) -> Report:
 
     Args:
         name: as in `jaxnets.MODELS`.
-        full: train for 100 steps instead of 10, and small networks with every optimizer instead of two.
+        full: check the whole depth of large networks; train for 100 steps instead of 10, and small networks with every
+            optimizer instead of two.
         seed: of weights, data order, masks and cotangents.
 
     Raises:
         UserError: no such network.
     """
-    report = check_network(name, seed=seed)
+    report = check_network(name, full=full, seed=seed)
     if not report.ok:  # networks that differ cannot train the same way; where they differ has just been said
         return report
     steps = FULL_STEPS if full else QUICK_STEPS
     trained = [
         guarded(
-            lambda o=optimizer: check_training(name, o, steps=steps, zeros=report.zeros, seed=seed),
+            lambda o=optimizer: check_training(name, o, steps=steps, zeros=report.zeros, full=full, seed=seed),
             f"trajectory {optimizer}",
             "optimizer",
         )
@@ -69,7 +70,7 @@ def optimizers(name: str, *, full: bool) -> Sequence[str]:
     return OPTIMIZERS if full and torchnets.MODELS[name].num_params < LARGE else FEW_OPTIMIZERS
 
 
-def check_network(name: str, *, seed: int = 0) -> Report:
+def check_network(name: str, *, full: bool = False, seed: int = 0) -> Report:
     """Run every check on a registered network but those of its training.
 
     Structure and shapes are checked in full size, where no weights are made; all that is computed, in the small one.
@@ -85,7 +86,7 @@ def check_network(name: str, *, seed: int = 0) -> Report:
         guarded(lambda: _check_count(name), "structure, full size", "structure"),
         guarded(lambda: _check_shapes(name), "full size", "structure"),
     )
-    torch_module, flax_module, input_shape = build_small(name, seed)
+    torch_module, flax_module, input_shape = build_small(name, seed, full=full)
     inputs = real_batches(input_shape, 1, seed)[0].inputs
     report = check(torch_module, flax_module, inputs, name=name, seed=seed)
     return report._replace(results=(twins, *whole, *report.results))
@@ -97,13 +98,14 @@ def check_training(
     *,
     steps: int = QUICK_STEPS,
     zeros: Collection[str] | None = None,
+    full: bool = False,
     seed: int = 0,
 ) -> Result:
     """Train both sides of a registered network with one optimizer, on real data, and compare where they end.
 
     `zeros` are the tensors whose true gradient is zero, if that is known already.
     """
-    torch_module, flax_module, input_shape = build_small(name, seed)
+    torch_module, flax_module, input_shape = build_small(name, seed, full=full)
     batches = real_batches(input_shape, steps, seed)
     if zeros is None:
         pair = make_pair(randomised(torch_module, seed), flax_module, batches[0].inputs, np.float64, seed)
@@ -111,11 +113,12 @@ def check_training(
     return check_trajectory(torch_module, flax_module, batches, optimizer, zeros=zeros, seed=seed)
 
 
-def build_small(name: str, seed: int) -> Twins:
-    """Make both sides of a network in its small size."""
+def build_small(name: str, seed: int, *, full: bool = False) -> Twins:
+    """Make both sides of a network in its small size: with `full` in its whole depth."""
     entry = torchnets.MODELS[name]
+    options = {**entry.small.options, **({} if full else entry.small.quick)}
     torch.manual_seed(seed)
-    torch_module, flax_module = (side.MODELS[name].build(**entry.small.options) for side in (torchnets, jaxnets))
+    torch_module, flax_module = (side.MODELS[name].build(**options) for side in (torchnets, jaxnets))
     return Twins(torch_module, flax_module, entry.small.input_shape or entry.input_shape)
 
 

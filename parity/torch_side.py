@@ -64,6 +64,16 @@ def randomised(module: nn.Module, seed: int) -> nn.Module:
     return module
 
 
+def one_rounding_away(module: nn.Module, seed: int) -> nn.Module:
+    """Return a copy whose every weight is moved up or down by one unit in the last place of its precision."""
+    module, generator = copy.deepcopy(module), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            away = torch.where(torch.rand(p.shape, generator=generator) < 0.5, -torch.inf, torch.inf).to(p.dtype)
+            p.copy_(torch.nextafter(p, away))
+    return module
+
+
 def _fill(tensor: Any, values: Any) -> None:
     with torch.no_grad():
         tensor.copy_(torch.from_numpy(np.asarray(values)))
@@ -103,10 +113,11 @@ class TorchSide:
         gradients = flatten(to_flax(grads)) | {"input": channels_last(as_array(x.grad))}
         return Run(channels_last(as_array(output)), calls, self.variables()), gradients
 
-    def outputs_shape(self, inputs: np.ndarray) -> tuple[int, ...]:
-        """Return the shape of the output for inputs (N, ..., C), channels last."""
-        with torch.no_grad():
-            return channels_last(as_array(copy.deepcopy(self.module).eval()(self._tensor(inputs)))).shape
+    def forward(self, inputs: np.ndarray) -> Run:
+        """Run the module on inputs (N, ..., C) in evaluation mode."""
+        with torch.no_grad(), recorded(self.module.eval()) as calls:
+            output = self.module(self._tensor(inputs))
+        return Run(channels_last(as_array(output)), calls, {})
 
     def sites(self, inputs: np.ndarray) -> dict[str, Site]:
         """Return every call of a dropout layer in a training step, in order."""

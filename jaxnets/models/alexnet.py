@@ -22,6 +22,7 @@ class AlexNet(nn.Module):
     """Five convolutions and three linear layers, (N, H, W, 3) to (N, num_classes)."""
 
     rows: Rows = IMAGENET
+    width: int = 64  # channels of the first convolution; those of the others in proportion
     pooled: int = 6
     hidden: int = 4096
     num_classes: int = 1000
@@ -33,8 +34,9 @@ class AlexNet(nn.Module):
             if row == "pool":
                 features += [partial(max_pool, size=3, stride=2)]
             else:
-                features += [conv2d(channels, *row), relu]
-                channels = row[0]
+                out = row[0] * self.width // 64
+                features += [conv2d(channels, out, *row[1:]), relu]
+                channels = out
         self.features = features
         self.classifier = [
             nn.Dropout(self.dropout),
@@ -61,7 +63,7 @@ MODELS = {
         61_100_840,
         "Krizhevsky 2014, arXiv 1404.5997",
         "classifier.6",
-        small=Small((64, 64, 3), {"hidden": 64, "num_classes": 10}),
+        small=Small((64, 64, 3), {"width": 8, "hidden": 64, "num_classes": 10}),
         torchvision="alexnet",
     ),
     "alexnet_cifar": Entry(
@@ -70,6 +72,6 @@ MODELS = {
         5_871_434,
         "Krizhevsky 2014, arXiv 1404.5997, for 32x32",
         "classifier.6",
-        small=Small((32, 32, 3), {"hidden": 64}),
+        small=Small((32, 32, 3), {"width": 8, "hidden": 64}),
     ),
 }

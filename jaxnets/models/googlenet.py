@@ -14,17 +14,18 @@ from experiment.registry import Entry, Small
 from jaxnets.layers import BatchNorm, conv2d, global_average_pool, linear, max_pool, normal_001, relu, sequential
 
 # Channels of the branches: 1x1; 1x1 then 3x3; 1x1 then "5x5"; max-pool then 1x1.
-CHANNELS = {
-    "inception3a": (64, 96, 128, 16, 32, 32),
-    "inception3b": (128, 128, 192, 32, 96, 64),
-    "inception4a": (192, 96, 208, 16, 48, 64),
-    "inception4b": (160, 112, 224, 24, 64, 64),
-    "inception4c": (128, 128, 256, 24, 64, 64),
-    "inception4d": (112, 144, 288, 32, 64, 64),
-    "inception4e": (256, 160, 320, 32, 128, 128),
-    "inception5a": (256, 160, 320, 32, 128, 128),
-    "inception5b": (384, 192, 384, 48, 128, 128),
-}
+Channels = tuple[int, int, int, int, int, int]
+ROWS: tuple[tuple[str, Channels], ...] = (
+    ("inception3a", (64, 96, 128, 16, 32, 32)),
+    ("inception3b", (128, 128, 192, 32, 96, 64)),
+    ("inception4a", (192, 96, 208, 16, 48, 64)),
+    ("inception4b", (160, 112, 224, 24, 64, 64)),
+    ("inception4c", (128, 128, 256, 24, 64, 64)),
+    ("inception4d", (112, 144, 288, 32, 64, 64)),
+    ("inception4e", (256, 160, 320, 32, 128, 128)),
+    ("inception5a", (256, 160, 320, 32, 128, 128)),
+    ("inception5b", (384, 192, 384, 48, 128, 128)),
+)
 POOL_BEFORE = {"inception4a": 3, "inception5a": 2}  # sizes; the stride is 2
 
 
@@ -50,7 +51,7 @@ class Inception(nn.Module):
     """Four branches side by side, (N, H, W, in_channels) to (N, H, W, the sum of their channels)."""
 
     in_channels: int
-    channels: tuple[int, int, int, int, int, int]
+    channels: Channels
 
     def setup(self):
         n, (c1, c3_in, c3, c5_in, c5, c_pool) = self.in_channels, self.channels
@@ -68,6 +69,7 @@ class GoogLeNet(nn.Module):
     """Three convolutions, nine Inception blocks, one linear layer; (N, H, W, 3) to (N, num_classes)."""
 
     num_classes: int = 1000
+    rows: tuple[tuple[str, Channels], ...] = ROWS
     dropout: float = 0.2
     transform_input: bool = (
         False  # from ImageNet's statistics to mean and deviation 0.5, as the published weights want
@@ -78,11 +80,11 @@ class GoogLeNet(nn.Module):
         self.conv2 = BasicConv2d(64, 64, 1)
         self.conv3 = BasicConv2d(64, 192, 3, padding=1)
         width = 192
-        for name, channels in CHANNELS.items():
+        for name, channels in self.rows:
             setattr(self, name, Inception(width, channels))
             width = channels[0] + channels[2] + channels[4] + channels[5]
         self.drop = nn.Dropout(self.dropout)
-        self.fc = linear(1024, self.num_classes, init=normal_001)
+        self.fc = linear(width, self.num_classes, init=normal_001)
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Return logits."""
@@ -92,7 +94,7 @@ class GoogLeNet(nn.Module):
         x = max_pool(self.conv1(x, train=train), 3, 2, ceil=True)  # (N, 56, 56, 64) of 224x224
         x = self.conv3(self.conv2(x, train=train), train=train)
         x = max_pool(x, 3, 2, ceil=True)  # (N, 28, 28, 192)
-        for name in CHANNELS:
+        for name, _ in self.rows:
             if name in POOL_BEFORE:
                 x = max_pool(x, POOL_BEFORE[name], 2, ceil=True)  # (N, 14, 14, 480), (N, 7, 7, 832)
             x = getattr(self, name)(x, train=train)
@@ -107,7 +109,7 @@ MODELS = {
         6_624_904,
         "Szegedy et al. 2015, arXiv 1409.4842",
         "fc",
-        small=Small((48, 48, 3), {"num_classes": 10}),
+        small=Small((48, 48, 3), {"num_classes": 10}, {"rows": (ROWS[0], ROWS[2], ROWS[7])}),
         torchvision="googlenet",
         pretrained={"transform_input": True},
     )

@@ -24,6 +24,7 @@ class AlexNet(nn.Module):
     def __init__(
         self,
         rows: Rows = IMAGENET,
+        width: int = 64,  # channels of the first convolution; those of the others in proportion
         pooled: int = 6,
         hidden: int = 4096,
         num_classes: int = 1000,
@@ -36,8 +37,9 @@ class AlexNet(nn.Module):
             if row == "pool":
                 features += [nn.MaxPool2d(3, 2)]
             else:
-                features += [nn.Conv2d(channels, *row), nn.ReLU()]
-                channels = row[0]
+                out = row[0] * width // 64
+                features += [nn.Conv2d(channels, out, *row[1:]), nn.ReLU()]
+                channels = out
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(
             nn.Dropout(dropout),
@@ -64,7 +66,7 @@ MODELS = {
         61_100_840,
         "Krizhevsky 2014, arXiv 1404.5997",
         "classifier.6",
-        small=Small((64, 64, 3), {"hidden": 64, "num_classes": 10}),
+        small=Small((64, 64, 3), {"width": 8, "hidden": 64, "num_classes": 10}),
         torchvision="alexnet",
     ),
     "alexnet_cifar": Entry(
@@ -73,6 +75,6 @@ MODELS = {
         5_871_434,
         "Krizhevsky 2014, arXiv 1404.5997, for 32x32",
         "classifier.6",
-        small=Small((32, 32, 3), {"hidden": 64}),
+        small=Small((32, 32, 3), {"width": 8, "hidden": 64}),
     ),
 }

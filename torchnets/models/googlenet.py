@@ -12,17 +12,18 @@ from experiment.registry import Entry, Small
 from torchnets.layers import MaxPool, conv2d, global_average_pool, linear, max_pool, normal_001
 
 # Channels of the branches: 1x1; 1x1 then 3x3; 1x1 then "5x5"; max-pool then 1x1.
-CHANNELS = {
-    "inception3a": (64, 96, 128, 16, 32, 32),
-    "inception3b": (128, 128, 192, 32, 96, 64),
-    "inception4a": (192, 96, 208, 16, 48, 64),
-    "inception4b": (160, 112, 224, 24, 64, 64),
-    "inception4c": (128, 128, 256, 24, 64, 64),
-    "inception4d": (112, 144, 288, 32, 64, 64),
-    "inception4e": (256, 160, 320, 32, 128, 128),
-    "inception5a": (256, 160, 320, 32, 128, 128),
-    "inception5b": (384, 192, 384, 48, 128, 128),
-}
+Channels = tuple[int, int, int, int, int, int]
+ROWS: tuple[tuple[str, Channels], ...] = (
+    ("inception3a", (64, 96, 128, 16, 32, 32)),
+    ("inception3b", (128, 128, 192, 32, 96, 64)),
+    ("inception4a", (192, 96, 208, 16, 48, 64)),
+    ("inception4b", (160, 112, 224, 24, 64, 64)),
+    ("inception4c", (128, 128, 256, 24, 64, 64)),
+    ("inception4d", (112, 144, 288, 32, 64, 64)),
+    ("inception4e", (256, 160, 320, 32, 128, 128)),
+    ("inception5a", (256, 160, 320, 32, 128, 128)),
+    ("inception5b", (384, 192, 384, 48, 128, 128)),
+)
 POOL_BEFORE = {"inception4a": 3, "inception5a": 2}  # sizes; the stride is 2
 
 
@@ -42,7 +43,7 @@ class BasicConv2d(nn.Module):
 class Inception(nn.Module):
     """Four branches side by side, (N, in_channels, H, W) to (N, the sum of their channels, H, W)."""
 
-    def __init__(self, in_channels: int, channels: tuple[int, int, int, int, int, int]):
+    def __init__(self, in_channels: int, channels: Channels):
         super().__init__()
         n, (c1, c3_in, c3, c5_in, c5, c_pool) = in_channels, channels
         self.branch1 = BasicConv2d(n, c1, 1)
@@ -59,18 +60,25 @@ class Inception(nn.Module):
 class GoogLeNet(nn.Module):
     """Three convolutions, nine Inception blocks, one linear layer; (N, 3, H, W) to (N, num_classes)."""
 
-    def __init__(self, num_classes: int = 1000, dropout: float = 0.2, transform_input: bool = False):
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        rows: tuple[tuple[str, Channels], ...] = ROWS,
+        dropout: float = 0.2,
+        # From ImageNet's statistics to mean and deviation 0.5, as the published weights want.
+        transform_input: bool = False,
+    ):
         super().__init__()
-        self.transform_input = transform_input  # from ImageNet's statistics to mean and deviation 0.5
+        self.rows, self.transform_input = rows, transform_input
         self.conv1 = BasicConv2d(3, 64, 7, stride=2, padding=3)
         self.conv2 = BasicConv2d(64, 64, 1)
         self.conv3 = BasicConv2d(64, 192, 3, padding=1)
         width = 192
-        for name, channels in CHANNELS.items():
+        for name, channels in rows:
             setattr(self, name, Inception(width, channels))
             width = channels[0] + channels[2] + channels[4] + channels[5]
         self.drop = nn.Dropout(dropout)
-        self.fc = linear(1024, num_classes, init=normal_001)
+        self.fc = linear(width, num_classes, init=normal_001)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""
@@ -80,7 +88,7 @@ class GoogLeNet(nn.Module):
         x = max_pool(self.conv1(x), 3, 2, ceil=True)  # (N, 64, 56, 56) of 224x224
         x = self.conv3(self.conv2(x))
         x = max_pool(x, 3, 2, ceil=True)  # (N, 192, 28, 28)
-        for name in CHANNELS:
+        for name, _ in self.rows:
             if name in POOL_BEFORE:
                 x = max_pool(x, POOL_BEFORE[name], 2, ceil=True)  # (N, 480, 14, 14), (N, 832, 7, 7)
             x = getattr(self, name)(x)
@@ -95,7 +103,7 @@ MODELS = {
         6_624_904,
         "Szegedy et al. 2015, arXiv 1409.4842",
         "fc",
-        small=Small((48, 48, 3), {"num_classes": 10}),
+        small=Small((48, 48, 3), {"num_classes": 10}, {"rows": (ROWS[0], ROWS[2], ROWS[7])}),
         torchvision="googlenet",
         pretrained={"transform_input": True},
     )

@@ -124,17 +124,18 @@ class ResNet(nn.Module):
 SOURCE = "He et al. 2016, arXiv 1512.03385"
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
 BLOCKS = {"resnet18": BasicBlock, "resnet34": BasicBlock, "resnet50": Bottleneck}
+QUICK = {"depths": (1, 2, 1, 1)}  # blocks with and without a stride and a shortcut of their own
 NUM_PARAMS = {"resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032}
-resnet18 = partial(ResNet, BasicBlock, DEPTHS["resnet18"], num_classes=10)
-resnet50 = partial(ResNet, Bottleneck, DEPTHS["resnet50"], num_classes=10)
+resnet18 = partial(ResNet, block=BasicBlock, depths=DEPTHS["resnet18"], num_classes=10)
+resnet50 = partial(ResNet, block=Bottleneck, depths=DEPTHS["resnet50"], num_classes=10)
 MODELS = {
     name: Entry(
-        partial(ResNet, BLOCKS[name], DEPTHS[name]),
+        partial(ResNet, block=BLOCKS[name], depths=DEPTHS[name]),
         (224, 224, 3),
         count,
         SOURCE,
         "fc",
-        small=Small((64, 64, 3), {"width": 8, "num_classes": 10}),
+        small=Small((64, 64, 3), {"width": 8, "num_classes": 10}, QUICK),
         torchvision=name,
     )
     for name, count in NUM_PARAMS.items()
@@ -145,7 +146,7 @@ MODELS = {
         11_173_962,
         f"{SOURCE}, for 32x32",
         "fc",
-        small=Small((32, 32, 3), {"width": 8}),
+        small=Small((32, 32, 3), {"width": 8}, QUICK),
     ),
     "resnet18_1d": Entry(
         partial(resnet18, in_channels=1, dims=1),
@@ -153,7 +154,7 @@ MODELS = {
         11_175_370,
         f"{SOURCE}, for waveforms",
         "fc",
-        small=Small((4000, 1), {"width": 8}),
+        small=Small((4000, 1), {"width": 8}, QUICK),
     ),
     "resnet50_transfer": Entry(
         partial(resnet50, hidden=(128, 64), frozen=True),
@@ -162,7 +163,7 @@ MODELS = {
         f"{SOURCE}, frozen, with a head 2048-128-64-10",
         "fc",
         num_frozen=23_508_032,
-        small=Small((32, 32, 3), {"width": 8}),
+        small=Small((32, 32, 3), {"width": 8}, QUICK),
         torchvision="resnet50",
     ),
 }

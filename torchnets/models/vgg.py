@@ -54,6 +54,7 @@ class VGG(nn.Module):
 
 
 DEPTHS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+QUICK = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 1, 1, 1), "vgg16": (1, 1, 3, 1, 1), "vgg19": (1, 1, 1, 1, 4)}
 NUM_PARAMS = {
     "vgg11": 132_863_336,
     "vgg11_bn": 132_868_840,
@@ -71,7 +72,9 @@ MODELS = {
         count,
         "Simonyan and Zisserman 2015, arXiv 1409.1556",
         "classifier.6",
-        small=Small((64, 64, 3), {"width": 8, "hidden": 64, "num_classes": 10}),
+        small=Small(
+            (64, 64, 3), {"width": 8, "hidden": 64, "num_classes": 10}, {"depths": QUICK[name.removesuffix("_bn")]}
+        ),
         torchvision=name,
     )
     for name, count in NUM_PARAMS.items()
