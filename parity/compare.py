@@ -8,8 +8,8 @@ import numpy as np
 # In float64, a gradient this small against the whole one is zero but for rounding, like that of a bias before
 # BatchNorm (trap 28). Bugs are O(1e-3) and above, roundings O(1e-16) times the depth.
 ROUNDING = 1e-13
-# Is a reference so sensitive that it proves nothing? It is moved by one rounding a few times, and if it then parts from
-# itself by this share of a bound, it is.
+# Is a reference so sensitive that it proves nothing? It is moved by one rounding a few times, and if it then parts
+# from itself by this share of a bound, it is.
 NUDGES, CHAOTIC = 3, 0.1
 
 

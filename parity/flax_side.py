@@ -34,7 +34,7 @@ class FlaxSide:
 
     def __init__(self, module: nn.Module, dtype: type[np.floating]):
         self.module, self.dtype = module, dtype
-        # Jitted once each, as compiling is most of a check's time: one program is for output, statistics and gradients.
+        # Jitted once each, as compiling is most of a check's time: one is for output, statistics and gradients.
         self._pass = jax.jit(self._differentiate, static_argnames="train")
         self._forward = jax.jit(self._run, static_argnames="train")
 

@@ -36,6 +36,8 @@ from parity.torch_side import injected as torch_injected
 
 BOUND = 1e-10
 SINGLE_STEP_BOUND = 1e-12
+# For Adam and AdamW PyTorch's default. At 0.01 the larger networks, GoogLeNet after four steps, are chaotic.
+LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3}
 LEARNING_RATE, WEIGHT_DECAY, L1 = 0.01, 1e-3, 1e-5
 OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
 # Each schedule and each loss is met by some optimizer. The pairing was made after measuring: under "cosine" AdamW
@@ -70,7 +72,7 @@ def recipe(optimizer: str) -> Config:
     """Return a training that has everything on."""
     return Config(
         optimizer=optimizer,  # pyright: ignore[reportArgumentType]  # one of OPTIMIZERS
-        lr=LEARNING_RATE,
+        lr=LEARNING_RATES.get(optimizer, LEARNING_RATE),
         weight_decay=WEIGHT_DECAY,
         l1=L1,
         schedule=SCHEDULES.get(optimizer, "cosine"),  # pyright: ignore[reportArgumentType]  # one of TABLES
@@ -161,8 +163,8 @@ def single_steps(lesson: Lesson) -> Iterator[Difference]:
 def compare_moments(reference: Moment, found: Moment, lesson: Lesson, bound: float) -> list[Difference]:
     """Compare all that two trainings have changed.
 
-    A tensor whose true gradient is zero moves by rounding alone, and its optimizer state is nothing else: they are judged
-    against all parameters, or all slots of their kind, together (trap 28).
+    A tensor whose true gradient is zero moves by rounding alone, and its optimizer state is nothing else: they are
+    judged against all parameters, or all slots of their kind, together (trap 28).
     """
     differences = [difference("loss", reference.losses, found.losses, bound)]
     for ours, theirs in ((reference.tensors, found.tensors), (reference.slots, found.slots)):
