@@ -1,5 +1,6 @@
 """Unpacking an archive of which nothing is believed: not its names, not its sizes, not its links."""
 
+import gzip
 import re
 import shutil
 import tarfile
@@ -28,8 +29,10 @@ def unpack(archive: Path, target: Path, *, wanted: str, max_bytes: int, root: st
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
         folder = Path(temporary) / target.name
         try:
-            with tarfile.open(archive, "r:gz") as tar:
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 count = _unpack(tar, archive, folder, re.compile(wanted), max_bytes, PurePosixPath(root))
+                while stream.read(2**20):  # tarfile takes an archive cut short for one that ends; gzip's end tells
+                    pass
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise DataError(f"{archive}: cannot be unpacked ({type(error).__name__}: {error})") from None
         if not count:

@@ -9,6 +9,7 @@ Format: the documentation strings of Python's `pickletools`, which also splits t
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +62,9 @@ def read_pickled(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
-        return _Machine(content).run()
+        with warnings.catch_warnings():  # pickletools warns of odd backslashes, which are the file's affair
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _Machine(content).run()
     except Refused as error:
         raise DataError(f"{path}: {error}") from None
     except (ValueError, IndexError, KeyError) as error:  # what pickletools and a stack say of a file cut short
@@ -119,10 +122,11 @@ class _Machine:
         _top(self, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def name(self, module: Any, name: Any) -> None:
-        if not (type(module) is type(name) is str) or Name(module, name) not in KNOWN:
-            raise Refused(
-                f"names {str(module)[:60]}.{str(name)[:60]}, which plain data does not need; nothing was run"
-            )
+        if not type(module) is type(name) is str:  # and not shown: what a stranger nests can be long without end
+            raise Refused("names something by what is no text; nothing was run")
+        if Name(module, name) not in KNOWN:
+            shown = ascii(f"{module}.{name}")[1:-1][:100]
+            raise Refused(f"names {shown}, which plain data does not need; nothing was run")
         self.stack.append(Name(module, name))
 
     def reduce(self) -> None:
@@ -162,7 +166,7 @@ def _top(machine: _Machine, kind: type) -> Any:
 def _number_code(code: str | bytes) -> str:
     text = code if isinstance(code, str) else code.decode("latin-1")
     if not NUMBERS.fullmatch(text):
-        raise Refused(f"holds an array of '{text[:20]}'; expected plain numbers")
+        raise Refused(f"holds an array of {text[:20]!a}; expected plain numbers")
     return text
 
 
@@ -178,7 +182,8 @@ def _array(state: Any) -> np.ndarray:
         case (1, tuple() as shape, np.dtype() as dtype, bool() as fortran, bytes() as content):
             plain = all(type(size) is int and size >= 0 for size in shape) and len(shape) <= 32
             if not plain or math.prod(shape) * dtype.itemsize != len(content):
-                raise Refused(f"holds an array of shape {str(shape)[:60]} {dtype} in {len(content)} bytes")
+                shown = str(shape)[:60] if plain else "that is no shape"
+                raise Refused(f"holds an array of shape {shown} {dtype} in {len(content)} bytes")
             return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
     raise Refused("holds an array whose state is not a shape, a dtype and bytes")
 

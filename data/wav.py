@@ -33,7 +33,7 @@ def read_wav(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
             header = reader.getparams()
             _check(path, header, size, rate)
             content = reader.readframes(header.nframes)
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # the last for chunks that reach beyond their file
         raise DataError(f"{path}: expected a PCM WAV file, found something else ({_why(error)})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -87,4 +87,4 @@ def _cut_short(path: Path, promised: int, found: int) -> DataError:
 
 
 def _why(error: Exception) -> str:
-    return str(error) or "it ends within its header"
+    return str(error) or "its header ends too soon"

@@ -106,8 +106,9 @@ def _entry(path: Path, content: Any, key: str) -> Any:
 
 
 def _texts(values: Any) -> tuple[str, ...]:
-    values = values if isinstance(values, list) else []
-    return tuple(value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in values)
+    """Return texts, of Python 2 or 3; what is none becomes "?", unlooked at."""
+    texts = (x.decode("latin-1") if isinstance(x, bytes) else x for x in (values if isinstance(values, list) else []))
+    return tuple(text if isinstance(text, str) else "?" for text in texts)
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> np.ndarray:
