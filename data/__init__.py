@@ -39,8 +39,11 @@ def data_folder(data_dir: Path | str | None = None) -> Path:
 
 def own_folder(name: str) -> Path | None:
     """Return the absolute path of the folder that a dataset's `name` is, unless it is a registered name."""
-    path = Path(name).expanduser()
-    return path.resolve() if name and name not in DATASETS and path.is_dir() else None
+    try:
+        path = Path(name).expanduser()
+        return path.resolve() if name and name not in DATASETS and path.is_dir() else None
+    except (OSError, RuntimeError):  # too long for a path; "~" of a user whom nobody knows
+        return None
 
 
 def find(name: str, data_dir: Path | str | None = None) -> tuple[Source, Path]:
@@ -50,7 +53,7 @@ def find(name: str, data_dir: Path | str | None = None) -> tuple[Source, Path]:
         UserError: neither a dataset nor a folder, or a folder beside which another is named.
     """
     if not (own := own_folder(name)):
-        if name not in DATASETS and Path(name).expanduser().name != name:  # it has a slash: a path, not a typing error
+        if name not in DATASETS and Path(name).name != name:  # it has a slash: a path, not a typing error
             raise UserError(f"dataset '{name}' is neither a folder that exists nor one of: {', '.join(DATASETS)}")
         return lookup("dataset", name, DATASETS), data_folder(data_dir)
     if data_dir:

@@ -25,19 +25,19 @@ def unpack(archive: Path, target: Path, *, wanted: str, max_bytes: int, root: st
         DataError: the archive is damaged, too large, holds none of the wanted files, or an entry that is a link,
             a device, or has a name that leads out of the folder.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
-        folder = Path(temporary) / target.name
-        try:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+            folder = Path(temporary) / target.name
             with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 count = _unpack(tar, archive, folder, re.compile(wanted), max_bytes, PurePosixPath(root))
                 while stream.read(2**20):  # tarfile takes an archive cut short for one that ends; gzip's end tells
                     pass
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            raise DataError(f"{archive}: cannot be unpacked ({type(error).__name__}: {error})") from None
-        if not count:
-            raise DataError(f"{archive}: expected files named {wanted}, found none")
-        folder.rename(target)
+            if not count:
+                raise DataError(f"{archive}: expected files named {wanted}, found none")
+            folder.rename(target)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{archive}: cannot be unpacked ({type(error).__name__}: {error})") from None
 
 
 def _unpack(

@@ -102,9 +102,20 @@ def test_fsdd_keeps_its_official_split_and_one_second_of_each(tmp_path):
     assert (dataset.train.inputs[2, :, 0] == sound(749, 9000)[:8000]).all()  # the names are sorted as text
 
 
+def test_fsdd_may_lie_as_githubs_archive_unpacks_but_only_once(tmp_path):
+    folder = write_fsdd(tmp_path).parent
+    folder.rename(folder.with_name(f"{folder.name}-1.0.10"))
+    assert len(data.load("fsdd", tmp_path).train.labels) == 4
+    write_fsdd(tmp_path)
+    with pytest.raises(
+        DataError, match=r"fsdd: found .*/recordings and .*-1\.0\.10/recordings; move away all but one"
+    ):
+        data.load("fsdd", tmp_path)
+
+
 def test_fsdd_says_what_is_missing_or_does_not_belong(tmp_path):
     with pytest.raises(
-        DataError, match=rf"{tmp_path}/free-spoken-digit-dataset/recordings\. .*git clone .*{tmp_path}"
+        DataError, match=rf"{tmp_path}/free-spoken-digit-dataset/recordings nor .*git clone .*{tmp_path}"
     ):
         data.load("fsdd", tmp_path)
     with pytest.raises(DataError, match=rf"published SHA-256.*git clone .*{tmp_path}/free-spoken-digit-dataset$"):

@@ -10,12 +10,22 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from data.base import DataError, Dataset, Source, Split, make_dataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg")  # in upper or lower case
 TEST_SHARE = 0.2
+ORIENTATION = 0x0112  # EXIF's tag: how the camera was held
+UPRIGHT = {  # what undoes it; 1 is upright already
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Files = dict[str, list[Path]]  # the pictures of each class
 
@@ -56,6 +66,8 @@ def read_picture(path: Path, height: int, width: int) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings():
+            # Pillow warns of notes about a picture that it cannot read; the picture is read as it lies, then.
+            warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 return _fit(image, height, width)
@@ -71,7 +83,8 @@ def read_picture(path: Path, height: int, width: int) -> np.ndarray:
 def _fit(image: Image.Image, height: int, width: int) -> np.ndarray:
     side = 2 * max(height, width)
     image.draft(None, (side, side))  # a JPEG is decoded at a fraction of its size, but no smaller than this
-    image = _colour(ImageOps.exif_transpose(image))
+    turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    image = _colour(image if turn is None else image.transpose(turn))
     # The largest part around the middle that has the network's aspect, in fractions of pixels.
     scale = min(image.width / width, image.height / height)
     left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2

@@ -12,7 +12,7 @@ import numpy as np
 from data.base import DataError, Dataset, Source, Split, make_dataset
 from data.wav import read_clips
 
-FOLDER = Path("free-spoken-digit-dataset") / "recordings"
+FOLDER = "free-spoken-digit-dataset"  # or, as GitHub's archives unpack, with -master or a version behind it
 ADDRESS = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")  # digit, speaker, index
 RATE = 8000  # Hz
@@ -29,9 +29,7 @@ def load(data_dir: Path) -> Dataset:
     Raises:
         DataError: the folder is missing or empty, or a file is damaged or has another name than expected.
     """
-    folder = data_dir / FOLDER
-    if not folder.is_dir():
-        raise DataError(f"fsdd: no folder at {folder}. Fetch it with: {_command(data_dir)}")
+    folder = _find(data_dir)
     train, test = [], []
     for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
         name = NAME.fullmatch(path.name)
@@ -44,6 +42,16 @@ def load(data_dir: Path) -> Dataset:
     return make_dataset(_read(train), _read(test), tuple("0123456789"), rate=RATE)
 
 
+def _find(data_dir: Path) -> Path:
+    found = sorted(path for path in data_dir.glob(f"{FOLDER}*/recordings") if path.is_dir())
+    if not found:
+        looked = f"{data_dir / FOLDER}/recordings nor at {data_dir / FOLDER}-*/recordings"
+        raise DataError(f"fsdd: no folder at {looked}. Fetch it with: {_command(data_dir)}")
+    if len(found) > 1:
+        raise DataError(f"fsdd: found {' and '.join(map(str, found))}; move away all but one")
+    return found[0]
+
+
 def download(data_dir: Path) -> None:
     """Say how to fetch it: only an older archive (1.0.9, without the sixth speaker) has a published SHA-256."""
     raise DataError(
@@ -53,7 +61,7 @@ def download(data_dir: Path) -> None:
 
 
 def _command(data_dir: Path) -> str:
-    return f"git clone --depth 1 {ADDRESS} {data_dir / FOLDER.parent}"
+    return f"git clone --depth 1 {ADDRESS} {data_dir / FOLDER}"
 
 
 def _read(found: list[tuple[Path, int]]) -> Split:
