@@ -87,8 +87,9 @@ def _fit(image: Image.Image, height: int, width: int) -> np.ndarray:
     image = _colour(image if turn is None else image.transpose(turn))
     # The largest part around the middle that has the network's aspect, in fractions of pixels.
     scale = min(image.width / width, image.height / height)
-    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-    box = (left, top, left + scale * width, top + scale * height)
+    # Not below 0, where rounding may lead: Pillow refuses it.
+    left, top = max(0.0, (image.width - scale * width) / 2), max(0.0, (image.height - scale * height) / 2)
+    box = (left, top, image.width - left, image.height - top)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
 
 
