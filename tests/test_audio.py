@@ -48,7 +48,11 @@ BAD_WAVS = {
     "a web page": (b"<!DOCTYPE html><p>not here</p>" * 9, ["expected a PCM WAV file", "RIFF"]),
     "cut short": (wav_bytes(100)[:-51], ["promises 100 frames", "found only 74"]),
     "cut in its header": (wav_bytes(100)[:30], ["expected a PCM WAV file"]),
-    "chunks beyond the end": (wav_bytes().replace(b"data", b"junk"), ["expected a PCM WAV file"]),
+    "a chunk beyond the end": (
+        wav_bytes().replace(b"data", b"junk").replace(b"RIFF\xec\0", b"RIFF\x30\0"),
+        ["expected a PCM WAV file"],
+    ),
+    "no data": (wav_bytes().replace(b"data", b"junk"), ["expected a PCM WAV file"]),
     "absurd header": (wav_bytes(100, promised=2**30), ["promises 1073741824 frames", "found only 100"]),
     "no frames": (wav_bytes(0), ["found no frames"]),
     "8-bit": (wav_bytes(bits=8), ["expected 16-bit", "found 8-bit"]),

@@ -154,7 +154,7 @@ def test_a_folder_that_is_no_dataset_says_what_is_wrong(tmp_path):
     write_pictures(tmp_path / "both" / "test", {"a": 1, "z": 1, "c": 1})
     assert f"found classes that {tmp_path}/both/train has not: c, z" in refusal(tmp_path / "both")
     same = write_pictures(tmp_path / "same", {"a": 1, "b": 1})
-    assert "the split by content left nothing to" in refusal(same)
+    assert f"{same}: the split by content left nothing to" in refusal(same)
     with pytest.raises(DataError, match=r"need a network that takes images \(H, W, C\), not \(16000, 1\)"):
         data.load("folder", same, (16000, 1))
     with pytest.raises(DataError, match="not None"):

@@ -109,7 +109,7 @@ def _find(folder: Path) -> tuple[Files, Files]:
         raise DataError(f"{folder}: no such folder; it should hold a folder of pictures for each class")
     parts = [folder / name for name in ("train", "test")]
     if not any(part.is_dir() for part in parts):
-        return _split(_classes(folder, f"{parts[0]}, {parts[1]} and {folder}/<class>/"))
+        return _split(folder, _classes(folder, f"{parts[0]}, {parts[1]} and {folder}/<class>/"))
     for part in parts:
         if not part.is_dir():
             raise DataError(f"{folder}: found one of train/ and test/, expected both or neither; {part} is missing")
@@ -137,7 +137,7 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in files if not path.name.startswith("."))
 
 
-def _split(found: Files) -> tuple[Files, Files]:
+def _split(folder: Path, found: Files) -> tuple[Files, Files]:
     """Split by each file's content."""
     train: Files = {name: [] for name in found}
     test: Files = {name: [] for name in found}
@@ -146,9 +146,9 @@ def _split(found: Files) -> tuple[Files, Files]:
             (test if _is_for_testing(path) else train)[name].append(path)
     everything = "add pictures, or make the folders train/ and test/ yourself"
     if none := [name for name, files in train.items() if not files]:
-        raise DataError(f"the split by content left nothing to train on of: {', '.join(none)}; {everything}")
+        raise DataError(f"{folder}: the split by content left nothing to train on of: {', '.join(none)}; {everything}")
     if not any(test.values()):
-        raise DataError(f"the split by content left nothing to test on; {everything}")
+        raise DataError(f"{folder}: the split by content left nothing to test on; {everything}")
     return train, test
 
 
