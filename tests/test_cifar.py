@@ -58,6 +58,14 @@ def test_a_pickled_array_reads_as_pickle_reads_it(dtype, shape, protocol, order,
     assert (found == made).all()
 
 
+def test_a_pickle_of_python_2_reads_as_pickle_reads_it(tmp_path):
+    path = write_cifar_python(tmp_path) / "test_batch"
+    found, expected = read_pickled(path), pickle.loads(path.read_bytes(), encoding="bytes")
+    assert found.keys() == expected.keys() == {b"batch_label", b"labels", b"data", b"filenames"}
+    assert (found.pop(b"data") == expected.pop(b"data")).all()
+    assert found == expected
+
+
 class Evil:
     """What a pickle can do to whoever loads it."""
 

@@ -315,6 +315,7 @@ def test_help_needs_no_framework_and_shows_every_option():
         "model",
         "dataset",
         "data-dir",
+        "frontend",
         "epochs",
         "batch-size",
         "optimizer",
