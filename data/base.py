@@ -35,9 +35,10 @@ class Dataset(NamedTuple):
 class Source(NamedTuple):
     """Where a dataset comes from: what a dataset's file registers under its name."""
 
-    load: Callable[[Path], Dataset]  # takes the data folder
-    download: Callable[[Path], None] | None  # None: embedded, nothing to fetch
+    load: Callable[..., Dataset]  # load(data folder), or load(data folder, input shape or None) if `sized`
+    download: Callable[[Path], None] | None  # None: embedded, nothing to fetch; raises if only a person can fetch it
     about: str
+    sized: bool = False  # pictures of many sizes, that are made to fit a network's input (H, W, C) as they are read
 
 
 KINDS = {(4, "uint8"): "images", (3, "int16"): "waveforms", (4, "float32"): "features"}

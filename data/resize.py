@@ -1,38 +1,83 @@
-"""Making a dataset's images the size that a network takes."""
+"""Making a dataset's examples the size, and the number of channels, that a network takes."""
+
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from data.base import DataError, Dataset, Split
+from data.base import KINDS, DataError, Dataset, Split, make_dataset
+
+LUMA = np.array([299, 587, 114], np.uint32)  # thousandths of red, green and blue in grey: ITU-R BT.601
 
 
 def fit_to(dataset: Dataset, input_shape: tuple[int, ...]) -> tuple[Dataset, str | None]:
-    """Pad or resize all images of a dataset to a network's `input_shape` (H, W, C).
+    """Pad or resize all images or features of a dataset to a network's `input_shape` (H, W, C).
 
-    Up to a quarter larger (28 to 32) they are padded evenly with black, as LeNet-5's authors did;
-    otherwise resized (bilinear, antialiased). The statistics stay those of the original pixels.
+    Images up to a quarter larger (28 to 32) are padded evenly with black, as LeNet-5's authors did; otherwise they are
+    resized (bilinear, antialiased). One channel becomes several alike, and three colours one grey. Waveforms stay as
+    they are: a network that takes (length, C) takes any length. The statistics stay those of the original pixels.
 
     Returns:
         The dataset, and one line on what was done; None if nothing was.
 
     Raises:
-        DataError: the channels or the rank differ, which no resizing mends.
+        DataError: the channels or the kind of example differ in a way that nothing mends.
     """
-    found = dataset.train.inputs.shape[1:]
-    if found == tuple(input_shape):
+    inputs, target = dataset.train.inputs, tuple(input_shape)
+    kind, found = KINDS[inputs.ndim, inputs.dtype.name], inputs.shape[1:]
+    fits = found[-1] == target[-1] or found[-1] == 1 or (kind == "images" and (found[-1], target[-1]) == (3, 1))
+    if len(found) != len(target) or not fits or (kind == "waveforms" and found[-1] != target[-1]):
+        raise DataError(f"the network takes inputs of {_name(target)}, the dataset has {kind} of {_name(found)}")
+    if kind == "waveforms" or found == target:
         return dataset, None
-    if len(found) != len(input_shape) or found[-1] != input_shape[-1]:
-        raise DataError(f"the network takes inputs of {_name(input_shape)}, the dataset has {_name(found)}")
-    (height, width), (new_height, new_width) = found[:2], input_shape[:2]
-    padding = (new_height - height, new_width - width)
-    if all(0 <= pad <= size // 4 for pad, size in zip(padding, found[:2], strict=True)):
-        change, how = _pad, f"padded to {_name(input_shape)}"
-    else:
-        change, how = _resize, f"resized to {_name(input_shape)}"
-    train, test = (
-        Split(change(split.inputs, new_height, new_width), split.labels) for split in (dataset.train, dataset.test)
-    )
-    return dataset._replace(train=train, test=test), f"images of {_name(found)} are {how}"
+    steps = []
+    if found[-1] > target[-1]:  # before resizing: a third of the work
+        dataset = _to_grey(dataset)
+        steps.append("turned grey")
+    if found[:2] != target[:2]:
+        dataset, how = _to_size(dataset, target[0], target[1], kind)
+        steps.append(f"{how} to {_name((*target[:2], min(found[-1], target[-1])))}")
+    if found[-1] < target[-1]:  # after resizing, for the same reason
+        dataset = _to_channels(dataset, target[-1])
+        steps.append(f"repeated to {_name(target)}")
+    return dataset, f"{kind} of {_name(found)} are {' and '.join(steps)}"
+
+
+def _map(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Dataset:
+    """Change the inputs of every split, and nothing else."""
+
+    def one(split: Split) -> Split:
+        return Split(change(split.inputs), split.labels)
+
+    validation = one(dataset.validation) if dataset.validation else None
+    return dataset._replace(train=one(dataset.train), test=one(dataset.test), validation=validation)
+
+
+def _to_grey(dataset: Dataset) -> Dataset:
+    """Weigh the colours into one channel; its statistics are its own, since those of three do not tell them."""
+
+    def grey(images: np.ndarray) -> np.ndarray:
+        made = np.empty((*images.shape[:3], 1), np.uint8)
+        for start in range(0, len(images), 1000):  # in pieces: uint32 is four times the pixels
+            made[start : start + 1000, ..., 0] = (images[start : start + 1000] @ LUMA + 500) // 1000
+        return made
+
+    changed = _map(dataset, grey)
+    return make_dataset(changed.train, changed.test, dataset.classes, validation=changed.validation, rate=dataset.rate)
+
+
+def _to_channels(dataset: Dataset, channels: int) -> Dataset:
+    changed = _map(dataset, lambda inputs: np.repeat(inputs, channels, axis=-1))
+    return changed._replace(mean=np.repeat(dataset.mean, channels), std=np.repeat(dataset.std, channels))
+
+
+def _to_size(dataset: Dataset, height: int, width: int, kind: str) -> tuple[Dataset, str]:
+    old_height, old_width = dataset.train.inputs.shape[1:3]
+    padding = ((height - old_height, old_height), (width - old_width, old_width))
+    # Features are not padded: 0 dB is not silence, there is no value that says "nothing".
+    if kind == "images" and all(0 <= pad <= size // 4 for pad, size in padding):
+        return _map(dataset, lambda inputs: _pad(inputs, height, width)), "padded"
+    return _map(dataset, lambda inputs: _resize(inputs, height, width)), "resized"
 
 
 def _pad(images: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -42,11 +87,14 @@ def _pad(images: np.ndarray, height: int, width: int) -> np.ndarray:
     return padded
 
 
-def _resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    def one(channel: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR))
-
-    return np.stack([np.stack([one(c) for c in np.moveaxis(image, -1, 0)], axis=-1) for image in images])
+def _resize(inputs: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize channel by channel: uint8 as Pillow's grey, float32 as its "F"."""
+    resized = np.empty((len(inputs), height, width, inputs.shape[3]), inputs.dtype)
+    for new, old in zip(resized, inputs, strict=True):
+        for channel in range(inputs.shape[3]):
+            picture = Image.fromarray(np.ascontiguousarray(old[..., channel]))
+            new[..., channel] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return resized
 
 
 def _name(shape: tuple[int, ...]) -> str:

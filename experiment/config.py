@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from data import own_folder
 from data.registry import UserError, unknown
 from experiment.arguments import parse_arguments
 
@@ -19,9 +20,11 @@ class Config:
     model: str = "lenet5"
     """Network, see --list-models."""
     dataset: str = "digits"
-    """Dataset, see --list-datasets."""
+    """Dataset, see --list-datasets; or the path of a folder of pictures."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
+    frontend: Literal["none", "logmel"] = "none"
+    """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
     epochs: int = 15
     """Passes over the training examples."""
     batch_size: int = 64
@@ -52,6 +55,12 @@ class Config:
     """Print every dataset and stop."""
     dry_run: bool = False
     """Check everything, print what would be trained, write nothing."""
+
+    @property
+    def dataset_name(self) -> str:
+        """Return the dataset's name, of a folder of pictures only the last part of its path."""
+        folder = own_folder(self.dataset)
+        return folder.name if folder else self.dataset
 
 
 # What is said to the command, not about the training; config.json holds the rest.
@@ -96,6 +105,8 @@ def to_json(config: Config) -> str:
     values = {name: getattr(config, name) for name in SAVED}
     if config.data_dir:
         values["data_dir"] = str(config.data_dir.expanduser().resolve())
+    if folder := own_folder(config.dataset):  # absolute, too: the run is evaluated from anywhere
+        values["dataset"] = str(folder)
     return json.dumps(values, indent=2) + "\n"
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from data import DATASETS
 from experiment import run
 from experiment.arguments import parse_arguments
 from experiment.shell import command, load_framework, prepare, print_scores, score_split
@@ -32,7 +33,8 @@ def _main(framework: str, argv: list[str]) -> int:
     arguments = parse_arguments(Arguments, argv, f"python -m {framework}.evaluate")
     config, weights = run.read_run(arguments.run)
     if arguments.data_dir:
-        config = dataclasses.replace(config, data_dir=arguments.data_dir)
+        name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved
+        config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
     backend = load_framework(framework)
     task = prepare(config, backend.MODELS)
     backend.exact_float32()

@@ -23,7 +23,7 @@ def make_folder(config: Config, framework: str) -> Path:
         UserError: it exists already (nothing in it is touched), or cannot be made.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = config.out or Path("runs") / f"{stamp}-{config.model}-{config.dataset}-{framework}"
+    path = config.out or Path("runs") / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
     try:
         path.mkdir(parents=True)
     except FileExistsError:

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data import Dataset, Loader, Split, UserError, fit_to, hold_out, load
+from data import Dataset, Loader, Split, UserError, apply_frontend, fit_to, hold_out, load
 from data.registry import lookup
 from experiment.config import Config
 from experiment.metrics import Score, score
@@ -71,9 +71,33 @@ def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
         UserError: no such network or dataset, data missing or damaged, or of a shape the network cannot take.
     """
     entry = lookup("model", config.model, models)
-    dataset, note = fit_to(load(config.dataset, config.data_dir), entry.input_shape)
-    train, validation = hold_out(dataset.train)
-    return Task(entry, dataset, {"train": train, "validation": validation, "test": dataset.test}, note)
+    dataset = load(config.dataset, config.data_dir, entry.input_shape)
+    check_kind(config, dataset, models)
+    dataset, note = apply_frontend(dataset, config.frontend)
+    dataset, resized = fit_to(dataset, entry.input_shape)
+    notes = "; ".join(line for line in (note, resized) if line)
+    train, validation = (dataset.train, dataset.validation) if dataset.validation else hold_out(dataset.train)
+    return Task(entry, dataset, {"train": train, "validation": validation, "test": dataset.test}, notes or None)
+
+
+def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) -> None:
+    """Refuse images for a network that takes audio, and audio for one that takes images and no frontend to make them.
+
+    Raises:
+        UserError: says which of the three choices to change, and to what.
+    """
+    name, sound = config.dataset_name, dataset.train.inputs.ndim == 3
+    for_sound = len(models[config.model].input_shape) == 2
+    if config.frontend != "none" and not sound:
+        raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
+    if config.frontend != "none" and for_sound:
+        raise UserError(f"{config.model} takes audio as it is: leave out --frontend {config.frontend}")
+    if for_sound and not sound:
+        raise UserError(f"{config.model} takes audio, {name} has images; choose another network, see --list-models")
+    if sound and not for_sound and config.frontend == "none":
+        others = ", ".join(other for other, entry in models.items() if len(entry.input_shape) == 2)
+        choice = f", or choose a network for audio: {others}" if others else ""
+        raise UserError(f"{name} has audio, {config.model} takes images: add --frontend logmel{choice}")
 
 
 def score_split(backend: ModuleType, model: Any, variables: Any, task: Task, name: str, loss: str) -> Score:

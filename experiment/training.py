@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from data import DATASETS, Loader, UserError
-from data.registry import lookup
+from data import DATASETS, Loader, UserError, find
 from experiment import config as configs
 from experiment import plots, run
 from experiment.config import Config
@@ -63,7 +62,7 @@ def _main(framework: str, argv: list[str]) -> int:
             print(f"{name:16}{'x'.join(map(str, entry.input_shape)):12}{entry.num_params:>12,}  {entry.source}")
         return 0
     run.check_free(config)
-    lookup("dataset", config.dataset, DATASETS)
+    find(config.dataset, config.data_dir)
     task = prepare(config, backend.MODELS)
     backend.exact_float32()
     model, variables = backend.create(task.entry, len(task.dataset.classes), config.seed)
@@ -130,7 +129,7 @@ def _about(framework: str, backend: ModuleType, config: Config, parameters: int)
     return {
         "framework": framework,
         "model": config.model,
-        "dataset": config.dataset,
+        "dataset": config.dataset_name,
         "parameters": parameters,
         "device": device,
         "versions": {"python": python_version(), "numpy": version("numpy"), **versions},
@@ -161,7 +160,7 @@ def _line(number: int, epochs: int, epoch: Epoch, scores: dict[str, Score]) -> s
 def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None:
     folder, classes = session.folder, session.task.dataset.classes
     run.write_weights(folder, session.backend.export(outcome.variables))
-    title = f"{session.config.model} on {session.config.dataset}, {session.about['framework']}"
+    title = f"{session.config.model} on {session.config.dataset_name}, {session.about['framework']}"
     run.write(folder / "curves.png", plots.curves(outcome.rows, title))
     run.write(folder / "confusion.png", plots.confusion(scores["test"].confusion, classes, f"{title}: test set"))
     summary = session.about | {name: result.as_dict() for name, result in scores.items()}

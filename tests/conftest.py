@@ -16,13 +16,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("quick")
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "datasets"
+REAL_FOLDERS = ("MNIST/raw", "FashionMNIST/raw", "free-spoken-digit-dataset/recordings")
 
 
 @pytest.fixture
 def real_data() -> Path:
-    """The folder of the real MNIST; its absence is a failure in CI, elsewhere a reason to skip."""
-    if not (REAL_DATA / "MNIST" / "raw").is_dir():
-        message = f"no MNIST in {REAL_DATA}"
+    """The folder of the real MNIST and FSDD; their absence is a failure in CI, elsewhere a reason to skip."""
+    missing = [name for name in REAL_FOLDERS if not (REAL_DATA / name).is_dir()]
+    if missing:
+        message = f"no {', '.join(missing)} in {REAL_DATA}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -176,12 +176,12 @@ def test_a_corrupt_data_file_stops_the_command_before_a_folder_is_made(framework
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_network_that_cannot_take_the_datasets_shape_says_both(run_main, monkeypatch):
-    colour = jaxnets.MODELS["lenet5"]._replace(input_shape=(32, 32, 3))
-    monkeypatch.setattr("jaxnets.fit.MODELS", jaxnets.MODELS | {"colour": colour})
-    code, _, err = run_main("jaxnets.train", "--model", "colour")
+def test_a_network_that_cannot_take_the_datasets_kind_says_both(run_main, monkeypatch):
+    audio = jaxnets.MODELS["lenet5"]._replace(input_shape=(2000, 1))
+    monkeypatch.setattr("jaxnets.fit.MODELS", jaxnets.MODELS | {"audio": audio})
+    code, _, err = run_main("jaxnets.train", "--model", "audio")
     assert code == 1
-    assert err == "error: the network takes inputs of 32x32x3, the dataset has 8x8x1\n"
+    assert err == "error: audio takes audio, digits has images; choose another network, see --list-models\n"
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -315,6 +315,7 @@ def test_help_needs_no_framework_and_shows_every_option():
         "model",
         "dataset",
         "data-dir",
+        "frontend",
         "epochs",
         "batch-size",
         "optimizer",

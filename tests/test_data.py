@@ -224,9 +224,9 @@ def test_28_pixels_are_padded_to_32_by_2_on_each_side():
     assert fitted.train.inputs.sum() == images.sum()
 
 
-def test_channels_cannot_be_made_to_fit():
-    split = Split(np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.int32))
-    with pytest.raises(DataError, match="takes inputs of 32x32x3, the dataset has 28x28x1"):
+def test_channels_that_mean_nothing_cannot_be_made_to_fit():
+    split = Split(np.zeros((2, 28, 28, 2), np.uint8), np.zeros(2, np.int32))
+    with pytest.raises(DataError, match="takes inputs of 32x32x3, the dataset has images of 28x28x2"):
         fit_to(make_dataset(split, split, ("one",)), (32, 32, 3))
 
 

@@ -1,0 +1,73 @@
+"""Unpacking an archive of which nothing is believed: not its names, not its sizes, not its links."""
+
+import gzip
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from data.base import DataError
+
+
+def unpack(archive: Path, target: Path, *, wanted: str, max_bytes: int, root: str = ".") -> None:
+    """Unpack the wanted files of a tar.gz into a new folder, which gets its name only when it is whole.
+
+    Args:
+        archive: the .tar.gz.
+        target: the folder to make; must not exist.
+        wanted: regular expression for the whole name of a file below `root`; other plain files are left out.
+        max_bytes: no more than this is written.
+        root: the folder of the archive that becomes `target`.
+
+    Raises:
+        DataError: the archive is damaged, too large, holds none of the wanted files, or an entry that is a link,
+            a device, or has a name that leads out of the folder.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+            folder = Path(temporary) / target.name
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+                count = _unpack(tar, archive, folder, re.compile(wanted), max_bytes, PurePosixPath(root))
+                while stream.read(2**20):  # tarfile takes an archive cut short for one that ends; gzip's end tells
+                    pass
+            if not count:
+                raise DataError(f"{archive}: expected files named {wanted}, found none")
+            folder.rename(target)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{archive}: cannot be unpacked ({type(error).__name__}: {error})") from None
+
+
+def _unpack(
+    tar: tarfile.TarFile, archive: Path, folder: Path, wanted: re.Pattern, max_bytes: int, root: PurePosixPath
+) -> int:
+    count = written = 0
+    for member in tar:
+        name = _safe_name(member, archive)
+        if member.isdir() or not name.is_relative_to(root):
+            continue
+        inside = name.relative_to(root)
+        if not wanted.fullmatch(inside.as_posix()):
+            continue
+        written += member.size
+        if written > max_bytes:
+            raise DataError(f"{archive}: holds more than the {max_bytes} bytes expected; nothing was kept")
+        path, content = folder / inside, tar.extractfile(member)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Only the bytes are taken: no mode, no owner, no time, and "x" refuses a name that comes twice.
+        with path.open("xb") as file:
+            shutil.copyfileobj(content, file)  # pyright: ignore[reportArgumentType] (None only for what is no file)
+        count += 1
+    return count
+
+
+def _safe_name(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
+    """Return the name of a plain file or a folder that stays below where it is unpacked."""
+    name = PurePosixPath(member.name)
+    if not (member.isfile() or member.isdir()):
+        raise DataError(f"{archive}: '{member.name}' is neither a file nor a folder; nothing was kept")
+    if name.is_absolute() or ".." in name.parts or "\\" in member.name:
+        raise DataError(f"{archive}: the name '{member.name}' leads out of the folder; nothing was kept")
+    return name

@@ -1,0 +1,90 @@
+"""16-bit mono WAV files, by the standard library alone: no codec, and nothing that guesses.
+
+Format: IBM and Microsoft 1991, "Multimedia Programming Interface and Data Specifications 1.0", the RIFF WAVE form.
+"""
+
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.base import DataError
+
+BYTES = 2  # of a sample
+
+
+def read_wav(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
+    """Read a 16-bit mono PCM WAV file.
+
+    Args:
+        path: the file.
+        rate: what its samples a second must be; None takes any.
+
+    Returns:
+        Samples (length,) int16, and their rate in Hz.
+
+    Raises:
+        DataError: missing, not such a WAV file, of another rate, empty, or shorter than its header says.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file, wave.open(file) as reader:
+            header = reader.getparams()
+            _check(path, header, size, rate)
+            content = reader.readframes(header.nframes)
+    except (wave.Error, EOFError, RuntimeError) as error:  # the last for chunks that reach beyond their file
+        raise DataError(f"{path}: expected a PCM WAV file, found something else ({_why(error)})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if len(content) != header.nframes * BYTES:
+        raise _cut_short(path, header.nframes, len(content) // BYTES)
+    return np.frombuffer(content, "<i2").astype(np.int16), header.framerate
+
+
+def fit_length(samples: np.ndarray, length: int) -> np.ndarray:
+    """Cut samples (L,), or add silence at their end, to make them (length,)."""
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+
+
+def read_clips(paths: Sequence[Path], length: int, rate: int) -> np.ndarray:
+    """Read WAV files of one rate into waveforms (N, length, 1) int16, cut or padded at their end.
+
+    Raises:
+        DataError: see `read_wav`.
+    """
+    clips = np.zeros((len(paths), length, 1), np.int16)  # filled in place: a list of them would double the memory
+    for clip, path in zip(clips, paths, strict=True):
+        clip[:, 0] = fit_length(read_wav(path, rate)[0], length)
+    return clips
+
+
+def _check(path: Path, header: "wave._wave_params", size: int, rate: int | None) -> None:
+    """Refuse a header before anything is read, or any memory asked for, on its word."""
+    if header.sampwidth != BYTES:
+        raise DataError(f"{path}: expected 16-bit samples, found {8 * header.sampwidth}-bit")
+    if header.nchannels != 1:
+        raise DataError(f"{path}: expected one channel (mono), found {header.nchannels}")
+    if header.framerate <= 0 or (rate and header.framerate != rate):
+        expected = f"{rate} samples a second" if rate else "a rate above 0"
+        raise DataError(f"{path}: expected {expected}, found {header.framerate}")
+    if header.nframes == 0:
+        raise DataError(f"{path}: expected sound, found no frames")
+    if header.nframes * BYTES > size:
+        # The file's own length counts its header, too; what is certain is only that it cannot hold more.
+        raise _cut_short(path, header.nframes, _frames_left(path, size))
+
+
+def _frames_left(path: Path, size: int) -> int:
+    """Count the frames behind the "data" chunk's header, for the message alone."""
+    with path.open("rb") as file:
+        start = file.read(4096).find(b"data")
+    return max(0, size - (start + 8)) // BYTES
+
+
+def _cut_short(path: Path, promised: int, found: int) -> DataError:
+    return DataError(f"{path}: its header promises {promised} frames, found only {found}; fetch the file again")
+
+
+def _why(error: Exception) -> str:
+    return str(error) or "its header ends too soon"
