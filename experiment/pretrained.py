@@ -16,11 +16,10 @@ from experiment.config import TORCHVISION, Config, load_config
 from experiment.registry import Entry
 from experiment.run import CONFIG
 from experiment.shell import needs_torch
-from experiment.weights import read, to_arrays
+from experiment.weights import read, to_arrays, without_auxiliary
 from parity.copy import COUNTER, belongs
 
 TIMEOUT = 30  # seconds without an answer before a download is given up
-AUXILIARY = ("aux1.", "aux2.")  # heads that GoogLeNet was trained with; torchvision drops them from it, too
 
 
 def settle(config: Config, models: Mapping[str, Entry]) -> Config:
@@ -59,10 +58,11 @@ def start(backend: ModuleType, variables: Any, config: Config) -> tuple[Any, str
         weights, source = download(entry.torchvision)
     else:
         weights = read(Path(config.weights))
+    weights, left_out = without_auxiliary(weights, entry)
     head = entry.head if config.new_head else ""
     own = backend.export(variables)
     try:
-        return backend.restore(variables, weights, head), _line(own, weights, source, head)
+        return backend.restore(variables, weights, head), _line(own, weights, source, head) + left_out
     except UserError as error:
         hint = ""
         if not head and _fits(backend, variables, weights, entry.head):
@@ -84,7 +84,7 @@ def download(name: str) -> tuple[dict[str, np.ndarray], str]:
         if (error.name or "").split(".")[0] not in ("torch", "torchvision"):
             raise
         raise needs_torch("--weights torchvision") from None
-    choice: Any = get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    choice: Any = get_model_weights(name)["DEFAULT"]
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # PyTorch sets none: a server that says nothing would hold us for ever
     try:
@@ -96,8 +96,7 @@ def download(name: str) -> tuple[dict[str, np.ndarray], str]:
         raise UserError(f"--weights torchvision: {_why(error, choice.url)}") from None
     finally:
         socket.setdefaulttimeout(before)
-    kept = {name: tensor for name, tensor in found.items() if not name.startswith(AUXILIARY)}
-    return to_arrays(kept, choice.url), f"torchvision, {choice}"
+    return to_arrays(found, choice.url), f"torchvision, {choice}"
 
 
 def _why(error: Exception, url: str) -> str:
@@ -107,8 +106,8 @@ def _why(error: Exception, url: str) -> str:
     cached = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if cached.exists() and not isinstance(error, OSError):
         return f"{cached} is damaged; delete it, and it is fetched anew"
-    text = " ".join(str(error).split())
-    return f"{url} cannot be had ({type(error).__name__}: {text}); if you have that file, give --weights FILE"
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{url} cannot be had ({reason}); if you have that file: --like-torchvision --weights FILE"
 
 
 def _fits(backend: ModuleType, variables: Any, weights: Mapping[str, np.ndarray], head: str) -> bool:

@@ -13,10 +13,12 @@ import ml_dtypes
 import numpy as np
 
 from data.registry import UserError
+from experiment.registry import Entry
 from experiment.run import WEIGHTS, read_weights
 from experiment.shell import needs_torch
 
 SAFETENSORS, TORCH = ".safetensors", (".pth", ".pt")
+AUXILIARY = ("aux1.", "aux2.")
 SHOWN = 5  # of what a checkpoint holds instead of tensors
 
 
@@ -46,6 +48,16 @@ def check_suffix(path: Path) -> None:
     if path.suffix not in (SAFETENSORS, *TORCH):
         found = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
         raise UserError(f"{path}: {found}, expected a file of weights: {', '.join((SAFETENSORS, *TORCH))}")
+
+
+def without_auxiliary(weights: Mapping[str, np.ndarray], entry: Entry) -> tuple[dict[str, np.ndarray], str]:
+    """Return the weights without GoogLeNet's auxiliary heads, and what to say of it ("" if there are none).
+
+    torchvision's files have them, for training as in 2014; its pretrained networks drop them, and ours have none.
+    """
+    kept = {name: array for name, array in weights.items() if not (entry.torchvision and name.startswith(AUXILIARY))}
+    dropped = len(weights) - len(kept)
+    return kept, f"; its auxiliary heads, {dropped} tensors, are left out" if dropped else ""
 
 
 def to_arrays(found: Any, source: str) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from data import UserError
 from data.registry import lookup
 from experiment.registry import Entry
 from experiment.run import check_new, pack, write_new
-from experiment.weights import SAFETENSORS, TORCH, check_suffix, read
+from experiment.weights import SAFETENSORS, TORCH, check_suffix, read, without_auxiliary
 from parity.copy import (
     COUNTER,
     CopyError,
@@ -51,7 +51,7 @@ def convert(name: str, source: Path, target: Path, num_classes: int | None = Non
         raise UserError(f"--num-classes is {num_classes}, expected at least 1")
     check_suffix(target)
     check_new(target)
-    weights = read(source)
+    weights, left_out = without_auxiliary(read(source), entry)
     from_flax = is_flax(weights)
     if not from_flax and target.suffix in TORCH:
         raise UserError(f"{target}: {source} is PyTorch's, so this becomes Flax's, which must end in {SAFETENSORS}")
@@ -67,7 +67,8 @@ def convert(name: str, source: Path, target: Path, num_classes: int | None = Non
     what = f"{name}, {classes} classes ({reason}), {len(result)} tensors, {parameters:,} parameters"
     way = f"Flax {source} -> PyTorch {target}" if from_flax else f"PyTorch {source} -> Flax {target}"
     added = len(result) - len(weights)
-    return f"{what}: {way}" + (f"; {added} counters of batches ({COUNTER}), not in the source, are 0" if added else "")
+    counters = f"; {added} counters of batches ({COUNTER}), not in the source, are 0" if added else ""
+    return f"{what}: {way}{counters}{left_out}"
 
 
 def _is_parameter(path: str) -> bool:
