@@ -203,7 +203,7 @@ def _like(array: np.ndarray, template: Any) -> Any:
     array = np.array(array, order="C")  # plain strides, as PyTorch's own; np.ascontiguousarray would lose rank 0
     if hasattr(template, "new_tensor"):
         return template.new_tensor(array)
-    return array.astype(template.dtype)
+    return array.astype(template.dtype, copy=False)  # it is a copy already
 
 
 def _without(tensors: Mapping[str, Any], layer: str) -> dict[str, Any]:
