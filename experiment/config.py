@@ -43,6 +43,14 @@ class Config:
     """Learning rate over the steps."""
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
     """Softmax cross-entropy, or binary cross-entropy of each class against the rest."""
+    weights: str | None = None
+    """Start from these instead of random ones: a .pth or .safetensors file of either framework, a run folder, or
+    the word torchvision for the pretrained ones."""
+    new_head: bool = False
+    """With --weights: the last layer starts at random, so that a file made for other classes will do."""
+    like_torchvision: bool = False
+    """Build the network as torchvision's weights need it (GoogLeNet: inputs rescaled). --weights torchvision, and the
+    folder of a run that had this, say so by themselves; a file cannot."""
     seed: int = 0
     """Of the initial weights, the order of the examples, and dropout."""
     out: Path | None = None
@@ -63,6 +71,7 @@ class Config:
         return folder.name if folder else self.dataset
 
 
+TORCHVISION = "torchvision"  # the word for --weights that is no file
 # What is said to the command, not about the training; config.json holds the rest.
 NOT_SAVED = ("out", "config", "list_models", "list_datasets", "dry_run")
 SAVED = tuple(field.name for field in dataclasses.fields(Config) if field.name not in NOT_SAVED)
@@ -97,6 +106,8 @@ def check(config: Config) -> Config:
     )
     _require(0 <= config.l1 < math.inf, "l1", config.l1, "a finite number, 0 or above")
     _require(0 <= config.seed < 2**32, "seed", config.seed, "from 0 to 4294967295")
+    if config.new_head and not config.weights:
+        raise UserError("--new-head says what of --weights not to take; give --weights, too")
     return config
 
 
@@ -107,6 +118,8 @@ def to_json(config: Config) -> str:
         values["data_dir"] = str(config.data_dir.expanduser().resolve())
     if folder := own_folder(config.dataset):  # absolute, too: the run is evaluated from anywhere
         values["dataset"] = str(folder)
+    if config.weights and config.weights != TORCHVISION:
+        values["weights"] = str(Path(config.weights).expanduser().resolve())
     return json.dumps(values, indent=2) + "\n"
 
 
@@ -155,7 +168,7 @@ def _require(ok: bool, option: str, found: Any, expected: str) -> None:
 def _fits(value: Any, kind: Any) -> bool:
     if typing.get_origin(kind) is Literal:
         return value in typing.get_args(kind)
-    if kind == Path | None:
+    if kind in (Path | None, str | None):
         return value is None or isinstance(value, str)
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -165,4 +178,4 @@ def _fits(value: Any, kind: Any) -> bool:
 def _describe(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(typing.get_args(kind))
-    return {int: "a whole number", float: "a number", str: "a name"}.get(kind, "a path or null")
+    return {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}.get(kind, "a path or null")

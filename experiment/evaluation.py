@@ -11,6 +11,7 @@ from rich.console import Console
 from data import DATASETS
 from experiment import run
 from experiment.arguments import parse_arguments
+from experiment.pretrained import as_built
 from experiment.shell import command, load_framework, prepare, print_scores, score_split
 
 
@@ -38,7 +39,7 @@ def _main(framework: str, argv: list[str]) -> int:
     backend = load_framework(framework)
     task = prepare(config, backend.MODELS)
     backend.exact_float32()
-    model, template = backend.create(task.entry, len(task.dataset.classes), config.seed)
+    model, template = backend.create(as_built(task.entry, config), len(task.dataset.classes), config.seed)
     variables = backend.restore(template, weights)
     scores = {name: score_split(backend, model, variables, task, name, config.loss) for name in task.splits}
     print_scores(Console(), scores, task.dataset.classes)

@@ -16,6 +16,7 @@ from experiment import plots, run
 from experiment.config import Config
 from experiment.metrics import Score, finite
 from experiment.monitor import Epoch, Monitor
+from experiment.pretrained import as_built, settle, start
 from experiment.shell import INTERRUPTED, Task, command, load_framework, prepare, print_scores, say, score_split
 
 
@@ -63,12 +64,16 @@ def _main(framework: str, argv: list[str]) -> int:
         return 0
     run.check_free(config)
     find(config.dataset, config.data_dir)
+    config = settle(config, backend.MODELS)
     task = prepare(config, backend.MODELS)
     backend.exact_float32()
-    model, variables = backend.create(task.entry, len(task.dataset.classes), config.seed)
+    model, variables = backend.create(as_built(task.entry, config), len(task.dataset.classes), config.seed)
     _check_batch(config, task, backend.export(variables))
+    variables, loaded = start(backend, variables, config)
     about = _about(framework, backend, config, backend.count_parameters(model, variables))
     _introduce(console, task, about)
+    if loaded:
+        say(console, loaded)
     if config.dry_run:
         print(f"dry run, nothing written; would train with {configs.to_json(config)}", end="")
         return 0

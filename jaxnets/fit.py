@@ -1,6 +1,6 @@
 """The loop around the steps: what `experiment.shell` asks of a framework."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
 
@@ -75,10 +75,13 @@ def export(variables: Variables) -> dict[str, np.ndarray]:
     return flatten(variables)
 
 
-def restore(variables: Variables, weights: dict[str, np.ndarray]) -> Variables:
+def restore(variables: Variables, weights: Mapping[str, np.ndarray], head: str = "") -> Variables:
     """Return the variables that stored weights stand for, from either framework; `variables` are the template.
 
+    The layer that PyTorch calls `head`, if any is named, keeps the values it has in `variables`.
+
     Raises:
-        UserError: a tensor is missing, unexpected or of another shape; all are listed.
+        UserError: a tensor is missing, unexpected, or of another shape or dtype; all are listed.
     """
-    return variables_from_weights(weights, variables)
+    # Onto the device here, once, not with every batch; as copies, since training donates them (trap 23).
+    return jax.tree.map(jnp.array, variables_from_weights(weights, variables, head))

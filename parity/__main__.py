@@ -1,10 +1,16 @@
-"""Prove it: python -m parity check [NAME ...] [--json FILE]. Exit code 1 if any check fails."""
+"""Prove that both sides are the same, and carry weights across: python -m parity check | convert (see --help).
+
+check [NAME ...] [--json FILE] compares the networks; exit code 1 if any check fails.
+convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
+"""
 
 import argparse
+import importlib
 import json
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from rich.console import Console
 
@@ -16,13 +22,20 @@ from parity.report import print_report, verdict
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m parity", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m parity", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="compare networks and trainings of both frameworks")
     check.add_argument("names", nargs="*", metavar="NAME", help="networks to check; by default all")
     check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
+    convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
+    convert.add_argument("name", metavar="NAME", help="network")
+    convert.add_argument("source", metavar="SOURCE", type=Path, help=".pth, .safetensors, or a run folder")
+    convert.add_argument("target", metavar="TARGET", type=Path, help="new file: .safetensors; for PyTorch also .pth")
+    convert.add_argument("--num-classes", metavar="N", type=int, help="by default those of SOURCE's last layer")
     args = parser.parse_args()
     try:
+        if args.command == "convert":
+            sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
         sys.exit(run_checks(args.names, args.json))
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -32,12 +45,7 @@ def main() -> None:
 
 def run_checks(names: list[str], json_file: Path | None) -> int:
     """Check the networks, print their tables; return 0 if everything holds, else 1."""
-    try:
-        from parity import suite  # here: --help should wait for no framework, and torch may be missing
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise needs_torch("parity") from None
+    suite = _load("suite")
     if json_file and not json_file.absolute().parent.is_dir():
         raise UserError(f"{json_file}: no such folder to write it in")
     for name in names:
@@ -53,6 +61,22 @@ def run_checks(names: list[str], json_file: Path | None) -> int:
         write(json_file, (json.dumps([report.to_json() for report in reports], indent=2) + "\n").encode())
     print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
     return 0 if all(report.ok for report in reports) else 1
+
+
+def run_convert(name: str, source: Path, target: Path, num_classes: int | None) -> int:
+    """Convert a file of weights, print what was done; return 0."""
+    print(_load("convert").convert(name, source, target, num_classes))
+    return 0
+
+
+def _load(module: str) -> ModuleType:
+    """Import `parity.<module>`: only now, since --help should wait for no framework, and torch may be missing."""
+    try:
+        return importlib.import_module(f"parity.{module}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise needs_torch("parity") from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from experiment import evaluation, training
+from parity import __main__ as parity_main
 
 # CI repeats the same examples, so that its verdict is about the change; on a desk each run tries others.
 hypothesis.settings.register_profile(
@@ -45,6 +46,23 @@ def run_main(monkeypatch, capsys, tmp_path):
         out, err = capsys.readouterr()
         if isinstance(stop.value.code, str):  # what sys.exit prints, and its exit code
             return 1, out, err + stop.value.code + "\n"
+        return int(stop.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def convert(monkeypatch, capsys, tmp_path):
+    """Run `python -m parity convert` in this process: -> (exit code, stdout, what is printed on stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["parity", "convert", *map(str, argv)])
+        with pytest.raises(SystemExit) as stop:
+            parity_main.main()
+        out, err = capsys.readouterr()
+        if isinstance(stop.value.code, str):
+            return 1, out, err + stop.value.code
         return int(stop.value.code or 0), out, err
 
     return run

@@ -1,6 +1,6 @@
 """The loop around the steps: what `experiment.shell` asks of a framework."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
 import numpy as np
@@ -78,10 +78,12 @@ def export(variables: Variables) -> dict[str, np.ndarray]:
     return {name: as_array(tensor) for name, tensor in variables.items()}
 
 
-def restore(variables: Variables, weights: dict[str, np.ndarray]) -> Variables:
+def restore(variables: Variables, weights: Mapping[str, np.ndarray], head: str = "") -> Variables:
     """Return the variables that stored weights stand for, from either framework; `variables` are the template.
 
+    The layer that PyTorch calls `head`, if any is named, keeps the values it has in `variables`.
+
     Raises:
-        UserError: a tensor is missing, unexpected or of another shape; all are listed.
+        UserError: a tensor is missing, unexpected, or of another shape or dtype; all are listed.
     """
-    return state_dict_from_weights(weights, variables)
+    return state_dict_from_weights(weights, variables, head)
