@@ -63,10 +63,27 @@ def conv(
         use_bias=bias,
         kernel_init=init,
         bias_init=initializers.zeros if zero_bias else _bias_init(in_channels * kernel_size**dims),
+        conv_general_dilated=_convolve,
     )
 
 
 conv2d = partial(conv, 2)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
+    """Do as `jax.lax.conv_general_dilated`; where the kernel is larger than `x`, up to 100 times faster on a CPU.
+
+    XLA has a slow path for such kernels, as late layers meet them in small images and short sounds. They are given
+    more zeros at the end, and what those add is cut off; the barriers keep XLA from undoing that.
+    """
+    short = [max(size - length, 0) for size, length in zip(kernel.shape, x.shape[1:-1], strict=False)]
+    if not any(short):
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    axes = list(zip(x.shape[1:-1], kernel.shape, strides, padding, strict=False))
+    wanted = [(length + sum(pads) - size) // stride + 1 for length, size, stride, pads in axes]
+    x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *((0, more) for more in short), (0, 0))))
+    y = jax.lax.optimization_barrier(jax.lax.conv_general_dilated(x, kernel, strides, padding, **options))
+    return y[(slice(None), *(slice(length) for length in wanted))]
 
 
 def identity(x: jax.Array, *, train: bool = False) -> jax.Array:  # noqa: ARG001 (called like a BatchNorm)
@@ -131,7 +148,7 @@ def sequential(layers: Sequence[Callable[..., Any]], x: jax.Array, *, train: boo
 def max_pool(x: jax.Array, size: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False) -> jax.Array:
     """Return `torch.nn.functional.max_pool1d` or `2d`; with `ceil` its `ceil_mode`, which Flax lacks."""
     stride = stride or size  # Flax's default stride is 1, PyTorch's is the window's size
-    pads = []
+    pads: Any = []  # (before, after) of each axis
     for length in x.shape[1:-1]:
         steps = -(-(length + 2 * padding - size) // stride) if ceil else (length + 2 * padding - size) // stride
         if ceil and steps * stride >= length + padding:  # no window may start in the padding at the end

@@ -88,9 +88,9 @@ def train_step(
 
     grads, (value, logits, updated) = jax.grad(objective, has_aux=True)(params)
     updates, opt_state = tx.update(grads, state.opt_state, params)
-    params = optax.apply_updates(params, updates)
+    params: Any = optax.apply_updates(params, updates)
     metrics = {"loss": value, "correct": (logits.argmax(axis=1) == labels).sum()}
-    variables = {**updated, "params": {**frozen, **params}}
+    variables: Variables = {**updated, "params": {**frozen, **params}}
     return TrainState(state.step + 1, variables, opt_state, state.key), metrics
 
 

@@ -94,12 +94,12 @@ class ResNet(nn.Module):
                 channels = planes * self.block.expansion
             stages += [blocks]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        head = []
+        head: list[Any] = []
         for out in self.hidden:
             head += [linear(channels, out), relu, nn.Dropout(self.dropout)]
             channels = out
         last = linear(channels, self.num_classes)
-        self.fc = [*head, last] if head else last
+        self.fc: Any = [*head, last] if head else last
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Return logits."""
