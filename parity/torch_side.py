@@ -49,7 +49,10 @@ def channels_first(array: np.ndarray) -> np.ndarray:
 
 
 def randomised(module: nn.Module, seed: int) -> nn.Module:
-    """Return a copy whose norm layers have statistics and affines that no default could stand in for."""
+    """Return a copy whose norm layers have statistics and affines that no default could stand in for.
+
+    Other parameters that are all zero, most often biases, are made random, too: they would hide what is done to them.
+    """
     module, rng = copy.deepcopy(module), np.random.default_rng(seed)
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
@@ -61,16 +64,22 @@ def randomised(module: nn.Module, seed: int) -> nn.Module:
             _fill(mean, rng.normal(0, 0.5, mean.shape))
             _fill(layer.running_var, rng.uniform(0.5, 2, mean.shape))
             _fill(layer.num_batches_tracked, rng.integers(1, 100, ()))
+    for p in module.parameters():
+        if not p.any():
+            _fill(p, rng.normal(0, 0.1, p.shape))
     return module
 
 
 def one_rounding_away(module: nn.Module, seed: int) -> nn.Module:
-    """Return a copy whose every weight is moved up or down by one unit in the last place of its precision."""
+    """Return a copy whose every weight is moved up or down by one unit in the last place of its precision.
+
+    Zeros stay: no rounding makes something of nothing, and L1's gradient there is another one on either side.
+    """
     module, generator = copy.deepcopy(module), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in module.parameters():
             away = torch.where(torch.rand(p.shape, generator=generator) < 0.5, -torch.inf, torch.inf).to(p.dtype)
-            p.copy_(torch.nextafter(p, away))
+            p.copy_(torch.where(p == 0, p, torch.nextafter(p, away)))
     return module
 
 

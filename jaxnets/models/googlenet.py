@@ -26,6 +26,11 @@ ROWS: tuple[tuple[str, Channels], ...] = (
     ("inception5a", (256, 160, 320, 32, 128, 128)),
     ("inception5b", (384, 192, 384, 48, 128, 128)),
 )
+QUICK: tuple[tuple[str, Channels], ...] = (
+    ("inception3a", (16, 16, 32, 8, 8, 8)),
+    ("inception4a", (16, 16, 32, 8, 8, 8)),
+    ("inception5a", (32, 16, 32, 8, 16, 16)),
+)
 POOL_BEFORE = {"inception4a": 3, "inception5a": 2}  # sizes; the stride is 2
 
 
@@ -109,7 +114,7 @@ MODELS = {
         6_624_904,
         "Szegedy et al. 2015, arXiv 1409.4842",
         "fc",
-        small=Small((48, 48, 3), {"num_classes": 10}, {"rows": (ROWS[0], ROWS[2], ROWS[7])}),
+        small=Small((48, 48, 3), {"num_classes": 10}, {"rows": QUICK}),
         torchvision="googlenet",
         pretrained={"transform_input": True},
     )

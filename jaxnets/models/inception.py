@@ -7,17 +7,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from experiment.geometry import window
-from experiment.registry import Entry
+from experiment.registry import Entry, Small
 from jaxnets.layers import BatchNorm, conv, global_average_pool, linear, max_pool, relu, sequential
 
 # Channels of the paths: 1x1; 1x1 then 3x3; 1x1 then 5x5; max-pool then 1x1. None: a max-pool between two blocks.
-BLOCKS = (
+BLOCKS: tuple["Channels | None", ...] = (
     (32, 32, 64, 8, 16, 16),
     (48, 48, 96, 12, 24, 24),
     None,
     (64, 64, 128, 16, 32, 32),
     (96, 96, 192, 24, 48, 48),
 )
+Channels = tuple[int, int, int, int, int, int]
 
 
 class Unit(nn.Module):
@@ -41,7 +42,7 @@ class InceptionBlock(nn.Module):
     """Four paths side by side, (N, ..., in_channels) to (N, ..., the sum of their channels)."""
 
     in_channels: int
-    channels: tuple[int, int, int, int, int, int]
+    channels: Channels
     dims: int
 
     def setup(self):
@@ -63,13 +64,15 @@ class Inception(nn.Module):
     in_channels: int = 3
     dims: int = 2
     num_classes: int = 10
+    width: int = 64  # of the stem
+    rows: tuple[Channels | None, ...] = BLOCKS
 
     def setup(self):
         size = window(self.dims, 3)
         self.pool = partial(max_pool, size=size, stride=window(self.dims, 2), padding=size // 2)
-        self.stem = Unit(self.in_channels, 64, 3, self.dims)
-        blocks, channels = [], 64
-        for row in BLOCKS:
+        self.stem = Unit(self.in_channels, self.width, 3, self.dims)
+        blocks, channels = [], self.width
+        for row in self.rows:
             blocks += [InceptionBlock(channels, row, self.dims) if row else self.pool]
             channels = row[0] + row[2] + row[4] + row[5] if row else channels
         self.blocks = blocks
@@ -82,13 +85,23 @@ class Inception(nn.Module):
         return self.fc(global_average_pool(x))
 
 
+SMALL = {"width": 8, "rows": ((8, 4, 8, 4, 4, 4), (8, 8, 8, 4, 4, 4), None, (8, 8, 16, 4, 8, 8), (16, 8, 16, 4, 8, 8))}
+QUICK = {"rows": ((8, 4, 8, 4, 4, 4), None, (8, 8, 16, 4, 8, 8))}
 MODELS = {
-    "inception": Entry(Inception, (32, 32, 3), 483_650, "four Inception blocks, arXiv 1409.4842", "fc"),
+    "inception": Entry(
+        Inception,
+        (32, 32, 3),
+        483_650,
+        "four Inception blocks, arXiv 1409.4842",
+        "fc",
+        small=Small((32, 32, 3), SMALL, QUICK),
+    ),
     "inception_1d": Entry(
         partial(Inception, in_channels=1, dims=1),
         (8000, 1),
         482_498,
         "four Inception blocks, arXiv 1409.4842, for waveforms",
         "fc",
+        small=Small((2000, 1), SMALL, QUICK),
     ),
 }

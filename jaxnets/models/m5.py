@@ -9,7 +9,7 @@ from itertools import pairwise
 import jax
 from flax import linen as nn
 
-from experiment.registry import Entry
+from experiment.registry import Entry, Small
 from jaxnets.layers import BatchNorm, conv, global_average_pool, linear, max_pool, relu
 
 M5 = ((128, True), (128, True), (256, True), (512, True))  # (channels, whether a max-pool of 4 follows)
@@ -23,10 +23,11 @@ class MNet(nn.Module):
     """A row of convolutions with BatchNorm, and one linear layer; (N, length, 1) to (N, num_classes)."""
 
     rows: tuple[tuple[int, bool], ...]
+    width: int = 64  # what 64 channels in `rows` become
     num_classes: int = 10
 
     def setup(self):
-        widths = [1, *(out for out, _ in self.rows)]
+        widths = [1, *(out * self.width // 64 for out, _ in self.rows)]
         first = conv(1, 1, widths[1], 80, stride=4, padding=38)  # a quarter of the length
         rest = (conv(1, n_in, n_out, 3, padding=1) for n_in, n_out in pairwise(widths[1:]))
         self.conv = [first, *rest]
@@ -41,7 +42,9 @@ class MNet(nn.Module):
         return self.fc(global_average_pool(x))
 
 
+SOURCE = "Dai et al. 2016, arXiv 1610.00087"
+SMALL = Small((2000, 1), {"width": 8})
 MODELS = {
-    "m5": Entry(partial(MNet, rows=M5), (8000, 1), 559_114, "Dai et al. 2016, arXiv 1610.00087", "fc"),
-    "m11": Entry(partial(MNet, rows=M11), (8000, 1), 1_786_442, "Dai et al. 2016, arXiv 1610.00087", "fc"),
+    "m5": Entry(partial(MNet, rows=M5), (8000, 1), 559_114, SOURCE, "fc", small=SMALL),
+    "m11": Entry(partial(MNet, rows=M11), (8000, 1), 1_786_442, SOURCE, "fc", small=SMALL),
 }

@@ -3,18 +3,19 @@
 import jax
 from flax import linen as nn
 
-from experiment.registry import Entry
+from experiment.registry import Entry, Small
 from jaxnets.layers import BatchNorm, conv2d, global_average_pool, linear, max_pool, relu
 
 
 class Unit(nn.Module):
-    """A 3x3 convolution to 64 channels, then ReLU, then BatchNorm (in this order); (N, H, W, C) to (N, H, W, 64)."""
+    """A 3x3 convolution, then ReLU, then BatchNorm (in this order); (N, H, W, C) to (N, H, W, width)."""
 
     in_channels: int
+    width: int
 
     def setup(self):
-        self.conv = conv2d(self.in_channels, 64, 3, padding=1)
-        self.bn = BatchNorm(64)
+        self.conv = conv2d(self.in_channels, self.width, 3, padding=1)
+        self.bn = BatchNorm(self.width)
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         return self.bn(relu(self.conv(x)), train=train)
@@ -24,18 +25,19 @@ class QuizDNN(nn.Module):
     """Nine units in three groups; (N, 32, 32, 3) to (N, num_classes). The numbers are those of the activations."""
 
     num_classes: int = 10
+    width: int = 64
 
     def setup(self):
-        self.unit1 = Unit(3)
-        self.unit2 = Unit(64)
-        self.unit3 = Unit(64)
-        self.unit5 = Unit(64)
-        self.unit6 = Unit(64)
-        self.unit7 = Unit(64)
-        self.unit9 = Unit(64)
-        self.unit10 = Unit(64)
-        self.unit11 = Unit(64)
-        self.fc = linear(64, self.num_classes)
+        self.unit1 = Unit(3, self.width)
+        self.unit2 = Unit(self.width, self.width)
+        self.unit3 = Unit(self.width, self.width)
+        self.unit5 = Unit(self.width, self.width)
+        self.unit6 = Unit(self.width, self.width)
+        self.unit7 = Unit(self.width, self.width)
+        self.unit9 = Unit(self.width, self.width)
+        self.unit10 = Unit(self.width, self.width)
+        self.unit11 = Unit(self.width, self.width)
+        self.fc = linear(self.width, self.num_classes)
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Return logits."""
@@ -53,4 +55,13 @@ class QuizDNN(nn.Module):
         return self.fc(global_average_pool(x11))
 
 
-MODELS = {"quizdnn": Entry(QuizDNN, (32, 32, 3), 299_018, "nine 3x3 convolutions of 64, added up", "fc")}
+MODELS = {
+    "quizdnn": Entry(
+        QuizDNN,
+        (32, 32, 3),
+        299_018,
+        "nine 3x3 convolutions of 64, added up",
+        "fc",
+        small=Small((32, 32, 3), {"width": 8}),
+    )
+}

@@ -151,7 +151,7 @@ MODELS = {
         11_175_370,
         f"{SOURCE}, for waveforms",
         "fc",
-        small=Small((4000, 1), {"width": 8}, QUICK),
+        small=Small((2000, 1), {"width": 8}, QUICK),
     ),
     "resnet50_transfer": Entry(
         partial(resnet50, hidden=(128, 64), frozen=True),

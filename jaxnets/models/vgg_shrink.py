@@ -9,7 +9,7 @@ import jax
 from flax import linen as nn
 
 from experiment.geometry import window
-from experiment.registry import Entry
+from experiment.registry import Entry, Small
 from jaxnets.layers import BatchNorm, conv, global_average_pool, linear, max_pool, pad_same, relu
 
 BLOCKS = ((2, 64, 3), (2, 42, 4), (3, 28, 5), (3, 19, 7), (3, 13, 9))  # (layers, channels, kernel)
@@ -21,10 +21,11 @@ class VGGShrink(nn.Module):
     in_channels: int = 3
     dims: int = 2
     num_classes: int = 10
+    blocks: tuple[tuple[int, int, int], ...] = BLOCKS
 
     def setup(self):
         channels = self.in_channels
-        for n, (depth, out, kernel) in enumerate(BLOCKS, 1):
+        for n, (depth, out, kernel) in enumerate(self.blocks, 1):
             for m in range(1, depth + 1):
                 setattr(self, f"conv{n}_{m}", conv(self.dims, channels, out, window(self.dims, kernel)))
                 setattr(self, f"bn{n}_{m}", BatchNorm(out))
@@ -33,7 +34,7 @@ class VGGShrink(nn.Module):
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Return logits."""
-        for n, (depth, _, kernel) in enumerate(BLOCKS, 1):
+        for n, (depth, _, kernel) in enumerate(self.blocks, 1):
             for m in range(1, depth + 1):
                 x = getattr(self, f"conv{n}_{m}")(pad_same(x, window(self.dims, kernel)))
                 x = relu(getattr(self, f"bn{n}_{m}")(x, train=train))
@@ -41,13 +42,22 @@ class VGGShrink(nn.Module):
         return self.fc(global_average_pool(x))
 
 
+SMALL = {"blocks": ((2, 8, 3), (2, 6, 4), (3, 4, 5), (3, 4, 7), (3, 4, 9))}
 MODELS = {
-    "vgg_shrink": Entry(VGGShrink, (32, 32, 3), 288_571, "VGG, channels -35% and kernels +25% a block", "fc"),
+    "vgg_shrink": Entry(
+        VGGShrink,
+        (32, 32, 3),
+        288_571,
+        "VGG, channels -35% and kernels +25% a block",
+        "fc",
+        small=Small((32, 32, 3), SMALL),
+    ),
     "vgg_shrink_1d": Entry(
         partial(VGGShrink, in_channels=1, dims=1),
         (8000, 1),
         287_419,
         "VGG, channels -35% and kernels +25% a block, for waveforms",
         "fc",
+        small=Small((2000, 1), SMALL),
     ),
 }

@@ -7,17 +7,18 @@ from torch import nn
 from torch.nn.functional import relu
 
 from experiment.geometry import window
-from experiment.registry import Entry
+from experiment.registry import Entry, Small
 from torchnets.layers import MaxPool, batch_norm, conv, global_average_pool
 
 # Channels of the paths: 1x1; 1x1 then 3x3; 1x1 then 5x5; max-pool then 1x1. None: a max-pool between two blocks.
-BLOCKS = (
+BLOCKS: tuple["Channels | None", ...] = (
     (32, 32, 64, 8, 16, 16),
     (48, 48, 96, 12, 24, 24),
     None,
     (64, 64, 128, 16, 32, 32),
     (96, 96, 192, 24, 48, 48),
 )
+Channels = tuple[int, int, int, int, int, int]
 
 
 class Unit(nn.Module):
@@ -37,7 +38,7 @@ class Unit(nn.Module):
 class InceptionBlock(nn.Module):
     """Four paths side by side, (N, in_channels, ...) to (N, the sum of their channels, ...)."""
 
-    def __init__(self, in_channels: int, channels: tuple[int, int, int, int, int, int], dims: int):
+    def __init__(self, in_channels: int, channels: Channels, dims: int):
         super().__init__()
         n, (c1, c3_in, c3, c5_in, c5, c_pool), d = in_channels, channels, dims
         size = window(d, 3)
@@ -55,13 +56,20 @@ class InceptionBlock(nn.Module):
 class Inception(nn.Module):
     """A stem, four blocks, one linear layer; (N, C, H, W), or (N, C, length), to (N, num_classes)."""
 
-    def __init__(self, in_channels: int = 3, dims: int = 2, num_classes: int = 10):
+    def __init__(
+        self,
+        in_channels: int = 3,
+        dims: int = 2,
+        num_classes: int = 10,
+        width: int = 64,  # of the stem
+        rows: tuple[Channels | None, ...] = BLOCKS,
+    ):
         super().__init__()
         size = window(dims, 3)
         self.pool = MaxPool(size, stride=window(dims, 2), padding=size // 2)
-        self.stem = Unit(in_channels, 64, 3, dims)
-        blocks, channels = [], 64
-        for row in BLOCKS:
+        self.stem = Unit(in_channels, width, 3, dims)
+        blocks, channels = [], width
+        for row in rows:
             blocks += [InceptionBlock(channels, row, dims) if row else self.pool]
             channels = row[0] + row[2] + row[4] + row[5] if row else channels
         self.blocks = nn.Sequential(*blocks)
@@ -74,13 +82,23 @@ class Inception(nn.Module):
         return self.fc(global_average_pool(x))
 
 
+SMALL = {"width": 8, "rows": ((8, 4, 8, 4, 4, 4), (8, 8, 8, 4, 4, 4), None, (8, 8, 16, 4, 8, 8), (16, 8, 16, 4, 8, 8))}
+QUICK = {"rows": ((8, 4, 8, 4, 4, 4), None, (8, 8, 16, 4, 8, 8))}
 MODELS = {
-    "inception": Entry(Inception, (32, 32, 3), 483_650, "four Inception blocks, arXiv 1409.4842", "fc"),
+    "inception": Entry(
+        Inception,
+        (32, 32, 3),
+        483_650,
+        "four Inception blocks, arXiv 1409.4842",
+        "fc",
+        small=Small((32, 32, 3), SMALL, QUICK),
+    ),
     "inception_1d": Entry(
         partial(Inception, in_channels=1, dims=1),
         (8000, 1),
         482_498,
         "four Inception blocks, arXiv 1409.4842, for waveforms",
         "fc",
+        small=Small((2000, 1), SMALL, QUICK),
     ),
 }

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from experiment.registry import Entry
+from experiment.registry import Entry, Small
 from torchnets.layers import global_average_pool, max_pool
 
 M5 = ((128, True), (128, True), (256, True), (512, True))  # (channels, whether a max-pool of 4 follows)
@@ -23,10 +23,15 @@ M11 = (
 class MNet(nn.Module):
     """A row of convolutions with BatchNorm, and one linear layer; (N, 1, length) to (N, num_classes)."""
 
-    def __init__(self, rows: tuple[tuple[int, bool], ...], num_classes: int = 10):
+    def __init__(
+        self,
+        rows: tuple[tuple[int, bool], ...],
+        width: int = 64,  # what 64 channels in `rows` become
+        num_classes: int = 10,
+    ):
         super().__init__()
         self.rows = rows
-        widths = [1, *(out for out, _ in rows)]
+        widths = [1, *(out * width // 64 for out, _ in rows)]
         first = nn.Conv1d(1, widths[1], 80, stride=4, padding=38)  # a quarter of the length
         rest = (nn.Conv1d(n_in, n_out, 3, padding=1) for n_in, n_out in pairwise(widths[1:]))
         self.conv = nn.ModuleList([first, *rest])
@@ -41,7 +46,9 @@ class MNet(nn.Module):
         return self.fc(global_average_pool(x))
 
 
+SOURCE = "Dai et al. 2016, arXiv 1610.00087"
+SMALL = Small((2000, 1), {"width": 8})
 MODELS = {
-    "m5": Entry(partial(MNet, rows=M5), (8000, 1), 559_114, "Dai et al. 2016, arXiv 1610.00087", "fc"),
-    "m11": Entry(partial(MNet, rows=M11), (8000, 1), 1_786_442, "Dai et al. 2016, arXiv 1610.00087", "fc"),
+    "m5": Entry(partial(MNet, rows=M5), (8000, 1), 559_114, SOURCE, "fc", small=SMALL),
+    "m11": Entry(partial(MNet, rows=M11), (8000, 1), 1_786_442, SOURCE, "fc", small=SMALL),
 }

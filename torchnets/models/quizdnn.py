@@ -4,17 +4,17 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
-from experiment.registry import Entry
+from experiment.registry import Entry, Small
 from torchnets.layers import global_average_pool
 
 
 class Unit(nn.Module):
-    """A 3x3 convolution to 64 channels, then ReLU, then BatchNorm (in this order); (N, C, H, W) to (N, 64, H, W)."""
+    """A 3x3 convolution, then ReLU, then BatchNorm (in this order); (N, C, H, W) to (N, width, H, W)."""
 
-    def __init__(self, in_channels: int):
+    def __init__(self, in_channels: int, width: int):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, 64, 3, padding=1)
-        self.bn = nn.BatchNorm2d(64)
+        self.conv = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.bn = nn.BatchNorm2d(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normalised activations."""
@@ -24,18 +24,18 @@ class Unit(nn.Module):
 class QuizDNN(nn.Module):
     """Nine units in three groups; (N, 3, 32, 32) to (N, num_classes). The numbers are those of the activations."""
 
-    def __init__(self, num_classes: int = 10):
+    def __init__(self, num_classes: int = 10, width: int = 64):
         super().__init__()
-        self.unit1 = Unit(3)
-        self.unit2 = Unit(64)
-        self.unit3 = Unit(64)
-        self.unit5 = Unit(64)
-        self.unit6 = Unit(64)
-        self.unit7 = Unit(64)
-        self.unit9 = Unit(64)
-        self.unit10 = Unit(64)
-        self.unit11 = Unit(64)
-        self.fc = nn.Linear(64, num_classes)
+        self.unit1 = Unit(3, width)
+        self.unit2 = Unit(width, width)
+        self.unit3 = Unit(width, width)
+        self.unit5 = Unit(width, width)
+        self.unit6 = Unit(width, width)
+        self.unit7 = Unit(width, width)
+        self.unit9 = Unit(width, width)
+        self.unit10 = Unit(width, width)
+        self.unit11 = Unit(width, width)
+        self.fc = nn.Linear(width, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""
@@ -53,4 +53,13 @@ class QuizDNN(nn.Module):
         return self.fc(global_average_pool(x11))
 
 
-MODELS = {"quizdnn": Entry(QuizDNN, (32, 32, 3), 299_018, "nine 3x3 convolutions of 64, added up", "fc")}
+MODELS = {
+    "quizdnn": Entry(
+        QuizDNN,
+        (32, 32, 3),
+        299_018,
+        "nine 3x3 convolutions of 64, added up",
+        "fc",
+        small=Small((32, 32, 3), {"width": 8}),
+    )
+}
