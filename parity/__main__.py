@@ -1,6 +1,6 @@
 """Prove that both sides are the same, and carry weights across: python -m parity check | convert (see --help).
 
-check [NAME ...] [--json FILE] compares the networks; exit code 1 if any check fails.
+check [NAME ...] [--full] [--json FILE] compares the networks; exit code 1 if any check fails.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 """
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from data import UserError
 from experiment.run import write
 from experiment.shell import needs_torch
+from parity.pool import check_models
 from parity.report import print_report, verdict
 
 
@@ -26,6 +27,11 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="compare networks and trainings of both frameworks")
     check.add_argument("names", nargs="*", metavar="NAME", help="networks to check; by default all")
+    check.add_argument(
+        "--full",
+        action="store_true",
+        help="whole depth, 100 steps instead of 10, small networks with every optimizer: an hour for all",
+    )
     check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
     convert.add_argument("name", metavar="NAME", help="network")
@@ -36,14 +42,14 @@ def main() -> None:
     try:
         if args.command == "convert":
             sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
-        sys.exit(run_checks(args.names, args.json))
+        sys.exit(run_checks(args.names, args.json, full=args.full))
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def run_checks(names: list[str], json_file: Path | None) -> int:
+def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) -> int:
     """Check the networks, print their tables; return 0 if everything holds, else 1."""
     suite = _load("suite")
     if json_file and not json_file.absolute().parent.is_dir():
@@ -54,9 +60,9 @@ def run_checks(names: list[str], json_file: Path | None) -> int:
     console = Console()
     console.width = max(console.width, 120)
     start, reports = time.perf_counter(), []
-    for name in names or suite.names():
-        reports.append(suite.check_model(name))
-        print_report(console, reports[-1])
+    for report in check_models(names or suite.names(), full=full):
+        reports.append(report)
+        print_report(console, report)
     if json_file:
         write(json_file, (json.dumps([report.to_json() for report in reports], indent=2) + "\n").encode())
     print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")

@@ -27,7 +27,7 @@ from data import Batch
 from experiment.config import Config
 from parity.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, worst
 from parity.copy import flatten, to_flax, unflatten
-from parity.flax_side import FlaxSide
+from parity.flax_side import QUICK_COMPILATION, FlaxSide
 from parity.flax_side import injected as flax_injected
 from parity.report import Failure, Result
 from parity.slots import flax_slots, torch_slots, with_slots
@@ -45,7 +45,7 @@ OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
 SCHEDULES = {"momentum": "warmup-cosine", "nesterov": "onecycle", "adamw": "warmup-cosine", "rmsprop": "step"}
 
 
-_logits_of = jax.jit(jaxnets.steps.eval_step, static_argnames="model")
+_logits_of = jax.jit(jaxnets.steps.eval_step, static_argnames="model", compiler_options=QUICK_COMPILATION)
 
 
 class Moment(NamedTuple):
@@ -214,4 +214,6 @@ def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:
             return train(state, batch)
 
     variables = unflatten(TorchSide(lesson.torch_module, np.float64).variables())
-    return jaxnets.steps.init_state(lesson.flax_module, tx, variables, config.seed), jax.jit(masked)
+    return jaxnets.steps.init_state(lesson.flax_module, tx, variables, config.seed), jax.jit(
+        masked, compiler_options=QUICK_COMPILATION
+    )
