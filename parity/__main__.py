@@ -1,6 +1,7 @@
-"""Prove that both sides are the same, and carry weights across: python -m parity check | convert (see --help).
+"""Prove that both sides are the same, and carry weights across: python -m parity COMMAND (see --help).
 
 check [NAME ...] [--full] [--json FILE] compares the networks; exit code 1 if any check fails.
+torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 """
 
@@ -33,6 +34,10 @@ def main() -> None:
         help="whole depth, 100 steps instead of 10, small networks with every optimizer: an hour for all",
     )
     check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
+    oracle = commands.add_parser("torchvision", help="compare torchvision's own networks with our Flax ones")
+    oracle.add_argument("names", nargs="*", metavar="NAME", help="networks that torchvision has; by default all")
+    oracle.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for 1,000 real images")
+    oracle.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
     convert.add_argument("name", metavar="NAME", help="network")
     convert.add_argument("source", metavar="SOURCE", type=Path, help=".pth, .safetensors, or a run folder")
@@ -42,6 +47,8 @@ def main() -> None:
     try:
         if args.command == "convert":
             sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
+        if args.command == "torchvision":
+            sys.exit(run_torchvision(args.names, args.data_dir, args.json))
         sys.exit(run_checks(args.names, args.json, full=args.full))
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -67,6 +74,18 @@ def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) 
         write(json_file, (json.dumps([report.to_json() for report in reports], indent=2) + "\n").encode())
     print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
     return 0 if all(report.ok for report in reports) else 1
+
+
+def run_torchvision(names: list[str], data_dir: Path | None, json_file: Path | None) -> int:
+    """Compare torchvision's networks with ours, print a line for each; return 0 if everything holds, else 1."""
+    if json_file and not json_file.absolute().parent.is_dir():
+        raise UserError(f"{json_file}: no such folder to write it in")
+    start, rows = time.perf_counter(), _load("torchvision").rows(names, data_dir)
+    if json_file:
+        write(json_file, (json.dumps(rows, indent=2) + "\n").encode())
+    held = sum(row["ok"] for row in rows)
+    print(f"{held} of {len(rows)} networks of torchvision agree ({time.perf_counter() - start:.0f} s)")
+    return 0 if held == len(rows) else 1
 
 
 def run_convert(name: str, source: Path, target: Path, num_classes: int | None) -> int:

@@ -117,9 +117,10 @@ def test_a_copy_does_not_change_with_the_module():
 
 @pytest.mark.parametrize("name", suite.names())
 def test_weight_files_of_either_framework_serve_both(name):
-    net, module = torchnets.MODELS[name].build(), jaxnets.MODELS[name].build()
+    entry = torchnets.MODELS[name]
+    net, module = (side.MODELS[name].build(**entry.small.options) for side in (torchnets, jaxnets))
     state = {key: tensor.numpy().copy() for key, tensor in net.state_dict().items()}
-    template = module.init(jax.random.key(0), jnp.zeros((1, *jaxnets.MODELS[name].input_shape)))
+    template = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, *(entry.small.input_shape or entry.input_shape))))
     variables = variables_from_weights(state, template)
     back = state_dict_from_weights(flatten(variables), net.state_dict())
     assert all(torch.equal(back[key], tensor) for key, tensor in net.state_dict().items())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import hypothesis.strategies as st
@@ -21,46 +22,159 @@ from data import Batch
 from experiment.config import Config
 from experiment.metrics import score
 from experiment.schedules import TABLES, factors
-from jaxnets.layers import BatchNorm, flatten, max_pool
+from jaxnets.layers import BatchNorm, adaptive_average_pool, conv, flatten, max_pool
 from jaxnets.steps import LOSSES, absolute, init_state, train_step
 from parity import suite, to_flax
 from parity.copy import flatten as flatten_variables
+from parity.torchvision import torchvision_module
+from torchnets.layers import conv as torch_conv
+from torchnets.layers import max_pool as torch_max_pool
 from torchnets.steps import LOSSES as TORCH_LOSSES
 from torchnets.steps import as_tensor
 
 
 @pytest.mark.parametrize("name", suite.names())
-def test_initial_weights_have_pytorchs_distribution(name):
-    """Kolmogorov-Smirnov on every tensor, and, as that says little of a bias of ten, PyTorch's exact limits."""
-    entry = jaxnets.MODELS[name]
-    model, reference = entry.build(), torchnets.MODELS[name].build()
-    draws = [model.init(jax.random.key(seed), jnp.zeros((1, *entry.input_shape))) for seed in range(3)]
-    ours = [flatten_variables(variables) for variables in draws]
+def test_initial_weights_have_the_references_distribution(name):
+    """Kolmogorov-Smirnov on every tensor, and, as that says little of a bias of ten, the spread of all draws."""
+    options, shape = small(name)
+    init = jax.jit(jaxnets.MODELS[name].build(**options).init)
+    ours = [flatten_variables(init(jax.random.key(seed), jnp.zeros((1, *shape)))) for seed in range(3)]
     torch.manual_seed(0)
-    theirs = [flatten_variables(to_flax(torchnets.MODELS[name].build().state_dict())) for _ in range(3)]
-    for path in flatten_variables(to_flax(reference.state_dict())):
+    theirs = [flatten_variables(to_flax(torchnets.MODELS[name].build(**options).state_dict())) for _ in range(3)]
+    for path in theirs[0]:
         a, b = (np.concatenate([side[path].ravel() for side in sides]) for sides in (ours, theirs))
-        if a.std() == 0:  # a BatchNorm's constants
+        if b.std() == 0:  # a BatchNorm's constants, VGG's zero biases
             assert (a == b).all(), path
         else:
             result: Any = stats.ks_2samp(a, b)
             assert result.pvalue > 1e-8, (path, result)
-            kernel = ours[0][path.rpartition("/")[0] + "/kernel"]
-            limit = kernel[..., 0].size ** -0.5  # 1 / sqrt(fan_in), of the layer's bias too
-            assert 0.6 * limit < np.abs(a).max() <= limit * (1 + 1e-6), path
+            assert 0.4 < a.std() / b.std() < 2.5, path
             assert not np.array_equal(ours[0][path], ours[1][path]), path
+
+
+@pytest.mark.parametrize("name", [n for n in suite.names() if torchnets.MODELS[n].num_params < 1_000_000])
+def test_small_networks_start_within_pytorchs_default_limits(name):
+    """Kernels and biases of a layer are drawn from +-1/sqrt(fan_in), exactly."""
+    entry = jaxnets.MODELS[name]
+    variables = flatten_variables(jax.jit(entry.build().init)(jax.random.key(0), jnp.zeros((1, *entry.input_shape))))
+    for path, kernel in variables.items():
+        if path.endswith("kernel") and not name.startswith("resnet"):  # which has He's normal weights
+            limit = kernel[..., 0].size ** -0.5
+            bias = variables.get(path.replace("kernel", "bias"), kernel)
+            for tensor in (kernel, bias):
+                assert 0.6 * limit < np.abs(tensor).max() <= limit * (1 + 1e-6) or tensor.size < 20, path
+
+
+def small(name: str) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """The options and the input's shape of a network in its small size."""
+    entry = torchnets.MODELS[name]
+    return {**entry.small.options, **entry.small.quick}, entry.small.input_shape or entry.input_shape
+
+
+@pytest.mark.parametrize("name", [name for name, entry in torchnets.MODELS.items() if entry.torchvision])
+def test_initial_weights_are_torchvisions(name):
+    """The same distribution in every layer, and the same keys, shapes and order; the head of one's own aside."""
+    entry = torchnets.MODELS[name]
+    with torch.device("meta"):
+        ours, theirs = entry.build(), torchvision_module(name)
+    keys = {key: tuple(t.shape) for key, t in ours.state_dict().items() if not key.startswith(entry.head)}
+    assert keys == {key: tuple(t.shape) for key, t in theirs.state_dict().items() if not key.startswith(entry.head)}
+    torch.manual_seed(0)
+    for (key, a), (other, b) in zip(
+        first_layers(entry.build), first_layers(partial(torchvision_module, name)), strict=True
+    ):
+        assert key == other
+        assert a.std().item() == pytest.approx(b.std().item(), rel=0.2, abs=1e-9), key
+
+
+def first_layers(build: Callable[[], Any]) -> list[tuple[str, torch.Tensor]]:
+    """The weights of the first convolutions, which are enough to see how a network draws them."""
+    found = [(key, t) for key, t in build().state_dict().items() if t.ndim > 1]
+    return found[:3]
 
 
 @pytest.mark.parametrize("num_classes", [2, 35])
 @pytest.mark.parametrize("name", suite.names())
 def test_every_network_takes_a_number_of_classes(name, num_classes):
     shape = torchnets.MODELS[name].input_shape
-    images = np.zeros((3, *shape), np.float32)
     model = jaxnets.MODELS[name].build(num_classes=num_classes)
-    logits, _ = model.init_with_output(jax.random.key(0), images)
+    inputs = jax.ShapeDtypeStruct((3, *shape), np.float32)
+    logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), inputs)
     assert logits.shape == (3, num_classes)
-    net = torchnets.MODELS[name].build(num_classes=num_classes).eval()
-    assert net(as_tensor(images)).shape == (3, num_classes)
+    with torch.device("meta"):  # shapes alone: VGG has 138 million parameters
+        net = torchnets.MODELS[name].build(num_classes=num_classes).eval()
+        assert net(torch.empty((3, shape[-1], *shape[:-1]))).shape == (3, num_classes)
+
+
+@given(
+    length=st.integers(1, 12),
+    kernel=st.integers(1, 9),
+    stride=st.integers(1, 4),
+    dims=st.sampled_from([1, 2]),
+)
+def test_convolutions_of_any_size_are_pytorchs_also_where_the_kernel_is_larger_than_the_input(
+    length, kernel, stride, dims
+):
+    padding = kernel // 2
+    layer, x = (
+        conv(dims, 2, 3, kernel, stride, padding),
+        np.random.default_rng(0).normal(size=(2, *(length,) * dims, 2)),
+    )
+    reference = torch_conv(dims, 2, 3, kernel, stride, padding).double()
+    variables = to_flax(reference.state_dict())
+    tensor = as_tensor(x).requires_grad_()
+    expected = reference(tensor)
+    (expected**2).sum().backward()
+    with jax.enable_x64(True):
+        found = layer.apply(variables, x)
+        grad = jax.grad(lambda x: (cast(Any, layer).apply(variables, x) ** 2).sum())(jnp.asarray(x))
+    np.testing.assert_allclose(np.moveaxis(np.asarray(found), -1, 1), expected.detach(), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(np.moveaxis(np.asarray(grad), -1, 1), cast(Any, tensor.grad), rtol=1e-11, atol=1e-12)
+
+
+@given(
+    side=st.integers(1, 20),
+    size=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    ceil=st.booleans(),
+    data=st.data(),
+)
+def test_max_pool_is_pytorchs_with_padding_and_ceil_mode(side, size, stride, ceil, data):
+    padding = data.draw(st.integers(0, size // 2))
+    x = np.random.default_rng(0).normal(size=(2, side, side + 1, 3)).astype(np.float32) - 5  # zeros would win (trap 6)
+    if side + 2 * padding < size:
+        with pytest.raises(ValueError, match="does not fit"):
+            max_pool(jnp.asarray(x), size, stride, padding, ceil=ceil)
+        return
+    expected = torch_max_pool(as_tensor(x), size, stride, padding, ceil=ceil)
+    np.testing.assert_array_equal(
+        max_pool(jnp.asarray(x), size, stride, padding, ceil=ceil), expected.permute(0, 2, 3, 1)
+    )
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 9))
+def test_adaptive_average_pool_is_pytorchs_where_the_size_does_not_divide(height, width, size):
+    x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+    expected = torch.nn.functional.adaptive_avg_pool2d(as_tensor(x), size).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(adaptive_average_pool(jnp.asarray(x), size), expected, atol=1e-6)
+
+
+def test_a_frozen_backbone_moves_in_nothing_and_has_no_optimizer_state():
+    options, shape = small("resnet50_transfer")
+    model = jaxnets.MODELS["resnet50_transfer"].build(**options)
+    batch = suite.real_batches(shape, 1, 0)[0]
+    batch = Batch(batch.inputs.astype(np.float32), batch.labels)
+    tx = jaxnets.optim.make_optimizer(Config(), 3)
+    state = init_state(model, tx, model.init(jax.random.key(0), batch.inputs), seed=0)
+    before = flatten_variables(state.variables)
+    for _ in range(3):
+        state, _ = train_step(model, tx, state, batch)
+    after = flatten_variables(state.variables)
+    assert after.keys() == before.keys()
+    moved = {path for path in before if not np.array_equal(before[path], after[path])}
+    assert moved == {path for path in before if path.startswith("params/fc_")}
+    held = sum(np.size(leaf) for leaf in jax.tree.leaves(state.opt_state))
+    assert held == 2 * sum(before[path].size for path in moved) + 2  # two moments, two counters
 
 
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(2, 9))

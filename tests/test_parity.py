@@ -15,7 +15,7 @@ import parity
 import torchnets
 from data import UserError
 from experiment.schedules import factors
-from parity import suite
+from parity import suite, torchvision
 from parity.__main__ import run_checks
 from parity.trajectory import OPTIMIZERS, check_trajectory
 from tests.pairs import BUGS, SHAPE, FlaxNet, TorchNet
@@ -34,18 +34,19 @@ def torch_net(seed: int = 0) -> TorchNet:
 
 
 @pytest.mark.parametrize("name", suite.names())
-def test_the_networks_are_the_same(name):
-    report = suite.check_network(name)
+def test_the_networks_are_the_same_and_train_the_same_way(name):
+    report = suite.check_model(name)
     assert report.ok, report.failures
-    assert {result.check for result in report.results} >= {"structure", "gradients", "float32 gradients"}
+    checks = {result.check for result in report.results}
+    assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients", "trajectory adam"}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", suite.names())
-def test_the_networks_train_the_same_way(name, optimizer):
-    result = suite.check_training(name, optimizer)
+@pytest.mark.parametrize("name", [n for n in suite.names() if torchnets.MODELS[n].num_params < 250_000])
+def test_the_smallest_networks_train_the_same_way_for_100_steps(name, optimizer):
+    result = suite.check_training(name, optimizer, steps=suite.FULL_STEPS)
     assert not result.failure, result
-    assert result.error <= result.bound <= 1e-8
+    assert result.error <= result.bound <= 1e-10
 
 
 def test_a_network_without_a_twin_is_a_failure(monkeypatch):
@@ -247,11 +248,10 @@ def test_a_module_that_crashes_is_a_failure():
 
 
 def test_the_command_prints_every_check_and_writes_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(suite, "STEPS", 3)
-    monkeypatch.setattr(suite.check_model, "__kwdefaults__", {"optimizers": ("sgd",), "steps": 3, "seed": 0})
+    monkeypatch.setattr(suite, "FEW_OPTIMIZERS", ("sgd",))
     assert run_checks(["ann"], tmp_path / "report.json") == 0
     out = capsys.readouterr().out
-    assert "1 network: 11 checks hold, 0 fail" in out
+    assert "1 network: 13 checks hold, 0 fail" in out
     assert "trajectory sgd" in out
     assert "zero but for rounding, judged by the whole gradient" in " ".join(out.replace("│", "").split())
     (report,) = json.loads((tmp_path / "report.json").read_text())
@@ -272,3 +272,20 @@ def test_the_command_fails_with_a_missing_twin(monkeypatch, tmp_path, capsys):
 def test_an_unknown_network_is_refused_before_anything_runs():
     with pytest.raises(UserError, match=r"unknown model 'lenet'\. Did you mean 'lenet5'"):
         run_checks(["mlp", "lenet"], None)
+
+
+# --- torchvision's own modules --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+@pytest.mark.parametrize("name", [n for n, entry in torchvision.known().items() if entry.num_params < 12_000_000])
+def test_torchvisions_own_module_is_our_flax_one(name, pretrained):
+    if pretrained and not torchvision.known()[name].pretrained:
+        return  # the same network again
+    report = torchvision.compare(name, pretrained=pretrained)
+    assert report.ok, report.failures
+
+
+def test_both_sides_take_real_images_for_the_same():
+    agreement = torchvision.agree("resnet18", suite.real_batches(torchvision.INPUT_SHAPE, 1, 0)[0].inputs.astype("f4"))
+    assert agreement.same == agreement.images == suite.BATCH_SIZE

@@ -75,7 +75,7 @@ class GoogLeNet(nn.Module):
 
     num_classes: int = 1000
     rows: tuple[tuple[str, Channels], ...] = ROWS
-    dropout: float = 0.2
+    dropout_rate: float = 0.2
     transform_input: bool = (
         False  # from ImageNet's statistics to mean and deviation 0.5, as the published weights want
     )
@@ -88,7 +88,7 @@ class GoogLeNet(nn.Module):
         for name, channels in self.rows:
             setattr(self, name, Inception(width, channels))
             width = channels[0] + channels[2] + channels[4] + channels[5]
-        self.drop = nn.Dropout(self.dropout)
+        self.dropout = nn.Dropout(self.dropout_rate)
         self.fc = linear(width, self.num_classes, init=normal_001)
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -103,7 +103,7 @@ class GoogLeNet(nn.Module):
             if name in POOL_BEFORE:
                 x = max_pool(x, POOL_BEFORE[name], 2, ceil=True)  # (N, 14, 14, 480), (N, 7, 7, 832)
             x = getattr(self, name)(x, train=train)
-        x = self.drop(global_average_pool(x), deterministic=not train)  # (N, 1024)
+        x = self.dropout(global_average_pool(x), deterministic=not train)  # (N, 1024)
         return self.fc(x)
 
 

@@ -69,7 +69,7 @@ class GoogLeNet(nn.Module):
         self,
         num_classes: int = 1000,
         rows: tuple[tuple[str, Channels], ...] = ROWS,
-        dropout: float = 0.2,
+        dropout_rate: float = 0.2,
         # From ImageNet's statistics to mean and deviation 0.5, as the published weights want.
         transform_input: bool = False,
     ):
@@ -82,7 +82,7 @@ class GoogLeNet(nn.Module):
         for name, channels in rows:
             setattr(self, name, Inception(width, channels))
             width = channels[0] + channels[2] + channels[4] + channels[5]
-        self.drop = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout_rate)
         self.fc = linear(width, num_classes, init=normal_001)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ class GoogLeNet(nn.Module):
             if name in POOL_BEFORE:
                 x = max_pool(x, POOL_BEFORE[name], 2, ceil=True)  # (N, 480, 14, 14), (N, 832, 7, 7)
             x = getattr(self, name)(x)
-        x = self.drop(global_average_pool(x))  # (N, 1024)
+        x = self.dropout(global_average_pool(x))  # (N, 1024)
         return self.fc(x)
 
 
