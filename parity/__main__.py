@@ -80,9 +80,11 @@ def run_torchvision(names: list[str], data_dir: Path | None, json_file: Path | N
     """Compare torchvision's networks with ours, print a line for each; return 0 if everything holds, else 1."""
     if json_file and not json_file.absolute().parent.is_dir():
         raise UserError(f"{json_file}: no such folder to write it in")
-    start, rows = time.perf_counter(), _load("torchvision").rows(names, data_dir)
-    if json_file:
-        write(json_file, (json.dumps(rows, indent=2) + "\n").encode())
+    start, rows = time.perf_counter(), []
+    for row in _load("torchvision").rows(names, data_dir):
+        rows.append(row)
+        if json_file:
+            write(json_file, (json.dumps(rows, indent=2) + "\n").encode())
     held = sum(row["ok"] for row in rows)
     print(f"{held} of {len(rows)} networks of torchvision agree ({time.perf_counter() - start:.0f} s)")
     return 0 if held == len(rows) else 1
