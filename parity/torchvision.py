@@ -98,7 +98,7 @@ def agree(name: str, images: np.ndarray, seed: int = 0) -> Agreement:
 
 
 def real_images(name: str, data_dir: Path | None, count: int = IMAGES) -> np.ndarray:
-    """Return the first test images of CIFAR-10, (count, H, W, 3) float32: as they are, or larger for AlexNet's kernels."""
+    """Return CIFAR-10's first test images, (count, H, W, 3) float32: as they are, or larger for AlexNet's kernels."""
     dataset = load("cifar10", data_dir)
     few = dataset.test._replace(inputs=dataset.test.inputs[:count], labels=dataset.test.labels[:count])
     model = jaxnets.MODELS[name].build()
