@@ -23,7 +23,6 @@ from parity.checks import check
 from parity.copy import to_flax
 from parity.report import Report
 from parity.suite import real_batches
-from parity.torch_side import randomised
 
 INPUT_SHAPE = (64, 64, 3)  # what two cores can do in float64; every network takes it
 EXAMPLES, IMAGES, BATCH = 4, 1000, 100
@@ -75,11 +74,11 @@ def compare(name: str, *, pretrained: bool = False, seed: int = 0) -> Report:
 def agree(name: str, images: np.ndarray, seed: int = 0) -> Agreement:
     """Compare what both sides take normalised images (N, H, W, 3) for, in float32.
 
-    The weights are torchvision's initial ones, with random statistics and affines in the norm layers. Untrained, a
+    The weights are torchvision's initial ones, the statistics of the norm layers those of the first images. Untrained, a
     network takes all images for much the same; without the mean logits it does not, and roundings count a lot more.
     """
     torch.manual_seed(seed)
-    module = randomised(torchvision_module(name), seed).eval()
+    module = with_statistics_of(torchvision_module(name), images[:BATCH])
     variables, model = to_flax(module.state_dict()), jaxnets.MODELS[name].build()
     logits_of = jax.jit(eval_step, static_argnames="model")
     ours, theirs = [], []
@@ -95,6 +94,19 @@ def agree(name: str, images: np.ndarray, seed: int = 0) -> Agreement:
         for a, b in ((found, reference), (found - mean, reference - mean))
     )
     return Agreement(len(images), same, same_centred, len(set((reference - mean).argmax(axis=1).tolist())))
+
+
+def with_statistics_of(module: nn.Module, images: np.ndarray) -> nn.Module:
+    """Return `module` in evaluation mode, its BatchNorms with the statistics of normalised images (N, H, W, 3).
+
+    Those it starts with let the activations fade from layer to layer, in GoogLeNet to less than a rounding.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0  # the share of the new statistics
+    with torch.no_grad():
+        module.train()(torch.from_numpy(images).permute(0, 3, 1, 2))
+    return module.eval()
 
 
 def real_images(name: str, data_dir: Path | None, count: int = IMAGES) -> np.ndarray:
