@@ -74,7 +74,7 @@ def compare(name: str, *, pretrained: bool = False, seed: int = 0) -> Report:
 def agree(name: str, images: np.ndarray, seed: int = 0) -> Agreement:
     """Compare what both sides take normalised images (N, H, W, 3) for, in float32.
 
-    The weights are torchvision's initial ones, the statistics of the norm layers those of the first images. Untrained, a
+    The weights are torchvision's initial ones, the norm layers' statistics those of the first images. Untrained, a
     network takes all images for much the same; without the mean logits it does not, and roundings count a lot more.
     """
     torch.manual_seed(seed)
