@@ -60,7 +60,7 @@ def _main(framework: str, argv: list[str]) -> int:
     backend = load_framework(framework)
     if config.list_models:
         for name, entry in backend.MODELS.items():
-            print(f"{name:20}{"x".join(map(str, entry.input_shape)):12}{entry.num_params:>12,}  {entry.source}")
+            print(f"{name:20}{'x'.join(map(str, entry.input_shape)):12}{entry.num_params:>12,}  {entry.source}")
         return 0
     run.check_free(config)
     find(config.dataset, config.data_dir)
