@@ -45,8 +45,8 @@ def check(
 ) -> Report:
     """Prove that two modules are the same network, or say where they are not.
 
-    The weights are PyTorch's, copied by name (`parity.to_flax`); the statistics and affines of its norm layers are
-    replaced by random ones. Neither module is changed.
+    The weights are PyTorch's, copied by name (`parity.to_flax`); the statistics and affines of its norm layers, and
+    parameters that are all zero, are replaced by random ones. Neither module is changed.
 
     Args:
         torch_module: the reference.
