@@ -7,7 +7,7 @@ import numpy as np
 from flax import linen as nn
 from torch import nn as torch_nn
 
-from parity.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, whole_error, worst, zero_gradients
+from parity.compare import CHAOTIC, Difference, compare, difference, short, whole_error, worst, zero_gradients
 from parity.copy import flax_path
 from parity.flax_side import FlaxSide
 from parity.report import Failure, Report, Result
@@ -18,7 +18,9 @@ from parity.torch_side import Masks, Run, TorchSide, one_rounding_away, randomis
 FORWARD_EVAL, FORWARD_TRAIN, GRADIENT, STATISTICS = 1e-13, 1e-12, 1e-11, 1e-12
 FORWARD_FLOAT32, GRADIENT_FLOAT32 = 1e-5, 1e-4
 STATISTICS_STEPS, DROPOUT_DRAWS = 5, 3
-AS_NEAR = 3.0  # see `check_gradients_float32`
+# See `check_gradients_float32`. A ReLU that flips is rare: of 13 float32 gradients of PyTorch's GoogLeNet, moved by a
+# rounding each, two had the error that Flax's had (1.5e-2), seven one of 3e-5.
+AS_NEAR, FLOAT32_NUDGES = 3.0, 12
 
 Gradients = dict[str, np.ndarray]  # by Flax's path, with the "input"'s
 
@@ -220,7 +222,7 @@ def float32_errors(pair: Pair, seed: int) -> tuple[float, float]:
         return TorchSide(module, dtype).run(pair.inputs, pair.cotangent, train=True, masks=pair.masks)[1]
 
     module = pair.torch.module
-    modules = [module, *(one_rounding_away(module, seed + i) for i in range(NUDGES))]
+    modules = [module, *(one_rounding_away(module, seed + i) for i in range(FLOAT32_NUDGES))]
     own = max(whole_error(gradients(m, np.float64), gradients(m, np.float32)) for m in modules)
     (_, _), (_, found) = run_both(pair, train=True)
     return whole_error(gradients(module, np.float64), found), own
