@@ -1,6 +1,7 @@
 """The checks: each is one function from a pair of networks to its worst figure and, if it fails, where and why."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,18 @@ class Pair(NamedTuple):
     masks: Masks  # for the dropout layers, the same for both
 
 
+class Both(NamedTuple):
+    """One pass of each side, forward and back."""
+
+    reference: Run
+    gradients: Gradients  # of what PyTorch trains, and of the input
+    found: Run
+    found_gradients: Gradients
+
+
+Passes = Callable[[bool], Both]  # whether in training mode -> the passes, which are run once
+
+
 def check(
     torch_module: torch_nn.Module,
     flax_module: nn.Module,
@@ -47,8 +60,9 @@ def check(
 ) -> Report:
     """Prove that two modules are the same network, or say where they are not.
 
-    The weights are PyTorch's, copied by name (`parity.to_flax`); the statistics and affines of its norm layers, and
-    parameters that are all zero, are replaced by random ones. Neither module is changed.
+    The weights are PyTorch's, copied by name (`parity.to_flax`); the affines of its norm layers, and parameters that
+    are all zero, are replaced by random ones, statistics by those of the inputs, moved at random. Neither module is
+    changed.
 
     Args:
         torch_module: the reference.
@@ -70,21 +84,22 @@ def check(
     )
     if structure.failure:  # nothing can be copied, so nothing more can be asked
         return Report(name, (structure,))
-    torch_module = randomised(torch_module, seed)
-    results = [structure, guarded(lambda: check_round_trip(torch_module), "round trip", "copy")]
     try:
+        torch_module = randomised(torch_module, inputs, seed)
         pair = make_pair(torch_module, flax_module, inputs, np.float64, seed)
     except Exception as error:
-        return Report(name, (*results, _crashed(error, "forward, eval", "forward")))
+        return Report(name, (structure, _crashed(error, "forward, eval", "forward")))
+    results = [structure, guarded(lambda: check_round_trip(torch_module), "round trip", "copy")]
+    passes = cache(lambda train: run_both(pair, train=train))  # three checks look at the same two
     results += [
-        guarded(lambda: check_forward(pair, train=False), "forward, eval", "forward"),
-        guarded(lambda: check_forward(pair, train=True), "forward, train", "forward"),
-        guarded(lambda: check_gradients(pair), "gradients", "backward"),
+        guarded(lambda: check_forward(passes, train=False), "forward, eval", "forward"),
+        guarded(lambda: check_forward(passes, train=True), "forward, train", "forward"),
+        guarded(lambda: check_gradients(pair, passes), "gradients", "backward"),
         guarded(lambda: check_statistics(pair), "BatchNorm statistics", "statistics"),
         guarded(lambda: check_dropout(pair, seed), "dropout", "forward"),
     ]
     single = make_pair(torch_module, flax_module, inputs, np.float32, seed)
-    zeros = frozenset[str]() if results[4].failure else zero_gradient_names(pair)
+    zeros = frozenset[str]() if results[4].failure else zero_gradient_names(pair, passes)
     results += [
         guarded(lambda: check_forward_float32(single), "float32 forward", "forward"),
         guarded(lambda: check_gradients_float32(single, zeros, seed), "float32 gradients", "backward"),
@@ -110,17 +125,16 @@ def draw_masks(torch_side: TorchSide, inputs: np.ndarray, seed: int) -> Masks:
     return {name: rng.random(site.shape) >= site.rate for name, site in torch_side.sites(inputs).items()}
 
 
-def check_forward(pair: Pair, *, train: bool) -> Result:
+def check_forward(passes: Passes, *, train: bool) -> Result:
     """Output in float64; dropout, if there is any, with the same masks on both sides."""
-    (reference, _), (found, _) = run_both(pair, train=train)
-    bound = FORWARD_TRAIN if train else FORWARD_EVAL
-    return _forward_result(f"forward, {'train' if train else 'eval'}", reference, found, bound)
+    both, bound = passes(train), FORWARD_TRAIN if train else FORWARD_EVAL
+    return _forward_result(f"forward, {'train' if train else 'eval'}", both.reference, both.found, bound)
 
 
-def check_gradients(pair: Pair) -> Result:
+def check_gradients(pair: Pair, passes: Passes) -> Result:
     """Every trained parameter's gradient and the input's in float64, in both modes."""
-    found, zeros = _gradient_differences(pair, GRADIENT, train=False)
-    trained, zeros_trained = _gradient_differences(pair, GRADIENT, train=True)
+    found, zeros = _gradient_differences(passes(False), GRADIENT)
+    trained, zeros_trained = _gradient_differences(passes(True), GRADIENT)
     notes = []
     if names := sorted(short(name) for name in zeros | zeros_trained):
         listed = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
@@ -130,9 +144,10 @@ def check_gradients(pair: Pair) -> Result:
     return _tensor_result("gradients", "backward", [*found, *trained], "; ".join(notes), backward=True)
 
 
-def zero_gradient_names(pair: Pair) -> frozenset[str]:
+def zero_gradient_names(pair: Pair, passes: Passes | None = None) -> frozenset[str]:
     """Return the parameters whose float64 gradient in training mode is zero but for rounding, by Flax's path."""
-    return _gradient_differences(pair, GRADIENT, train=True)[1]
+    both = run_both(pair, train=True) if passes is None else passes(True)
+    return zero_gradients(both.gradients, both.found_gradients)
 
 
 def frozen_names(pair: Pair) -> frozenset[str]:
@@ -173,7 +188,7 @@ def check_dropout(pair: Pair, seed: int = 0) -> Result:
     results = []
     for draw in range(DROPOUT_DRAWS):
         drawn = pair._replace(masks=draw_masks(pair.torch, pair.inputs, seed + 1 + draw))
-        (reference, grads), (found, found_grads) = run_both(drawn, train=True)
+        reference, grads, found, found_grads = run_both(drawn, train=True)
         zeros = zero_gradients(grads, found_grads)
         moved = [path for path in reference.variables if not path.startswith("params/")]
         ours, theirs = ({path: run.variables[path] for path in moved} for run in (reference, found))
@@ -201,18 +216,19 @@ def check_gradients_float32(pair: Pair, zeros: frozenset[str], seed: int = 0) ->
     through, and then no two float32 gradients agree. Where PyTorch's own is shown to be that far from its float64 one,
     Flax's must be as near to that as PyTorch's, within a factor.
     """
-    found, _ = _gradient_differences(pair, GRADIENT_FLOAT32, train=True, zeros=zeros)
+    both = run_both(pair, train=True)
+    found, _ = _gradient_differences(both, GRADIENT_FLOAT32, zeros=zeros)
     result = _tensor_result("float32 gradients", "backward", found, backward=True)
     if not result.failure:
         return result
-    ours, own = float32_errors(pair, seed)
+    ours, own = float32_errors(pair, both.found_gradients, seed)
     note = f"from float64: Flax {ours:.1e}, PyTorch {own:.1e}; one from the other, at worst {result.error:.1e}"
     if own <= CHAOTIC * GRADIENT_FLOAT32 or not ours <= AS_NEAR * own:
         return result._replace(note=note)
     return Result(result.check, ours, AS_NEAR * own, "the whole gradient", note)
 
 
-def float32_errors(pair: Pair, seed: int) -> tuple[float, float]:
+def float32_errors(pair: Pair, found: Gradients, seed: int) -> tuple[float, float]:
     """Return how far the whole float32 gradient is from PyTorch's float64 one: Flax's, and PyTorch's.
 
     PyTorch's is the worst of several: of the weights as they are, and moved by one rounding.
@@ -224,27 +240,25 @@ def float32_errors(pair: Pair, seed: int) -> tuple[float, float]:
     module = pair.torch.module
     modules = [module, *(one_rounding_away(module, seed + i) for i in range(FLOAT32_NUDGES))]
     own = max(whole_error(gradients(m, np.float64), gradients(m, np.float32)) for m in modules)
-    (_, _), (_, found) = run_both(pair, train=True)
     return whole_error(gradients(module, np.float64), found), own
 
 
-def run_both(pair: Pair, *, train: bool) -> tuple[tuple[Run, Gradients], tuple[Run, Gradients]]:
-    """Run both sides forward and back; PyTorch's and Flax's pass, and gradients of what is trained."""
+def run_both(pair: Pair, *, train: bool) -> Both:
+    """Run both sides forward and back."""
     masks = pair.masks if train else None
     torch_side = TorchSide(pair.torch.module, pair.torch.dtype)  # a copy: its buffers move in training mode
-    reference = torch_side.run(pair.inputs, pair.cotangent, train=train, masks=masks)
-    found, gradients = pair.flax.run(pair.variables, pair.inputs, pair.cotangent, train=train, masks=masks)
+    reference, gradients = torch_side.run(pair.inputs, pair.cotangent, train=train, masks=masks)
+    found, others = pair.flax.run(pair.variables, pair.inputs, pair.cotangent, train=train, masks=masks)
     frozen = frozen_names(pair)
-    return reference, (found, {name: grad for name, grad in gradients.items() if name not in frozen})
+    return Both(reference, gradients, found, {name: grad for name, grad in others.items() if name not in frozen})
 
 
 def _gradient_differences(
-    pair: Pair, bound: float, *, train: bool, zeros: frozenset[str] | None = None
+    both: Both, bound: float, zeros: frozenset[str] | None = None
 ) -> tuple[list[Difference], frozenset[str]]:
-    (_, reference), (_, found) = run_both(pair, train=train)
     if zeros is None:
-        zeros = zero_gradients(reference, found)
-    return compare(reference, found, bound, zeros=zeros), zeros
+        zeros = zero_gradients(both.gradients, both.found_gradients)
+    return compare(both.gradients, both.found_gradients, bound, zeros=zeros), zeros
 
 
 def _forward_result(check: str, reference: Run, found: Run, bound: float) -> Result:

@@ -19,6 +19,7 @@ from parity.torch_side import randomised
 from parity.trajectory import OPTIMIZERS, check_trajectory
 
 BATCH_SIZE = 16
+EXAMPLES = 8  # of the checks of a single pass
 LARGE = 1_000_000  # trained parameters, from which on not every optimizer is tried
 QUICK_STEPS, FULL_STEPS = 10, 100
 FEW_OPTIMIZERS = ("momentum", "adam")
@@ -87,7 +88,7 @@ def check_network(name: str, *, full: bool = False, seed: int = 0) -> Report:
         guarded(lambda: _check_shapes(name), "full size", "structure"),
     )
     torch_module, flax_module, input_shape = build_small(name, seed, full=full)
-    inputs = real_batches(input_shape, 1, seed)[0].inputs
+    inputs = real_batches(input_shape, 1, seed)[0].inputs[:EXAMPLES]
     report = check(torch_module, flax_module, inputs, name=name, seed=seed)
     return report._replace(results=(twins, *whole, *report.results))
 
@@ -107,8 +108,8 @@ def check_training(
     """
     torch_module, flax_module, input_shape = build_small(name, seed, full=full)
     # A bias that starts at zero and has no gradient moves to either side by rounding, and L1 then drives it on.
-    torch_module = randomised(torch_module, seed)
     batches = real_batches(input_shape, steps, seed)
+    torch_module = randomised(torch_module, batches[0].inputs, seed)
     if zeros is None:
         pair = make_pair(torch_module, flax_module, batches[0].inputs, np.float64, seed)
         zeros = zero_gradient_names(pair)

@@ -48,9 +48,11 @@ def channels_first(array: np.ndarray) -> np.ndarray:
     return np.moveaxis(array, -1, 1) if array.ndim > 2 else array
 
 
-def randomised(module: nn.Module, seed: int) -> nn.Module:
-    """Return a copy whose norm layers have statistics and affines that no default could stand in for.
+def randomised(module: nn.Module, inputs: np.ndarray, seed: int) -> nn.Module:
+    """Return a copy whose norm layers have affines and statistics that no default could stand in for.
 
+    The statistics are those of the inputs (N, ..., C), moved at random. Wholly random ones would let the activations
+    fade from layer to layer, in a deep network to less than a rounding: its output would be the same for every input.
     Other parameters that are all zero, most often biases, are made random, too: they would hide what is done to them.
     """
     module, rng = copy.deepcopy(module), np.random.default_rng(seed)
@@ -60,14 +62,34 @@ def randomised(module: nn.Module, seed: int) -> nn.Module:
             _fill(weight, rng.uniform(0.5, 1.5, weight.shape))
             if isinstance(bias := getattr(layer, "bias", None), torch.Tensor):
                 _fill(bias, rng.normal(0, 0.5, bias.shape))
-        if isinstance(mean := getattr(layer, "running_mean", None), torch.Tensor):
-            _fill(mean, rng.normal(0, 0.5, mean.shape))
-            _fill(layer.running_var, rng.uniform(0.5, 2, mean.shape))
-            _fill(layer.num_batches_tracked, rng.integers(1, 100, ()))
     for p in module.parameters():
         if not p.any():
             _fill(p, rng.normal(0, 0.1, p.shape))
+    for layer in _with_statistics_of(module, inputs):
+        mean, var = (as_array(statistic) for statistic in (layer.running_mean, layer.running_var))
+        _fill(layer.running_mean, mean + rng.normal(0, 0.5, mean.shape) * np.sqrt(var))
+        _fill(layer.running_var, var * rng.uniform(0.5, 2, var.shape))
+        _fill(layer.num_batches_tracked, rng.integers(1, 100, ()))
     return module
+
+
+def _with_statistics_of(module: nn.Module, inputs: np.ndarray) -> list[Any]:
+    """Give a module's norm layers the statistics of inputs; return the layers that have any."""
+    layers: list[Any] = [m for m in module.modules() if isinstance(getattr(m, "running_mean", None), torch.Tensor)]
+    modes = {m: m.training for m in module.modules()}
+    momenta = [layer.momentum for layer in layers]
+    module.eval()  # so that dropout drops nothing
+    for layer in layers:
+        layer.train()
+        layer.momentum = 1.0  # the share of the new statistics
+    if layers:
+        with torch.no_grad():
+            module(torch.from_numpy(np.array(channels_first(inputs))).to(layers[0].running_mean))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    for m, training in modes.items():
+        m.training = training
+    return layers
 
 
 def one_rounding_away(module: nn.Module, seed: int) -> nn.Module:

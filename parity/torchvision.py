@@ -53,22 +53,18 @@ def torchvision_module(name: str) -> nn.Module:
     return models.get_model(entry.torchvision, weights=None, **options)
 
 
-def compare(name: str, *, pretrained: bool = False, seed: int = 0) -> Report:
+def compare(name: str, *, seed: int = 0) -> Report:
     """Run every check but that of the training on torchvision's module and our Flax one.
 
     Args:
         name: as in `known()`.
-        pretrained: build both as torchvision's published weights need it, which matters for GoogLeNet.
         seed: of weights, images and masks.
     """
     entry = lookup("model", name, known())
     torch.manual_seed(seed)
     module = torchvision_module(name)
-    options = dict(entry.pretrained) if pretrained else {}
-    for option, value in options.items():
-        setattr(module, option, value)
-    inputs = np.concatenate([batch.inputs for batch in real_batches(INPUT_SHAPE, 1, seed)])[:EXAMPLES]
-    return check(module, entry.build(**options), inputs, name=name, num_params=entry.num_params, seed=seed)
+    inputs = real_batches(INPUT_SHAPE, 1, seed)[0].inputs[:EXAMPLES]
+    return check(module, entry.build(), inputs, name=name, num_params=entry.num_params, seed=seed)
 
 
 def agree(name: str, images: np.ndarray, seed: int = 0) -> Agreement:
