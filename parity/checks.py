@@ -9,8 +9,10 @@ from flax import linen as nn
 from torch import nn as torch_nn
 
 from parity.compare import CHAOTIC, Difference, compare, difference, short, whole_error, worst, zero_gradients
-from parity.copy import flax_path
+from parity.copy import flax_path, layer_path
 from parity.flax_side import FlaxSide
+from parity.imitate import of_statistics
+from parity.locate import backward_place, forward_places
 from parity.report import Failure, Report, Result
 from parity.structure import Counts, check_round_trip, check_structure, exact, without_counters
 from parity.torch_side import Masks, Run, TorchSide, one_rounding_away, randomised
@@ -92,8 +94,8 @@ def check(
     results = [structure, guarded(lambda: check_round_trip(torch_module), "round trip", "copy")]
     passes = cache(lambda train: run_both(pair, train=train))  # three checks look at the same two
     results += [
-        guarded(lambda: check_forward(passes, train=False), "forward, eval", "forward"),
-        guarded(lambda: check_forward(passes, train=True), "forward, train", "forward"),
+        guarded(lambda: check_forward(pair, passes, train=False), "forward, eval", "forward"),
+        guarded(lambda: check_forward(pair, passes, train=True), "forward, train", "forward"),
         guarded(lambda: check_gradients(pair, passes), "gradients", "backward"),
         guarded(lambda: check_statistics(pair), "BatchNorm statistics", "statistics"),
         guarded(lambda: check_dropout(pair, seed), "dropout", "forward"),
@@ -125,23 +127,47 @@ def draw_masks(torch_side: TorchSide, inputs: np.ndarray, seed: int) -> Masks:
     return {name: rng.random(site.shape) >= site.rate for name, site in torch_side.sites(inputs).items()}
 
 
-def check_forward(passes: Passes, *, train: bool) -> Result:
-    """Output in float64; dropout, if there is any, with the same masks on both sides."""
+def check_forward(pair: Pair, passes: Passes, *, train: bool) -> Result:
+    """Output, and that of every layer, in float64; dropout, if there is any, with the same masks on both sides."""
     both, bound = passes(train), FORWARD_TRAIN if train else FORWARD_EVAL
-    return _forward_result(f"forward, {'train' if train else 'eval'}", both.reference, both.found, bound)
+    check = f"forward, {'train' if train else 'eval'}"
+    return _forward_result(check, pair, both.reference, both.found, bound, train=train)
 
 
 def check_gradients(pair: Pair, passes: Passes) -> Result:
     """Every trained parameter's gradient and the input's in float64, in both modes."""
     found, zeros = _gradient_differences(passes(False), GRADIENT)
     trained, zeros_trained = _gradient_differences(passes(True), GRADIENT)
+    for differences, train in ((found, False), (trained, True)):
+        if not all(d.ok for d in differences):
+            return _gradient_failure(pair, passes(train), differences, train=train)
     notes = []
     if names := sorted(short(name) for name in zeros | zeros_trained):
         listed = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
         notes.append(f"{listed}: zero but for rounding, judged by the whole gradient")
     if frozen := frozen_names(pair):
         notes.append(f"{len(frozen)} frozen tensors have none")
-    return _tensor_result("gradients", "backward", [*found, *trained], "; ".join(notes), backward=True)
+    return _tensor_result("gradients", "backward", [*found, *trained], "; ".join(notes))
+
+
+def _gradient_failure(pair: Pair, both: Both, differences: list[Difference], *, train: bool) -> Result:
+    """Walk back from the loss to the first gradient that differs."""
+    result = _tensor_result("gradients", "backward", differences, backward=True)
+    failure = result.failure
+    assert failure is not None
+    if not _worst_layer(both.reference, both.found, FORWARD_TRAIN).ok:
+        words = f"it follows from the forward pass, which differs already: {failure.diagnosis}"
+        return result._replace(failure=failure._replace(diagnosis=words))
+    masks = pair.masks if train else None
+    torch_side = TorchSide(pair.torch.module, pair.torch.dtype)
+    ours = torch_side.cotangents(pair.inputs, pair.cotangent, train=train, masks=masks)
+    common = {name: both.reference.calls[name] for name in both.reference.calls if name in both.found.calls}
+    theirs = pair.flax.cotangents(pair.variables, pair.inputs, pair.cotangent, common, train=train, masks=masks)
+    place = backward_place(ours, theirs, differences, both.reference, GRADIENT)
+    if place is None:
+        return result
+    words = f"{place.diagnosis}; {sum(not d.ok for d in differences)} tensors differ"
+    return result._replace(failure=failure._replace(layer=place.layer, error=place.error, diagnosis=words))
 
 
 def zero_gradient_names(pair: Pair, passes: Passes | None = None) -> frozenset[str]:
@@ -163,14 +189,34 @@ def check_statistics(pair: Pair) -> Result:
     statistics = [path for path in variables if not path.startswith("params/")]
     if not statistics:
         return Result("BatchNorm statistics", 0.0, bound, "", "none in this network")
-    rng, found = np.random.default_rng(0), []
+    rng, found, looks = np.random.default_rng(0), [], ""
     for step in range(STATISTICS_STEPS):
         inputs = pair.inputs * rng.uniform(0.5, 2) + rng.normal()  # other statistics each step
-        reference = torch_side.run(inputs, pair.cotangent, train=True, masks=pair.masks)[0].variables
-        variables = pair.flax.run(variables, inputs, pair.cotangent, train=True, masks=pair.masks)[0].variables
-        ours, theirs = ({path: side[path] for path in statistics} for side in (reference, variables))
+        reference = torch_side.run(inputs, pair.cotangent, train=True, masks=pair.masks)[0]
+        after = pair.flax.run(variables, inputs, pair.cotangent, train=True, masks=pair.masks)[0].statistics
+        after = variables | after  # none of them, where the module keeps them still
+        ours, theirs = ({path: side[path] for path in statistics} for side in (reference.statistics, after))
         found += [d._replace(detail=f"step {step + 1}, {d.detail}") for d in compare(ours, theirs, bound)]
-    return _tensor_result("BatchNorm statistics", "statistics", found)
+        if step == 0 and (wrong := [d.name for d in found if not d.ok]):
+            looks = _statistics_words(pair, wrong[0].rpartition("/")[0], reference, variables, after)
+        variables = after
+    result = _tensor_result("BatchNorm statistics", "statistics", found)
+    if result.failure and looks:
+        return result._replace(failure=result.failure._replace(diagnosis=f"{looks}: {result.failure.diagnosis}"))
+    return result
+
+
+def _statistics_words(
+    pair: Pair, path: str, reference: Run, before: dict[str, np.ndarray], after: dict[str, np.ndarray]
+) -> str:
+    """Say how the layer at "batch_stats/<layer>" moves its statistics in a step."""
+    layer = path.partition("/")[2]
+    modules = {layer_path(name): module for name, module in pair.torch.module.named_modules()}
+    call, statistics = reference.calls.get(f"{layer}#0"), (f"{path}/mean", f"{path}/var")
+    if call is None or not all(s in before and s in after for s in statistics):
+        return ""
+    old, new = ((side[statistics[0]], side[statistics[1]]) for side in (before, after))
+    return of_statistics(modules[layer], call, old, new)
 
 
 def check_dropout(pair: Pair, seed: int = 0) -> Result:
@@ -190,10 +236,12 @@ def check_dropout(pair: Pair, seed: int = 0) -> Result:
         drawn = pair._replace(masks=draw_masks(pair.torch, pair.inputs, seed + 1 + draw))
         reference, grads, found, found_grads = run_both(drawn, train=True)
         zeros = zero_gradients(grads, found_grads)
-        moved = [path for path in reference.variables if not path.startswith("params/")]
-        ours, theirs = ({path: run.variables[path] for path in moved} for run in (reference, found))
+        moved = [path for path in pair.variables if not path.startswith("params/")]
+        ours, theirs = (
+            {path: (pair.variables | run.statistics)[path] for path in moved} for run in (reference, found)
+        )
         results += [
-            _forward_result("forward, train", reference, found, FORWARD_TRAIN),
+            _forward_result("forward, train", drawn, reference, found, FORWARD_TRAIN, train=True),
             _tensor_result("gradients", "backward", compare(grads, found_grads, GRADIENT, zeros=zeros), backward=True),
         ]
         results += [_tensor_result("statistics", "statistics", compare(ours, theirs, STATISTICS))] if moved else []
@@ -206,7 +254,7 @@ def check_dropout(pair: Pair, seed: int = 0) -> Result:
 def check_forward_float32(pair: Pair) -> Result:
     """Output in float32, evaluation mode."""
     reference, found = pair.torch.forward(pair.inputs), pair.flax.forward(pair.variables, pair.inputs)
-    return _forward_result("float32 forward", reference, found, FORWARD_FLOAT32)
+    return _forward_result("float32 forward", pair, reference, found, FORWARD_FLOAT32, train=False)
 
 
 def check_gradients_float32(pair: Pair, zeros: frozenset[str], seed: int = 0) -> Result:
@@ -261,37 +309,32 @@ def _gradient_differences(
     return compare(both.gradients, both.found_gradients, bound, zeros=zeros), zeros
 
 
-def _forward_result(check: str, reference: Run, found: Run, bound: float) -> Result:
-    output = difference("output", reference.output, found.output, bound)
-    if output.ok:
-        return Result(check, output.error, bound, "output")
-    layer, diagnosis = locate(reference, found, bound)
-    failure = Failure(check, "forward", layer, output.error, bound, diagnosis)
-    return Result(check, output.error, bound, layer, failure=failure)
+def _forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: float, *, train: bool) -> Result:
+    top = _worst_layer(reference, found, bound)
+    if top.ok:
+        return Result(check, top.error, bound, top.name)
+    places = forward_places(
+        pair.torch, pair.flax, pair.variables, pair.inputs, reference, bound, train=train, masks=pair.masks
+    )
+    if not places:
+        words = f"{top.detail}; every layer agrees when it is given PyTorch's input: it is rounding that grows"
+        return Result(
+            check, top.error, bound, top.name, "", Failure(check, "forward", top.name, top.error, bound, words)
+        )
+    first, *others = places
+    words = first.diagnosis
+    if others:
+        words += f"; and of themselves wrong, too: {', '.join(dict.fromkeys(place.layer for place in others))}"
+    failure = Failure(check, "forward", first.layer, first.error, bound, words)
+    return Result(check, top.error, bound, first.layer, "", failure)
 
 
-def locate(reference: Run, found: Run, bound: float) -> tuple[str, str]:
-    """Return the first layer, in forward order, whose output differs, and both values there.
-
-    Only layers that both sides have are compared: a ReLU is a module in one framework, a function in the other.
-    """
-    last = "the input"
-    for name, ours in reference.calls.items():
-        if name not in found.calls:
-            continue
-        theirs, layer = found.calls[name], name.split("#")[0]
-        given = difference(layer, ours.input, np.asarray(theirs.input), bound)
-        returned = difference(layer, ours.output, np.asarray(theirs.output), bound)
-        if not returned.ok:
-            if given.ok:
-                return layer, f"its input agrees, its output is {returned.error:.1e} off: {returned.detail}"
-            return layer, (
-                f"its output is {returned.error:.1e} off: {returned.detail}; its input is already "
-                f"{given.error:.1e} off: {given.detail}; what lies between {last} and {layer} differs"
-            )
-        last = layer
-    output = difference("output", reference.output, found.output, bound)
-    return "output", f"every layer up to {last} agrees, what comes after it differs: {output.detail}"
+def _worst_layer(reference: Run, found: Run, bound: float) -> Difference:
+    """Compare the output and, as a network may forget its input on the way, that of every layer both sides have."""
+    common = [name for name in reference.calls if name in found.calls]
+    outputs = [(name.split("#")[0], reference.calls[name].output, found.calls[name].output) for name in common]
+    outputs.append(("output", reference.output, found.output))
+    return worst([difference(name, ours, np.asarray(theirs), bound) for name, ours, theirs in outputs])
 
 
 def _tensor_result(

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -74,7 +74,7 @@ class FlaxSide:
         """Run the module on inputs (N, ..., C) in evaluation mode."""
         with self.precision():
             output, _, calls = self._forward(self._nested(variables), self._cast(inputs), None, train=False)
-            return Run(np.array(output), jax.tree.map(np.array, calls), variables)
+            return Run(np.array(output), jax.tree.map(np.array, calls), {})
 
     def run(
         self,
@@ -88,15 +88,54 @@ class FlaxSide:
         """Run the module on inputs (N, ..., C), forward and back.
 
         Returns:
-            The forward pass, with the variables as they are after a training step; and the gradients of
+            The forward pass, with the statistics as they are after a training step; and the gradients of
             sum(output * cotangent) by path, that of the "input" among them.
         """
         with self.precision():
             arrays = self._nested(variables), self._cast(inputs), self._cast(cotangent)
             (params, x), (output, updated, calls) = self._pass(*arrays, masks, train=train)
-            after = variables | flatten(updated)
             gradients = flatten({"params": params}) | {"input": np.array(x)}
-            return Run(np.array(output), jax.tree.map(np.array, calls), after), gradients
+            return Run(np.array(output), jax.tree.map(np.array, calls), flatten(updated)), gradients
+
+    def forced(
+        self,
+        variables: dict[str, np.ndarray],
+        inputs: np.ndarray,
+        reference: Mapping[str, Call],
+        *,
+        train: bool,
+        masks: Masks | None = None,
+    ) -> Run:
+        """Run the module with every layer fed the reference's own input, and what follows it the reference's output.
+
+        Returns:
+            The output; and by call what the layer would have been given, and what it returned for that input.
+        """
+        with self.precision(), forced(reference) as calls, injected(masks):
+            output, _ = self._apply(self._nested(variables), jnp.asarray(self._cast(inputs)), train=train)
+            # Not jax.tree.map, which would sort them.
+            return Run(np.array(output), {name: Call(*map(np.array, call)) for name, call in calls.items()}, {})
+
+    def cotangents(
+        self,
+        variables: dict[str, np.ndarray],
+        inputs: np.ndarray,
+        cotangent: np.ndarray,
+        reference: Mapping[str, Call],
+        *,
+        train: bool,
+        masks: Masks | None = None,
+    ) -> dict[str, Call]:
+        """Return the gradients of sum(output * cotangent) at the input and output of every call in `reference`."""
+
+        def objective(probes: dict[str, Call]) -> jax.Array:
+            with probed(probes), injected(masks):
+                output, _ = self._apply(self._nested(variables), jnp.asarray(self._cast(inputs)), train=train)
+            return (output * self._cast(cotangent)).sum()
+
+        with self.precision():
+            probes = {name: Call(*(jnp.zeros(a.shape, self.dtype) for a in call)) for name, call in reference.items()}
+            return jax.tree.map(np.array, jax.grad(objective)(probes))
 
     def sites(self, variables: dict[str, np.ndarray], inputs: np.ndarray) -> dict[str, Site]:
         """Return every call of a dropout layer in a training step, in order; nothing is computed."""
@@ -155,6 +194,48 @@ def recorded() -> Iterator[dict[str, Call]]:
 
     with nn.intercept_methods(intercept):
         yield calls
+
+
+@contextlib.contextmanager
+def forced(reference: Mapping[str, Call]) -> Iterator[dict[str, Call]]:
+    """Feed every layer the reference's input of that call, hand on its output; collect the given and the returned."""
+    calls: dict[str, Call] = {}
+
+    def visit(name: str, run: Any, x: jax.Array) -> Any:
+        output = run(jnp.asarray(reference[name].input))
+        if not _is_array(output):
+            return output
+        calls[name] = Call(x, output)
+        return jnp.asarray(reference[name].output)
+
+    with _hooked(reference, visit):
+        yield calls
+
+
+@contextlib.contextmanager
+def probed(probes: Mapping[str, Call]) -> Iterator[None]:
+    """Add a probe to the input and to the output of every call: its gradient is the gradient there."""
+    with _hooked(probes, lambda name, run, x: run(x + probes[name].input) + probes[name].output):
+        yield
+
+
+@contextlib.contextmanager
+def _hooked(names: Collection[str], visit: Any) -> Iterator[None]:
+    """Call `visit(name#call, run, input)` in place of each call of a layer that is in `names`."""
+    counts: dict[str, int] = {}
+
+    def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        layer = "/".join(context.module.path)
+        if context.method_name != "__call__" or not layer or not args or not _is_array(args[0]):
+            return next_fun(*args, **kwargs)
+        counts[layer] = counts.get(layer, -1) + 1
+        name = f"{layer}#{counts[layer]}"
+        if name not in names:
+            return next_fun(*args, **kwargs)
+        return visit(name, lambda x: next_fun(x, *args[1:], **kwargs), args[0])
+
+    with nn.intercept_methods(intercept):
+        yield
 
 
 @contextlib.contextmanager

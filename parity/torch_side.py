@@ -31,11 +31,11 @@ class Call(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A forward pass: the output, every layer's call by name in forward order, and the variables after it."""
+    """A forward pass: the output, every layer's call by name in forward order, and what it has left behind."""
 
     output: np.ndarray
     calls: dict[str, Call]
-    variables: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]  # by Flax's path
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
@@ -127,12 +127,13 @@ class TorchSide:
         """Run the module on inputs (N, ..., C), forward and back; in training mode its buffers move on.
 
         Returns:
-            The forward pass, with the variables as they are after a training step; and the gradients of
+            The forward pass, with the statistics as they are after a training step; and the gradients of
             sum(output * cotangent) by Flax's path, that of the "input" among them, frozen parameters not.
         """
         self.module.train(train).zero_grad()
         x = self._tensor(inputs).requires_grad_()
-        with recorded(self.module) as calls, injected(self.module, masks):
+        # In this order: a hook that is set later sees what an earlier one has made of the output.
+        with injected(self.module, masks), recorded(self.module) as calls:
             output = self.module(x)
         (output * self._tensor(cotangent)).sum().backward()
         grads = {
@@ -142,7 +143,21 @@ class TorchSide:
             if p.requires_grad
         }
         gradients = flatten(to_flax(grads)) | {"input": channels_last(as_array(x.grad))}
-        return Run(channels_last(as_array(output)), calls, self.variables()), gradients
+        buffers = flatten(to_flax(dict(self.module.named_buffers())))
+        return Run(channels_last(as_array(output)), calls, buffers), gradients
+
+    def cotangents(
+        self, inputs: np.ndarray, cotangent: np.ndarray, *, train: bool, masks: Masks | None = None
+    ) -> dict[str, Call]:
+        """Return the gradients of sum(output * cotangent) at the input and output of every call of a layer."""
+        self.module.train(train)
+        with injected(self.module, masks), probed(self.module) as probes:
+            output = self.module(self._tensor(inputs))
+        (output * self._tensor(cotangent)).sum().backward()
+        return {
+            name: Call(*(channels_last(as_array(torch.zeros_like(p) if p.grad is None else p.grad)) for p in call))
+            for name, call in probes.items()
+        }
 
     def forward(self, inputs: np.ndarray) -> Run:
         """Run the module on inputs (N, ..., C) in evaluation mode."""
@@ -191,14 +206,46 @@ def layer_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, t
 def recorded(module: nn.Module) -> Iterator[dict[str, Call]]:
     """Collect what every layer is given and returns, in the order in which they finish."""
     calls: dict[str, Call] = {}
+    given: list[np.ndarray] = []
 
-    def hook(name: str, args: tuple[Any, ...], output: Any) -> None:
-        if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
-            given, returned = (channels_last(as_array(t)) for t in (args[0], output))
-            calls[f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"] = Call(given, returned)
+    # Before it runs: a layer that works in place has changed its input afterwards.
+    def before(_name: str, _layer: nn.Module, args: tuple[Any, ...]) -> None:
+        given.append(channels_last(as_array(args[0])) if _is_tensor(args) else np.empty(0))
 
-    with _hooked(module, lambda name, _, args, output: hook(name, args, output)):
+    def after(name: str, _layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        x = given.pop()
+        if _is_tensor(args) and isinstance(output, torch.Tensor):
+            key = f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"
+            calls[key] = Call(x, channels_last(as_array(output)))
+
+    with _hooked(module, after, before):
         yield calls
+
+
+@contextlib.contextmanager
+def probed(module: nn.Module) -> Iterator[dict[str, Call]]:
+    """Add a probe to the input and to the output of every call of a layer: its gradient is the gradient there."""
+    probes: dict[str, Call] = {}
+    given: list[torch.Tensor | None] = []
+
+    def before(_name: str, _layer: nn.Module, args: tuple[Any, ...]) -> Any:
+        given.append(torch.zeros_like(args[0], requires_grad=True) if _is_tensor(args) else None)
+        return None if given[-1] is None else (args[0] + given[-1], *args[1:])
+
+    def after(name: str, _layer: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        x = given.pop()
+        if x is None or not isinstance(output, torch.Tensor):
+            return None
+        y = torch.zeros_like(output, requires_grad=True)
+        probes[f"{name}#{sum(key.startswith(f'{name}#') for key in probes)}"] = Call(x, y)
+        return output + y
+
+    with _hooked(module, after, before):
+        yield probes
+
+
+def _is_tensor(args: tuple[Any, ...]) -> bool:
+    return bool(args) and isinstance(args[0], torch.Tensor) and args[0].is_floating_point()
 
 
 @contextlib.contextmanager
@@ -231,12 +278,18 @@ def _hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hooked(module: nn.Module, hook: Any) -> Iterator[None]:
-    """Call `hook(path, layer, args, output)` after each call of a layer; a tensor it returns is the output."""
+def _hooked(module: nn.Module, after: Any, before: Any = None) -> Iterator[None]:
+    """Call `before(path, layer, args)` and `after(path, layer, args, output)` at each call of a layer.
+
+    What they return, if anything, takes the place of the arguments and of the output.
+    """
     handles = []
     for name, layer in module.named_modules():
         if name:
-            handles.append(layer.register_forward_hook(functools.partial(hook, layer_path(name))))
+            path = layer_path(name)
+            handles.append(layer.register_forward_hook(functools.partial(after, path)))
+            if before is not None:
+                handles.append(layer.register_forward_pre_hook(functools.partial(before, path)))
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ checked on its own instead, from PyTorch's state, with a bound a hundred times t
 import copy
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import jax
@@ -29,6 +30,7 @@ from parity.compare import CHAOTIC, NUDGES, Difference, compare, difference, sho
 from parity.copy import flatten, to_flax, unflatten
 from parity.flax_side import QUICK_COMPILATION, FlaxSide
 from parity.flax_side import injected as flax_injected
+from parity.habits import STEPS, explain_training
 from parity.report import Failure, Result
 from parity.slots import flax_slots, torch_slots, with_slots
 from parity.torch_side import Masks, TorchSide, channels_last, one_rounding_away
@@ -110,19 +112,31 @@ def check_trajectory(
     wide = copy.deepcopy(torch_module).double()
     nudged = [lesson._replace(torch_module=one_rounding_away(wide, seed + i)) for i in range(NUDGES)]
     itself = worst([worst(compare_moments(reference, train_torch(other), lesson, BOUND)) for other in nudged])
-    single = worst(list(single_steps(lesson)))
+    steps = list(single_steps(lesson))
+    single = worst([d for differences in steps for d in differences])
     note += f"; free running {top.error:.1e}, PyTorch from itself {itself.error:.1e} by one rounding"
     if itself.severity > CHAOTIC and single.ok:
         note = f"each step from PyTorch's state: {note}"
         return Result(check, single.error, single.bound, short(single.name), note)
+    # The first wrong step, and in it what is computed first: the loss, the optimizer's state, the parameters.
+    bad = next((d for differences in steps for d in differences if not d.ok), top)
     apart = np.flatnonzero(~(np.abs(found.losses - reference.losses) <= BOUND * np.abs(reference.losses)))
     first = f"the losses part at step {apart[0] + 1}" if len(apart) else "the losses agree at every step"
-    bad = single if not single.ok else top
+    looks_like = imitated(lesson)
     diagnosis = (
-        f"{bad.detail}, {bad.error:.1e} off; after {note}, {sum(not d.ok for d in free)} tensors differ; {first}"
+        f"{looks_like + ': ' if looks_like else ''}{bad.detail}, {bad.error:.1e} off; after {note}, "
+        f"{sum(not d.ok for d in free)} tensors differ; {first}"
     )
     failure = Failure(check, "optimizer", bad.name, bad.error, bad.bound, diagnosis)
     return Result(check, top.error, top.bound, short(top.name), note, failure)
+
+
+def imitated(lesson: Lesson) -> str:
+    """Say by which habit Flax's training is another one, if PyTorch with that habit ends where Flax does."""
+    with FlaxSide(lesson.flax_module, np.float64).precision():
+        steps = list(islice(_flax_steps(lesson), STEPS))
+        params = flatten({"params": steps[-1][1].variables["params"]})
+    return explain_training(lesson, params, np.array([loss for loss, _ in steps]))
 
 
 def train_torch(lesson: Lesson) -> Moment:
@@ -137,16 +151,13 @@ def train_torch(lesson: Lesson) -> Moment:
 def train_flax(lesson: Lesson) -> Moment:
     """Run Flax's side from PyTorch's weights; return where it ends."""
     with FlaxSide(lesson.flax_module, np.float64).precision():
-        state, step = _flax_start(lesson)
-        losses = []
-        for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
-            state, metrics = step(state, batch, mask)
-            losses.append(float(metrics["loss"]))
+        steps = list(_flax_steps(lesson))
+        losses, (_, state) = [loss for loss, _ in steps], steps[-1]
         outputs = np.asarray(_logits_of(lesson.flax_module, state.variables, lesson.batches[-1].inputs))
         return Moment(np.array(losses), flatten(state.variables), flax_slots(state.opt_state), outputs)
 
 
-def single_steps(lesson: Lesson) -> Iterator[Difference]:
+def single_steps(lesson: Lesson) -> Iterator[list[Difference]]:
     """Yield how far each of Flax's steps ends from PyTorch's, both having started from PyTorch's state."""
     with FlaxSide(lesson.flax_module, np.float64).precision():
         state, step = _flax_start(lesson)
@@ -154,8 +165,8 @@ def single_steps(lesson: Lesson) -> Iterator[Difference]:
             reference = Moment(np.array([loss]), flatten(to_flax(model.state_dict())), slots())
             state, metrics = step(state, lesson.batches[at], lesson.masks[at])
             found = Moment(np.array([float(metrics["loss"])]), flatten(state.variables), flax_slots(state.opt_state))
-            top = worst(compare_moments(reference, found, lesson, SINGLE_STEP_BOUND))
-            yield top._replace(detail=f"step {at + 1}, {top.detail}")
+            differences = compare_moments(reference, found, lesson, SINGLE_STEP_BOUND)
+            yield [d._replace(detail=f"step {at + 1}, {d.detail}") for d in differences]
             opt_state = with_slots(state.opt_state, reference.slots)
             state = state._replace(variables=unflatten(reference.tensors), opt_state=opt_state)
 
@@ -167,7 +178,7 @@ def compare_moments(reference: Moment, found: Moment, lesson: Lesson, bound: flo
     judged against all parameters, or all slots of their kind, together (trap 28).
     """
     differences = [difference("loss", reference.losses, found.losses, bound)]
-    for ours, theirs in ((reference.tensors, found.tensors), (reference.slots, found.slots)):
+    for ours, theirs in ((reference.slots, found.slots), (reference.tensors, found.tensors)):
         for kind in dict.fromkeys(name.partition("/")[0] for name in (*ours, *theirs)):
             some, others = (_of_kind(tensors, kind) for tensors in (ours, theirs))
             zeros = {name for name in some if name in lesson.zeros or name.partition("/")[2] in lesson.zeros}
@@ -201,6 +212,14 @@ def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Any]]
             metrics = torchnets.steps.train_step(model, optimizer, tensors, loss=loss, l1=config.l1)
         schedule.step()
         yield float(metrics["loss"]), model, lambda: torch_slots(model, optimizer, schedule.last_epoch)
+
+
+def _flax_steps(lesson: Lesson) -> Iterator[tuple[float, jaxnets.steps.TrainState]]:
+    """Yield after each step its loss and the state."""
+    state, step = _flax_start(lesson)
+    for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
+        state, metrics = step(state, batch, mask)
+        yield float(metrics["loss"]), state
 
 
 def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:

@@ -1,0 +1,157 @@
+"""Where two networks part: every layer is judged on its own, so that one bug does not paint all that comes after it.
+
+Forward, each of Flax's layers is fed PyTorch's own input of that layer, and what follows it is fed PyTorch's own
+output. A layer that still returns something else is wrong itself; where it would have been given something else than
+PyTorch's input, what lies before it is wrong. Backward, the walk goes from the loss to the input, and stops at the
+first gradient that differs.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity import imitate
+from parity.compare import Difference, difference
+from parity.copy import layer_path
+from parity.flax_side import FlaxSide
+from parity.glue import compare_steps, explain, order_of_calls
+from parity.torch_side import Call, Masks, Run, TorchSide
+
+
+class Place(NamedTuple):
+    """A place where Flax does something else than PyTorch."""
+
+    layer: str
+    error: float
+    words: str  # what agrees, what does not, both values there
+    looks_like: str = ""  # the trap, if something reproduces the wrong numbers
+
+    @property
+    def diagnosis(self) -> str:
+        """Return all that can be said."""
+        return f"{self.looks_like}: {self.words}" if self.looks_like else self.words
+
+
+def forward_places(
+    torch_side: TorchSide,
+    flax_side: FlaxSide,
+    variables: dict[str, np.ndarray],
+    inputs: np.ndarray,
+    reference: Run,
+    bound: float,
+    *,
+    train: bool,
+    masks: Masks | None,
+) -> list[Place]:
+    """Return every place where Flax's forward pass differs, in forward order.
+
+    Args:
+        torch_side: the reference, as it was before its pass.
+        flax_side: its twin.
+        variables: the weights of both.
+        inputs: (N, ..., C).
+        reference: PyTorch's pass.
+        bound: for each error.
+        train: the mode of both passes.
+        masks: for dropout.
+    """
+    forced = flax_side.forced(variables, inputs, reference.calls, train=train, masks=masks)
+    modules = {layer_path(name): layer for name, layer in torch_side.module.train(train).named_modules()}
+    places: list[Place] = []
+    sources, last = {"the input": inputs}, "the input"
+    for name, ours in reference.calls.items():
+        layer = name.split("#")[0]
+        if name not in forced.calls:
+            if _has_weights(layer, variables):
+                places.append(Place(layer, np.inf, "Flax never calls it", "a layer is left out (trap 10)"))
+            continue
+        theirs = forced.calls[name]
+        before = difference(layer, ours.input, theirs.input, bound)
+        if not before.ok:
+            words = (
+                f"its input is {before.error:.1e} off: {before.detail}; what lies between {last} and {layer} differs"
+            )
+            places.append(Place(layer, before.error, words, _between(sources, ours.input, theirs.input)))
+        inside = difference(layer, ours.output, theirs.output, bound)
+        if not inside.ok:
+            words = f"given PyTorch's input, its output is {inside.error:.1e} off: {inside.detail}"
+            looks_like = _inside(modules.get(layer), ours, theirs.output, sources)
+            places.append(Place(layer, inside.error, words, looks_like))
+        sources[layer], last = ours.output, layer
+    end = difference("output", reference.output, forced.output, bound)
+    if not end.ok:
+        words = f"every layer up to {last} agrees, what comes after it differs: {end.detail}"
+        places.append(Place("output", end.error, words, _between(sources, reference.output, forced.output)))
+    order = order_of_calls(list(reference.calls), list(forced.calls))
+    return [_with(place, order) for place in places]
+
+
+def _with(place: Place, order: str) -> Place:
+    return place._replace(looks_like=place.looks_like or order)
+
+
+def _has_weights(layer: str, variables: Mapping[str, Any]) -> bool:
+    return any(path.partition("/")[2].startswith(f"{layer}/") for path in variables)
+
+
+def _between(sources: Mapping[str, np.ndarray], reference: np.ndarray, found: np.ndarray) -> str:
+    steps = compare_steps(explain(sources, reference), explain(sources, found))
+    return steps or imitate.factor(reference, found)
+
+
+def _inside(module: Any, ours: Call, found: np.ndarray, sources: Mapping[str, np.ndarray]) -> str:
+    if module is None:
+        return ""
+    children = any(True for _ in module.children())  # a block: its layers agree, what is between them does not
+    if not children:
+        return imitate.of_layer(module, ours, found)
+    return _between({**sources, "its input": ours.input}, ours.output, found)
+
+
+def backward_place(
+    torch_calls: Mapping[str, Call],
+    flax_calls: Mapping[str, Call],
+    gradients: list[Difference],
+    reference: Run,
+    bound: float,
+) -> Place | None:
+    """Return the first place, from the loss on, where a gradient differs; None if none of a layer's does.
+
+    Args:
+        torch_calls: gradients at the input and the output of every call of a layer, in forward order.
+        flax_calls: Flax's.
+        gradients: how the parameters' gradients compare.
+        reference: PyTorch's forward pass.
+        bound: for each error.
+    """
+    nearer, bad = "the loss", {d.name.partition("/")[2].rpartition("/")[0]: d for d in gradients if not d.ok}
+    for name in reversed([name for name in torch_calls if name in flax_calls]):
+        layer, ours, theirs, values = name.split("#")[0], torch_calls[name], flax_calls[name], reference.calls[name]
+        after = difference(layer, ours.output, theirs.output, bound)
+        if not after.ok:
+            words = (
+                f"the gradient at its output is {after.error:.1e} off: {after.detail}; "
+                f"what lies between {layer} and {nearer} differs"
+            )
+            return Place(layer, after.error, words, _gradient_words(values.output, ours.output, theirs.output))
+        if any(other.startswith(f"{layer}/") for other in torch_calls):  # a block: its layers come next
+            continue
+        within = difference(layer, ours.input, theirs.input, bound)
+        if not within.ok:
+            words = f"the gradient at its output agrees, at its input it is {within.error:.1e} off: {within.detail}"
+            return Place(layer, within.error, words, _gradient_words(values.input, ours.input, theirs.input))
+        if layer in bad and name.endswith("#0"):
+            tensor = bad[layer]
+            words = f"the gradients at its input and output agree, that of {tensor.name} does not: {tensor.detail}"
+            return Place(layer, tensor.error, words)
+        nearer = layer
+    return None
+
+
+def _gradient_words(values: np.ndarray, reference: np.ndarray, found: np.ndarray) -> str:
+    """Say how a gradient at `values` differs."""
+    wrong = ~np.isclose(reference, found, rtol=imitate.SAME, atol=0)
+    if wrong.any() and not values[wrong].any():
+        return "only where its value is 0: the gradient at zero is another one (trap 11)"
+    return imitate.of_gradients([reference], [found], len(values))
