@@ -111,10 +111,18 @@ class FlaxSide:
         Returns:
             The output; and by call what the layer would have been given, and what it returned for that input.
         """
-        with self.precision(), forced(reference) as calls, injected(masks):
-            output, _ = self._apply(self._nested(variables), jnp.asarray(self._cast(inputs)), train=train)
-            # Not jax.tree.map, which would sort them.
-            return Run(np.array(output), {name: Call(*map(np.array, call)) for name, call in calls.items()}, {})
+        order: list[str] = []  # JAX would sort the calls by name
+
+        def run(variables: Any, x: jax.Array, reference: dict[str, Call], masks: Masks | None) -> Any:
+            with forced(reference) as calls, injected(masks):
+                output, _ = self._apply(variables, x, train=train)
+            order.extend(calls)
+            return output, calls
+
+        with self.precision():
+            compiled = jax.jit(run, compiler_options=QUICK_COMPILATION)
+            output, calls = compiled(self._nested(variables), self._cast(inputs), dict(reference), masks)
+            return Run(np.array(output), {name: Call(*map(np.array, calls[name])) for name in order}, {})
 
     def cotangents(
         self,
@@ -128,14 +136,15 @@ class FlaxSide:
     ) -> dict[str, Call]:
         """Return the gradients of sum(output * cotangent) at the input and output of every call in `reference`."""
 
-        def objective(probes: dict[str, Call]) -> jax.Array:
+        def objective(probes: dict[str, Call], variables: Any, x: jax.Array, masks: Masks | None) -> jax.Array:
             with probed(probes), injected(masks):
-                output, _ = self._apply(self._nested(variables), jnp.asarray(self._cast(inputs)), train=train)
+                output, _ = self._apply(variables, x, train=train)
             return (output * self._cast(cotangent)).sum()
 
         with self.precision():
             probes = {name: Call(*(jnp.zeros(a.shape, self.dtype) for a in call)) for name, call in reference.items()}
-            return jax.tree.map(np.array, jax.grad(objective)(probes))
+            compiled = jax.jit(jax.grad(objective), compiler_options=QUICK_COMPILATION)
+            return jax.tree.map(np.array, compiled(probes, self._nested(variables), self._cast(inputs), masks))
 
     def sites(self, variables: dict[str, np.ndarray], inputs: np.ndarray) -> dict[str, Site]:
         """Return every call of a dropout layer in a training step, in order; nothing is computed."""
@@ -177,7 +186,7 @@ class FlaxSide:
         return unflatten({path: self._cast(array) for path, array in variables.items()})
 
     def _cast(self, array: np.ndarray) -> np.ndarray:
-        return array.astype(self.dtype) if np.issubdtype(array.dtype, np.floating) else array
+        return array.astype(self.dtype, copy=False) if np.issubdtype(array.dtype, np.floating) else array
 
 
 @contextlib.contextmanager

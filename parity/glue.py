@@ -6,7 +6,7 @@ does then stand side by side.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations, islice
+from itertools import combinations, islice, product
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,7 @@ WINDOWS = (
     (2, 2, 1),
 )  # size, stride, padding
 FLATTENS = ("", "flatten (C, ...)", "flatten (..., C)", "flatten (..., C) with height and width swapped")
+MOST_PADDING = 8
 LATEST = 8  # so many layers back the search looks
 
 
@@ -55,32 +56,43 @@ class Steps(NamedTuple):
     source: str
     activation: str = ""
     pool: str = ""
+    pad: str = ""
     flat: str = ""
     pool_first: bool = False
 
     def __str__(self) -> str:
         first, second = (self.pool, self.activation) if self.pool_first else (self.activation, self.pool)
-        return ", ".join([self.source, *(step for step in (first, second, self.flat) if step)])
+        return ", ".join([self.source, *(step for step in (first, second, self.pad, self.flat) if step)])
 
 
-def explain(sources: Mapping[str, np.ndarray], target: np.ndarray) -> Steps | None:
+def explain(sources: dict[str, np.ndarray], target: np.ndarray) -> Steps | None:
     """Return the shortest way to `target` from what went before, or None if the search finds none.
 
     Args:
         sources: tensors by name, channels last, in the order in which they were made.
         target: what is to be explained, channels last.
     """
-    recent = dict(list(sources.items())[-LATEST:])
-    ways = [*reversed(recent.items())]
-    found = next((s for name, x in ways for s in _from(name, x, target)), None)
-    if found is None:
-        sums = (
-            (f"{a} + {b}", recent[a] + recent[b])
-            for a, b in combinations(recent, 2)
-            if recent[a].shape == recent[b].shape
-        )
-        found = next((s for name, x in sums for s in _from(name, x, target)), None)
-    return found or _joined(recent, target)
+    recent = _different(sources)
+    single = (steps for name, x in reversed(recent.items()) for steps in _from(name, x, target))
+    sums = (
+        steps
+        for count in (2, 3)
+        for names in combinations(recent, count)
+        if len({recent[name].shape for name in names}) == 1
+        for steps in _from(" + ".join(names), np.sum([recent[name] for name in names], axis=0), target)
+    )
+    return next(single, None) or next(sums, None) or _joined(sources, target)
+
+
+def _different(sources: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the latest tensors; of a block's and its last layer's, which are the same, only one."""
+    recent: dict[str, np.ndarray] = {}
+    for name, array in reversed(sources.items()):
+        if not any(other.shape == array.shape and np.array_equal(other, array) for other in recent.values()):
+            recent[name] = array
+        if len(recent) == LATEST:
+            break
+    return dict(reversed(recent.items()))
 
 
 def compare_steps(reference: Steps | None, found: Steps | None) -> str:
@@ -98,6 +110,8 @@ def _trap(a: Steps, b: Steps) -> str:
         return "8"
     if a.activation != b.activation:
         return "12" if {a.activation, b.activation} == {"exact GELU", "tanh GELU"} else "10"
+    if a.pad != b.pad:
+        return "5"
     if a.pool != b.pool:
         return "7" if "average" in a.pool and "average" in b.pool else "6"
     return "10"
@@ -107,67 +121,84 @@ def _from(name: str, source: np.ndarray, target: np.ndarray) -> Iterator[Steps]:
     """Yield the ways from one tensor to another, short ones first."""
     if len(source) != len(target) or not (np.isfinite(target).all() and np.isfinite(source).all()):
         return
-    x = torch.from_numpy(np.array(channels_first(source), np.float64))
-    for pool, pooled in _pools(x):
-        for flat in FLATTENS:
-            if _flat_shape(pooled, flat) != target.shape:
-                continue
-            for activation, function in ACTIVATIONS.items():
-                if same(target, _flattened(_pool(pool, function(x)), flat)):
-                    yield Steps(name, activation, pool, flat)
-                elif pool and activation and same(target, _flattened(function(pooled), flat)):
-                    yield Steps(name, activation, pool, flat, pool_first=True)
+    x, first = (torch.from_numpy(np.array(channels_first(a), np.float64)) for a in (source, source[:1]))
+    pooled_sum = " + " in name and source.shape != target.shape
+    for pool, pooled in _pools(first) if pooled_sum or " + " not in name else [("", first)]:
+        for pad, amounts in _pads(pooled, target):
+            for flat in FLATTENS:
+                if _flat_shape(_pad(pooled, amounts), flat) != target.shape[1:]:
+                    continue
+                for activation, pool_first in product(ACTIVATIONS, (False, True) if pool else (False,)):
+                    steps = Steps(name, activation, pool, pad, flat, pool_first and bool(activation))
+                    # One example is enough to see that it is not this one.
+                    if same(target[:1], _taken(steps, first, amounts)) and same(target, _taken(steps, x, amounts)):
+                        yield steps
+
+
+def _taken(steps: Steps, x: torch.Tensor, pad: tuple[int, int]) -> np.ndarray:
+    activation, pool = ACTIVATIONS[steps.activation], _POOLS[steps.pool]
+    x = activation(pool(x)) if steps.pool_first else pool(activation(x))
+    return _flattened(_pad(x, pad), steps.flat)
+
+
+def _pads(x: torch.Tensor, target: np.ndarray) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the ways to pad all sides alike to the target's size."""
+    more = {theirs - ours for ours, theirs in zip(x.shape[2:], target.shape[1:-1], strict=False)}
+    size = more.pop() if len(more) == 1 and x.ndim == target.ndim > 2 else 0
+    if size <= 0:
+        yield "", (0, 0)
+    for before in range(size + 1) if 0 < size <= MOST_PADDING else ():
+        yield f"zeros {(before, size - before)}", (before, size - before)
+
+
+def _pad(x: torch.Tensor, amounts: tuple[int, int], value: float = 0.0) -> torch.Tensor:
+    return functional.pad(x, [*amounts] * (x.ndim - 2), value=value) if any(amounts) else x
 
 
 def _pools(x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    for name in _POOLS:
+    for name, pool in _POOLS.items():
         try:
-            yield name, _pool(name, x)
-        except (RuntimeError, ValueError, IndexError):  # a window that does not fit
+            if not name or x.ndim > 2:
+                yield name, pool(x)
+        except RuntimeError:  # a window that does not fit
             continue
 
 
-def _pool(name: str, x: torch.Tensor) -> torch.Tensor:
-    return _POOLS[name](x)
+def _at(kind: str, x: torch.Tensor, *window: int, **options: bool) -> torch.Tensor:
+    return getattr(functional, f"{kind}_pool{x.ndim - 2}d")(x, *window, **options)
 
 
-def _window_pools() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    pools: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"": lambda x: x}
-
-    def at(kind: str, x: torch.Tensor, *args: int, **options: bool) -> torch.Tensor:
-        if x.ndim < 3:
-            raise ValueError("no positions")
-        return getattr(functional, f"{kind}_pool{x.ndim - 2}d")(x, *args, **options)
-
-    def padded(x: torch.Tensor, before: int, after: int, value: float = 0.0) -> torch.Tensor:
-        return functional.pad(x, [before, after] * (x.ndim - 2), value=value)
-
-    for size, stride, pad in WINDOWS:
-        words = f"pool {size}, stride {stride}" + (f", padding {pad}" if pad else "")
-        key = (size, stride, pad)
-        pools[f"max-{words}"] = lambda x, k=key: at("max", x, *k)
-        pools[f"average {words}"] = lambda x, k=key: at("avg", x, *k)
-        pools[f"max-{words}, ceil mode"] = lambda x, k=key: at("max", x, *k, ceil_mode=True)
-        if pad:
-            pools[f"max-{words} with zeros"] = lambda x, k=key: at("max", padded(x, k[2], k[2]), *k[:2])
-            pools[f"average {words} not counted"] = lambda x, k=key: at("avg", x, *k, count_include_pad=False)
-        pools[f"max-pool {size}, stride {stride}, padding (0, 1)"] = lambda x, k=key: at(
-            "max", padded(x, 0, 1, -torch.inf), *k[:2]
-        )
-        pools[f"average pool {size}, stride {stride}, padding (0, 1)"] = lambda x, k=key: at(
-            "avg", padded(x, 0, 1), *k[:2]
-        )
-    pools["mean over all positions"] = lambda x: x.mean(tuple(range(2, x.ndim)))
-    pools["maximum over all positions"] = lambda x: x.amax(tuple(range(2, x.ndim)))
-    pools["sum over all positions"] = lambda x: x.sum(tuple(range(2, x.ndim)))
+def _window_pools(size: int, stride: int, pad: int) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    words = f"pool {size}, stride {stride}" + (f", padding {pad}" if pad else "")
+    window, sides, below = (size, stride, pad), (pad, pad), -torch.inf
+    pools: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        f"max-{words}": lambda x: _at("max", x, *window),
+        f"average {words}": lambda x: _at("avg", x, *window),
+        f"max-{words}, ceil mode": lambda x: _at("max", x, *window, ceil_mode=True),
+        f"max-pool {size}, stride {stride}, padding (0, 1)": lambda x: _at(
+            "max", _pad(x, (0, 1), below), size, stride
+        ),
+        f"average pool {size}, stride {stride}, padding (0, 1)": lambda x: _at("avg", _pad(x, (0, 1)), size, stride),
+    }
+    if pad:
+        pools[f"max-{words} with zeros"] = lambda x: _at("max", _pad(x, sides), size, stride)
+        pools[f"average {words} not counted"] = lambda x: _at("avg", x, *window, count_include_pad=False)
     return pools
 
 
-_POOLS = _window_pools()
+_POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "": lambda x: x,
+    "mean over all positions": lambda x: x.flatten(2).mean(2),
+    "maximum over all positions": lambda x: x.flatten(2).amax(2),
+    "sum over all positions": lambda x: x.flatten(2).sum(2),
+}
+for _window in WINDOWS:
+    _POOLS |= _window_pools(*_window)
 
 
 def _flat_shape(x: torch.Tensor, flat: str) -> tuple[int, ...]:
-    return (len(x), x[0].numel()) if flat else tuple(x.movedim(1, -1).shape) if x.ndim > 2 else tuple(x.shape)
+    """Return the shape of each example."""
+    return (x[0].numel(),) if flat else tuple(x.movedim(1, -1).shape[1:])
 
 
 def _flattened(x: torch.Tensor, flat: str) -> np.ndarray:

@@ -40,13 +40,17 @@ class Habits(NamedTuple):
 
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "summed over the batch": lambda logits, labels: functional.cross_entropy(logits, labels, reduction="sum"),
-    "with label smoothing 0.1": lambda logits, labels: functional.cross_entropy(logits, labels, label_smoothing=0.1),
-    "binary, summed over the classes": lambda logits, labels: _binary(logits, labels).sum(1).mean(),
-    "binary, summed over the batch": lambda logits, labels: _binary(logits, labels).sum(),
-    "binary, averaged over the classes": lambda logits, labels: _binary(logits, labels).mean(),
-    "softmax cross-entropy": functional.cross_entropy,
-    "of labels one off": lambda logits, labels: functional.cross_entropy(logits, (labels + 1) % logits.shape[1]),
+    "the loss is summed over the batch": lambda logits, labels: functional.cross_entropy(
+        logits, labels, reduction="sum"
+    ),
+    "the loss has label smoothing, 0.1": lambda logits, labels: functional.cross_entropy(
+        logits, labels, label_smoothing=0.1
+    ),
+    "the binary loss is summed over the classes": lambda logits, labels: _binary(logits, labels).sum(1).mean(),
+    "the binary loss is summed over batch and classes": lambda logits, labels: _binary(logits, labels).sum(),
+    "the loss is the binary one": lambda logits, labels: _binary(logits, labels).mean(),
+    "the loss is softmax cross-entropy": functional.cross_entropy,
+    "the labels are one off": lambda logits, labels: functional.cross_entropy(logits, (labels + 1) % logits.shape[1]),
 }
 
 
@@ -80,7 +84,7 @@ def _own(config: Any) -> Habits:
 def _changes(config: Any, own: Habits) -> Iterator[tuple[str, Habits]]:
     kind = config.optimizer
     for name in LOSSES:
-        yield f"the loss is {name} (trap 18)", own._replace(loss=name)
+        yield f"{name} (trap 18)", own._replace(loss=name)
     yield "the gradient of L1 at 0 is 1", own._replace(l1="one at zero")
     yield "L1 is left out", own._replace(l1="none")
     for shift in (1, -1):

@@ -31,6 +31,7 @@ def same(reference: np.ndarray, found: np.ndarray) -> bool:
     return relative_error(reference, found) <= SAME
 
 
+@torch.no_grad()
 def of_layer(module: nn.Module, call: Call, found: np.ndarray) -> str:
     """Say what a layer does otherwise, given PyTorch's layer, its own call and what Flax returned for its input.
 
@@ -42,8 +43,7 @@ def of_layer(module: nn.Module, call: Call, found: np.ndarray) -> str:
     x = torch.from_numpy(np.array(channels_first(call.input)))
     for words, imitation in (*_imitations(module, x, call), *_general(call)):
         try:
-            with torch.no_grad():
-                result = imitation()
+            result = imitation()
         except (RuntimeError, ValueError, IndexError):  # shapes that do not fit: not this one
             continue
         if result is not None and same(channels_last(np.asarray(result)), found):
@@ -58,10 +58,10 @@ def _imitations(module: Any, x: torch.Tensor, call: Call) -> Iterator[Imitation]
         case _ConvNd():
             yield from _of_conv(module, x)
         case _BatchNorm():
-            yield from _of_batch_norm(module, x)
+            yield from _of_batch_norm(module, x, call.output)
         case _DropoutNd():
             yield from _of_dropout(module, x, torch.from_numpy(np.array(channels_first(call.output))))
-    if isinstance(getattr(module, "eps", None), float):
+    if isinstance(getattr(module, "eps", None), float) and not isinstance(module, _BatchNorm):
         for eps in EPSILONS:
             yield (
                 f"epsilon is {eps:g} where PyTorch has {module.eps:g} (trap 2)",
@@ -112,12 +112,12 @@ def _of_conv(module: Any, x: torch.Tensor) -> Iterator[Imitation]:
 
 def _other_pads(module: Any, x: torch.Tensor) -> Iterator[tuple[list[int], str]]:
     """Yield other ways to pad each side of an image that lead to an output of the same shape."""
-    dims, own = x.ndim - 2, module.padding
-    own = (
-        tuple((d * (k - 1) // 2,) * 2 for d, k in zip(module.dilation, module.kernel_size, strict=True))
-        if isinstance(own, str)
-        else tuple((p, p) for p in own)
-    )
+    dims = x.ndim - 2
+    if isinstance(module.padding, str):  # "same": an even kernel has one more at the end
+        totals = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        own = tuple((total // 2, total - total // 2) for total in totals)
+    else:
+        own = tuple((p, p) for p in module.padding)
     kernel, stride, length = module.kernel_size[0], module.stride[0], x.shape[-1]
     total = max((-(-length // stride) - 1) * stride + module.dilation[0] * (kernel - 1) + 1 - length, 0)
     same_pads = (total // 2, total - total // 2)
@@ -145,22 +145,21 @@ def _padded(module: Any, x: torch.Tensor, mode: str) -> torch.Tensor | None:
     return _conv(module, functional.pad(x, pads, mode=mode), module.weight, padding=0)
 
 
-def _of_batch_norm(module: Any, x: torch.Tensor) -> Iterator[Imitation]:
-    mean, var = module.running_mean, module.running_var
+def _of_batch_norm(module: Any, x: torch.Tensor, y: np.ndarray) -> Iterator[Imitation]:
     axes = (0, *range(2, x.ndim))
-    batch_mean, batch_var = x.mean(axes), x.var(axes, correction=0)
-    trap = "(trap 21)"
+    kept, batch = (module.running_mean, module.running_var), (x.mean(axes), x.var(axes, correction=0))
 
     def normal(mean: Any, var: Any, weight: Any = module.weight, bias: Any = module.bias) -> torch.Tensor:
         return functional.batch_norm(x, mean, var, weight, bias, False, 0.0, module.eps)
 
-    if module.training:
-        kept = mean, var
-        mean, var = batch_mean, batch_var
-        yield f"the running statistics are used in training, too {trap}", lambda: normal(*kept)
+    # Its mode is read off what it did: a frozen layer is in evaluation mode in a training, too.
+    training = same(channels_last(np.asarray(normal(*batch))), y)
+    mean, var = batch if training else kept
+    if training:
+        yield "the running statistics are used in training, too (trap 21)", lambda: normal(*kept)
         yield "it normalises by the unbiased variance (trap 1)", lambda: normal(mean, x.var(axes))
     else:
-        yield f"the batch's statistics are used in evaluation, too {trap}", lambda: normal(batch_mean, batch_var)
+        yield "the batch's statistics are used in evaluation, too (trap 21)", lambda: normal(*batch)
     if module.affine:
         ones, zeros = torch.ones_like(module.weight), torch.zeros_like(module.bias)
         yield "scale and bias are missing", lambda: normal(mean, var, ones, zeros)
@@ -169,14 +168,11 @@ def _of_batch_norm(module: Any, x: torch.Tensor) -> Iterator[Imitation]:
         yield "scale and bias are swapped", lambda: normal(mean, var, module.bias, module.weight)
         yield "the scale is added to one", lambda: normal(mean, var, module.weight + 1)
     for eps in EPSILONS:
-        yield (
-            f"epsilon is {eps:g} where PyTorch has {module.eps:g} (trap 2)",
-            lambda e=eps: functional.batch_norm(x, mean, var, module.weight, module.bias, False, 0.0, e),
-        )
-        yield (
-            f"epsilon, {eps:g}, is outside the square root",
-            lambda e=eps: normal(mean, (torch.sqrt(var) + e) ** 2 - module.eps),
-        )
+        words = f"epsilon is {eps:g} where PyTorch has {module.eps:g} (trap 2)"
+        # What is added to the variance, less what `normal` adds by itself.
+        yield words, lambda e=eps: normal(mean, var + (e - module.eps)) if e != module.eps else None
+        words = f"epsilon, {eps:g}, is outside the square root"
+        yield words, lambda e=eps: normal(mean, (torch.sqrt(var) + e) ** 2 - module.eps)
 
 
 def _of_dropout(module: Any, x: torch.Tensor, y: torch.Tensor) -> Iterator[Imitation]:

@@ -6,7 +6,8 @@ PyTorch's input, what lies before it is wrong. Backward, the walk goes from the 
 first gradient that differs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,49 +59,69 @@ def forward_places(
     """
     forced = flax_side.forced(variables, inputs, reference.calls, train=train, masks=masks)
     modules = {layer_path(name): layer for name, layer in torch_side.module.train(train).named_modules()}
-    places: list[Place] = []
+    places = list(_places(modules, variables, inputs, reference, forced, bound))
+    if not places:
+        return []
+    (first, why), *others = places  # a search each: what the first looks like is enough
+    looks_like = why() or order_of_calls(list(reference.calls), list(forced.calls))
+    return [first._replace(looks_like=looks_like), *(place for place, _ in others)]
+
+
+def _places(
+    modules: Mapping[str, Any],
+    variables: Mapping[str, np.ndarray],
+    inputs: np.ndarray,
+    reference: Run,
+    forced: Run,
+    bound: float,
+) -> Iterator[tuple[Place, Callable[[], str]]]:
+    """Yield every place that differs, and a search for what it looks like."""
     sources, last = {"the input": inputs}, "the input"
     for name, ours in reference.calls.items():
         layer = name.split("#")[0]
         if name not in forced.calls:
             if _has_weights(layer, variables):
-                places.append(Place(layer, np.inf, "Flax never calls it", "a layer is left out (trap 10)"))
+                yield Place(layer, np.inf, "Flax never calls it"), lambda: "a layer is left out (trap 10)"
             continue
         theirs = forced.calls[name]
         before = difference(layer, ours.input, theirs.input, bound)
         if not before.ok:
-            words = (
-                f"its input is {before.error:.1e} off: {before.detail}; what lies between {last} and {layer} differs"
+            off = f"its input is {before.error:.1e} off: {before.detail}"
+            around = sources | _inputs_around(layer, reference)
+            yield (
+                Place(layer, before.error, f"{off}; what lies between {last} and {layer} differs"),
+                partial(_between, around, ours.input, theirs.input),
             )
-            places.append(Place(layer, before.error, words, _between(sources, ours.input, theirs.input)))
         inside = difference(layer, ours.output, theirs.output, bound)
         if not inside.ok:
             words = f"given PyTorch's input, its output is {inside.error:.1e} off: {inside.detail}"
-            looks_like = _inside(modules.get(layer), ours, theirs.output, sources)
-            places.append(Place(layer, inside.error, words, looks_like))
+            why = partial(_inside, modules.get(layer), ours, theirs.output, dict(sources))
+            yield Place(layer, inside.error, words), why
         sources[layer], last = ours.output, layer
     end = difference("output", reference.output, forced.output, bound)
     if not end.ok:
         words = f"every layer up to {last} agrees, what comes after it differs: {end.detail}"
-        places.append(Place("output", end.error, words, _between(sources, reference.output, forced.output)))
-    order = order_of_calls(list(reference.calls), list(forced.calls))
-    return [_with(place, order) for place in places]
+        yield Place("output", end.error, words), partial(_between, sources, reference.output, forced.output)
 
 
-def _with(place: Place, order: str) -> Place:
-    return place._replace(looks_like=place.looks_like or order)
+def _inputs_around(layer: str, reference: Run) -> dict[str, np.ndarray]:
+    """Return the inputs of the blocks that a layer is in."""
+    blocks = ["/".join(layer.split("/")[:depth]) for depth in range(1, layer.count("/") + 1)]
+    return {
+        f"{block}'s input": reference.calls[f"{block}#0"].input for block in blocks if f"{block}#0" in reference.calls
+    }
 
 
 def _has_weights(layer: str, variables: Mapping[str, Any]) -> bool:
     return any(path.partition("/")[2].startswith(f"{layer}/") for path in variables)
 
 
-def _between(sources: Mapping[str, np.ndarray], reference: np.ndarray, found: np.ndarray) -> str:
+def _between(sources: dict[str, np.ndarray], reference: np.ndarray, found: np.ndarray) -> str:
     steps = compare_steps(explain(sources, reference), explain(sources, found))
     return steps or imitate.factor(reference, found)
 
 
-def _inside(module: Any, ours: Call, found: np.ndarray, sources: Mapping[str, np.ndarray]) -> str:
+def _inside(module: Any, ours: Call, found: np.ndarray, sources: dict[str, np.ndarray]) -> str:
     if module is None:
         return ""
     children = any(True for _ in module.children())  # a block: its layers agree, what is between them does not

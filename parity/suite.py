@@ -11,12 +11,14 @@ import torchnets
 from data import Batch, Dataset, Loader, Split, fit_to, hold_out, load
 from data.registry import lookup
 from experiment.registry import Entry
-from parity.checks import check, guarded, make_pair, zero_gradient_names
+from parity.checks import check, zero_gradient_names
 from parity.flax_side import FlaxSide
+from parity.pair import make_pair
 from parity.report import Failure, Report, Result
 from parity.structure import Counts, check_full_size, check_structure
 from parity.torch_side import randomised
 from parity.trajectory import OPTIMIZERS, check_trajectory
+from parity.verdicts import guarded
 
 BATCH_SIZE = 16
 EXAMPLES = 8  # of the checks of a single pass
@@ -111,7 +113,7 @@ def check_training(
     batches = real_batches(input_shape, steps, seed)
     torch_module = randomised(torch_module, batches[0].inputs, seed)
     if zeros is None:
-        pair = make_pair(torch_module, flax_module, batches[0].inputs, np.float64, seed)
+        pair = make_pair(torch_module, FlaxSide(flax_module, np.float64), batches[0].inputs, seed)
         zeros = zero_gradient_names(pair)
     return check_trajectory(torch_module, flax_module, batches, optimizer, zeros=zeros, seed=seed)
 

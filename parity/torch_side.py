@@ -181,7 +181,7 @@ class TorchSide:
         return found
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(np.array(channels_first(array).astype(self.dtype)))
+        tensor = torch.from_numpy(np.array(channels_first(array), self.dtype))
         return tensor.to(next((p.device for p in self.module.parameters()), "cpu"))
 
 

@@ -14,27 +14,6 @@ from jaxnets.layers import BatchNorm, conv2d, flatten, linear, max_pool, relu
 
 SHAPE = (8, 8, 2)  # convolution with stride 2: (4, 4, 4); max-pool: (2, 2, 4); 16 features
 
-# bug: (check that must fail first, layer it must name)
-BUGS = {
-    "biased variance (1)": ("BatchNorm statistics", "bn1/var"),
-    "Flax's BatchNorm, old momentum (2)": ("BatchNorm statistics", "bn1/mean"),
-    "epsilon (2)": ("forward, eval", "bn1"),
-    "SAME at stride 2 (4)": ("forward, eval", "conv1"),
-    "average instead of max-pool (6)": ("forward, eval", "fc1"),
-    "channels-last flatten (8)": ("forward, eval", "fc1"),
-    "square kernel not transposed (9)": ("forward, eval", "fc1"),
-    "missing ReLU (10)": ("forward, eval", "fc1"),
-    "ReLU before BatchNorm (10)": ("forward, eval", "bn1"),
-    "tanh GELU (12)": ("forward, eval", "drop1"),  # the first layer after it
-    "drop for keep (20)": ("forward, train", "drop1"),
-    "dropout left out (20)": ("forward, train", "drop1"),
-    "frozen statistics (21)": ("forward, train", "bn1"),
-    "not a number": ("forward, eval", "output"),
-    "missing bias (24)": ("structure", "params/fc2/bias"),
-    "other name (24)": ("structure", "params/fc2/kernel"),
-    "one unit more (24)": ("structure", "params/fc2/kernel"),
-}
-
 
 class TorchNet(torch_nn.Module):
     def __init__(self):

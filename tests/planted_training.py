@@ -1,0 +1,175 @@
+"""Deliberate bugs in the training."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+import jaxnets
+import jaxnets.optim
+import jaxnets.steps
+import torchnets
+from experiment.schedules import factors
+from parity import suite
+from parity.report import Failure
+from parity.trajectory import check_trajectory
+from tests.planted import Patch, Planted
+
+
+def of_training(optimizer: str, plant: Callable[[Patch], None], patch: Patch) -> tuple[Failure, ...]:
+    entry = torchnets.MODELS["ann"]
+    torch.manual_seed(0)
+    net, batches = entry.build(), suite.real_batches(entry.input_shape, 20, 0)
+    plant(patch)
+    zeros = frozenset({"params/fc1/bias", "params/fc2/bias"})
+    failure = check_trajectory(net, jaxnets.MODELS["ann"].build(), batches, optimizer, zeros=zeros).failure
+    return (failure,) if failure else ()
+
+
+def rule(make: Callable[[Any, Any], optax.GradientTransformation]) -> Callable[[Patch], None]:
+    """Put an update rule (config, rate) in the place of ours."""
+
+    def make_optimizer(config, steps):
+        table = factors(config.schedule, steps)
+        return make(config, lambda count: config.lr * jnp.asarray(table)[count])
+
+    return lambda patch: patch(jaxnets.optim, "make_optimizer", make_optimizer)
+
+
+def decayed(config: Any, then: Any, mask: Any = None) -> optax.GradientTransformation:
+    return optax.chain(optax.add_decayed_weights(config.weight_decay, mask), then)
+
+
+def skipping_vectors(config: Any, rate: Any) -> optax.GradientTransformation:
+    return decayed(config, optax.sgd(rate), lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
+
+
+def losses(change: Callable[[Any], Any]) -> Callable[[Patch], None]:
+    wrong = {name: change(loss) for name, loss in jaxnets.steps.LOSSES.items()}
+    return lambda patch: patch(jaxnets.steps, "LOSSES", wrong)
+
+
+def shifted_schedule(patch: Patch) -> None:
+    patch(jaxnets.optim, "factors", lambda name, steps: np.roll(factors(name, steps), 1))
+
+
+def smoothed(_: Any) -> Any:
+    def loss(logits, labels):
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype), 0.1)
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    return loss
+
+
+TRAINING = [
+    (
+        "decay subtracted behind the rule",
+        13,
+        "sgd",
+        rule(lambda c, r: optax.chain(optax.sgd(r), optax.add_decayed_weights(-c.lr * c.weight_decay))),
+        "params/fc1/kernel",
+        r"decoupled.*\(trap 13\)",
+    ),
+    (
+        "rate inside the buffer",
+        15,
+        "momentum",
+        rule(lambda c, r: decayed(c, optax.chain(optax.scale_by_schedule(r), optax.trace(0.9), optax.scale(-1)))),
+        "momentum_buffer/params/fc1/kernel",
+        r"enters the momentum buffer \(trap 15\)",
+    ),
+    (
+        "plain momentum for Nesterov's",
+        15,
+        "nesterov",
+        rule(lambda c, r: decayed(c, optax.sgd(r, 0.9))),
+        "params/fc1/kernel",
+        r"plain one \(trap 15\)",
+    ),
+    (
+        "decoupled decay in Adam",
+        13,
+        "adam",
+        rule(lambda c, r: optax.adamw(r, weight_decay=c.weight_decay)),
+        "exp_avg/params/fc1/kernel",
+        r"decoupled from the gradient \(trap 13\)",
+    ),
+    (
+        "optax's default decay",
+        13,
+        "adamw",
+        rule(lambda _, r: optax.adamw(r)),
+        "params/fc1/kernel",
+        r"decay is 0.0001 where PyTorch has 0.001 \(trap 13\)",
+    ),
+    (
+        "coupled decay in AdamW",
+        13,
+        "adamw",
+        rule(lambda c, r: decayed(c, optax.adam(r))),
+        "exp_avg/params/fc1/kernel",
+        r"added to the gradient \(trap 13\)",
+    ),
+    (
+        "epsilon inside the square root",
+        14,
+        "rmsprop",
+        rule(lambda c, r: decayed(c, optax.rmsprop(r, decay=0.99))),
+        "params/fc1/kernel",
+        r"inside the square root \(trap 14\)",
+    ),
+    (
+        "optax's default RMSprop",
+        29,
+        "rmsprop",
+        rule(lambda c, r: decayed(c, optax.rmsprop(r))),
+        "square_avg/params/fc1/kernel",
+        r"old square is 0.9 .*\(trap 14\)",
+    ),
+    ("decay skips biases and norms", 13, "sgd", rule(skipping_vectors), "params/fc1/bias", r"skips biases and norms"),
+    ("schedule behind by one", 16, "sgd", shifted_schedule, "params/fc1/kernel", r"behind by one step \(trap 16\)"),
+    (
+        "constant rate",
+        16,
+        "adam",
+        lambda patch: patch(jaxnets.optim, "factors", lambda _, n: np.ones(n)),
+        "params/fc1/kernel",
+        r"rate is constant.*\(trap 16\)",
+    ),
+    (
+        "summed loss",
+        18,
+        "sgd",
+        losses(lambda loss: lambda x, y: len(y) * loss(x, y)),
+        "loss",
+        r"summed over the batch",
+    ),
+    ("label smoothing", 18, "nesterov", losses(smoothed), "loss", r"label smoothing, 0.1 \(trap 18\)"),
+    (
+        "labels one off",
+        26,
+        "sgd",
+        losses(lambda loss: lambda x, y: loss(x, (y + 1) % 10)),
+        "loss",
+        r"labels are one off",
+    ),
+    (
+        "gradient of L1 at zero",
+        None,
+        "sgd",
+        lambda patch: patch(jaxnets.steps, "absolute", jnp.abs),
+        "params/bn1/bias",
+        r"gradient of L1 at 0 is 1",
+    ),
+]
+
+
+BUGS = [
+    Planted(bug, trap, "ann", partial(of_training, optimizer, plant), f"trajectory {optimizer}", *rest)
+    for bug, trap, optimizer, plant, *rest in TRAINING
+]

@@ -1,0 +1,41 @@
+"""Every planted bug is caught, in the right place, for the right reason; and right pairs raise no alarm."""
+
+import numpy as np
+import pytest
+import torch
+
+from parity.checks import check_sides
+from parity.flax_side import FlaxSide
+from tests import odd_pair, pairs, planted, planted_networks, planted_training
+
+BUGS = [*planted.BUGS, *planted_networks.BUGS, *planted_training.BUGS]
+SEEDS = range(50)  # of each of two pairs
+RIGHT = {
+    "small pair": (pairs.TorchNet, pairs.FlaxNet(), pairs.SHAPE),
+    "odd pair": (odd_pair.TorchOdd, odd_pair.FlaxOdd(), odd_pair.SHAPE),
+}
+
+
+def test_there_are_enough_bugs_in_several_networks():
+    assert len(BUGS) >= 40
+    assert len({bug.network for bug in BUGS}) >= 5
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.network}: {bug.bug}")
+def test_a_planted_bug_is_caught_located_and_named(bug, monkeypatch):
+    verdict = planted.judge(bug, monkeypatch.setattr)
+    assert verdict.failure, "not caught"
+    assert (verdict.failure.check, verdict.failure.layer) == (bug.check, bug.layer), verdict.failure
+    assert verdict.diagnosed is not False, verdict.failure.diagnosis
+    assert not verdict.failure.error <= verdict.failure.bound
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_pairs_raise_no_alarm(name):
+    make, module, shape = RIGHT[name]
+    sides = FlaxSide(module, np.float64), FlaxSide(module, np.float32)  # compiled once for all seeds
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        inputs = np.random.default_rng(seed).normal(scale=3, size=(6, *shape))
+        report = check_sides(make(), sides, inputs, name, seed=seed)
+        assert report.ok, (seed, report.failures)
