@@ -31,9 +31,13 @@ def discover(package: str, attribute: str) -> dict[str, Any]:
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Return the error for a name that is not `known`: the nearest one, then the list."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return UserError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(known)}")
+    return UserError(f"unknown {kind} '{name}'.{nearest(name, known)} Known: {', '.join(known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean '...'?", or nothing if no known name is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:

@@ -1,6 +1,7 @@
 """Prove that both sides are the same, and carry weights across: python -m parity COMMAND (see --help).
 
 check [NAME ...] [--full] [--json FILE] compares the networks; exit code 1 if any check fails.
+check my_torch:make my_flax:make --input 8,32,32,3 compares a PyTorch and a Flax module of yours.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 """
@@ -27,7 +28,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m parity", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="compare networks and trainings of both frameworks")
-    check.add_argument("names", nargs="*", metavar="NAME", help="networks to check; by default all")
+    check.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="networks to check, by default all; or a PyTorch and a Flax module of yours, module:name or file.py:name",
+    )
+    check.add_argument("--input", metavar="SHAPE", help="of your modules: 8,32,32,3, eight examples, channels last")
+    check.add_argument("--mapping", type=Path, metavar="FILE", help="names of your tensors that are known already")
+    check.add_argument("--save-mapping", type=Path, metavar="FILE", help="write the names that are found to FILE")
     check.add_argument(
         "--full",
         action="store_true",
@@ -49,6 +58,12 @@ def main() -> None:
             sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
         if args.command == "torchvision":
             sys.exit(run_torchvision(args.names, args.data_dir, args.json))
+        if any(":" in name for name in args.names):
+            sys.exit(run_pair(args))
+        if args.input or args.mapping or args.save_mapping:
+            raise UserError(
+                "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
+            )
         sys.exit(run_checks(args.names, args.json, full=args.full))
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -64,9 +79,7 @@ def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) 
     for name in names:
         if name not in suite.names():
             suite.check_model(name)  # raises, before the others have taken their time
-    console = Console()
-    console.width = max(console.width, 120)
-    start, reports = time.perf_counter(), []
+    console, start, reports = _console(), time.perf_counter(), []
     for report in check_models(names or suite.names(), full=full):
         reports.append(report)
         print_report(console, report)
@@ -74,6 +87,21 @@ def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) 
         write(json_file, (json.dumps([report.to_json() for report in reports], indent=2) + "\n").encode())
     print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
     return 0 if all(report.ok for report in reports) else 1
+
+
+def run_pair(args: argparse.Namespace) -> int:
+    """Check a pair of the user's, print what is found; return 0 if everything holds, else 1."""
+    if len(args.names) != 2 or not all(":" in name for name in args.names) or not args.input or args.full:
+        raise UserError("a pair of yours is checked by: check my_torch:make my_flax:make --input SHAPE")
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise UserError(f"{args.json}: no such folder to write it in")
+    start, console = time.perf_counter(), _console()
+    files = args.mapping, args.save_mapping
+    report = _load("user_pair").check_pair(console, *args.names, args.input, *files)
+    if args.json:
+        write(args.json, (json.dumps([report.to_json()], indent=2) + "\n").encode())
+    print(f"{verdict([report])} ({time.perf_counter() - start:.0f} s)")
+    return 0 if report.ok else 1
 
 
 def run_torchvision(names: list[str], data_dir: Path | None, json_file: Path | None) -> int:
@@ -94,6 +122,12 @@ def run_convert(name: str, source: Path, target: Path, num_classes: int | None) 
     """Convert a file of weights, print what was done; return 0."""
     print(_load("convert").convert(name, source, target, num_classes))
     return 0
+
+
+def _console() -> Console:
+    console = Console()
+    console.width = max(console.width, 120)
+    return console
 
 
 def _load(module: str) -> ModuleType:

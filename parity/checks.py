@@ -1,14 +1,18 @@
 """The checks: each is one function from a pair of networks to its worst figure and, if it fails, where and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
 from flax import linen as nn
+from flax import nnx
 from torch import nn as torch_nn
 
+from data import UserError
 from parity.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
 from parity.flax_side import FlaxSide
+from parity.match import match
+from parity.names import Names
 from parity.pair import Both, Gradients, Pair, draw_masks, frozen_names, make_pair, run_both
 from parity.report import Report, Result
 from parity.structure import Counts, check_round_trip, check_structure, exact
@@ -35,33 +39,46 @@ Passes = Callable[[bool], Both]  # whether in training mode -> the passes, which
 
 def check(
     torch_module: torch_nn.Module,
-    flax_module: nn.Module,
+    flax_module: nn.Module | nnx.Module,
     inputs: np.ndarray,
     *,
     name: str = "",
     num_params: int | None = None,
     seed: int = 0,
+    mapping: Mapping[str, str] | None = None,
+    same_names: bool = False,
 ) -> Report:
     """Prove that two modules are the same network, or say where they are not.
 
-    The weights are PyTorch's, copied by name (`parity.to_flax`); the affines of its norm layers, and parameters that
-    are all zero, are replaced by random ones, statistics by those of the inputs, moved at random. Neither module is
-    changed.
+    The weights are PyTorch's; the affines of its norm layers, and parameters that are all zero, are replaced by random
+    ones, statistics by those of the inputs, moved at random. Neither module is changed.
 
     Args:
         torch_module: the reference.
-        flax_module: a Linen module whose layers have the same names.
+        flax_module: a Linen or NNX module.
         inputs: at least two examples, channels last: (N, H, W, C), (N, length, C) or (N, features).
         name: what the report is called; by default the Flax module's class.
         num_params: how many trainable values there must be; None if nobody has published it.
         seed: of the random statistics, affines, masks and cotangents.
+        mapping: keys of PyTorch's state_dict to paths of Flax's variables, {"conv1.weight": "params/Conv_0/kernel"},
+            as far as they are known; the rest is found (`parity.match`).
+        same_names: require the same names on both sides, up to `parity.to_flax`'s rule.
 
     Returns:
         A report with `ok` and `failures`. Errors are relative L2 norms per tensor.
     """
     counts = None if num_params is None else Counts(num_params)
-    sides = FlaxSide(flax_module, np.float64), FlaxSide(flax_module, np.float32)
-    return check_sides(torch_module, sides, inputs, name or type(flax_module).__name__, counts, seed)
+    name, names, ambiguous = name or type(flax_module).__name__, Names(), ""
+    if not same_names:
+        try:
+            found = match(torch_module, FlaxSide(flax_module, np.float64), inputs, mapping, seed)
+        except UserError:
+            raise
+        except Exception as error:
+            return Report(name, (crashed(error, "structure", "structure"),))
+        names, ambiguous = found.names, found.ambiguous
+    sides = FlaxSide(flax_module, np.float64, names), FlaxSide(flax_module, np.float32, names)
+    return check_sides(torch_module, sides, inputs, name, counts, seed, ambiguous)
 
 
 def check_sides(
@@ -71,6 +88,7 @@ def check_sides(
     name: str,
     counts: Counts | None = None,
     seed: int = 0,
+    ambiguous: str = "",
 ) -> Report:
     """Do as `check`, with a Flax module that may have been compiled already, in float64 and in float32."""
     wide, single = sides
@@ -78,6 +96,9 @@ def check_sides(
         lambda: check_structure(torch_module, single, inputs.shape[1:], counts), "structure", "structure"
     )
     if structure.failure:  # nothing can be copied, so nothing more can be asked
+        if ambiguous:
+            words = f"{structure.failure.diagnosis}; {ambiguous}: say it with a mapping"
+            structure = structure._replace(failure=structure.failure._replace(diagnosis=words))
         return Report(name, (structure,))
     try:
         torch_module = randomised(torch_module, inputs, seed)
@@ -106,10 +127,9 @@ def _check_float64(pair: Pair, seed: int) -> tuple[list[Result], frozenset[str]]
     ]
     zeros = frozenset[str]() if results[-1].failure else zero_gradient_names(pair, passes)
     passes.cache_clear()  # gigabytes, in float64, of a VGG
-    results += [
-        guarded(lambda: check_statistics(pair), "BatchNorm statistics", "statistics"),
-        guarded(lambda: check_dropout(pair, seed), "dropout", "forward"),
-    ]
+    results.append(guarded(lambda: check_statistics(pair), "BatchNorm statistics", "statistics"))
+    known = tuple(result for result in results if result.failure)
+    results.append(guarded(lambda: check_dropout(pair, seed, known), "dropout", "forward"))
     return results, zeros
 
 
@@ -166,8 +186,11 @@ def check_statistics(pair: Pair) -> Result:
     return result
 
 
-def check_dropout(pair: Pair, seed: int = 0) -> Result:
-    """The dropout layers themselves, then output, gradients and statistics under several draws of masks."""
+def check_dropout(pair: Pair, seed: int = 0, known: Sequence[Result] = ()) -> Result:
+    """The dropout layers themselves, then output, gradients and statistics under several draws of masks.
+
+    What `known` checks have found already is not found a second time.
+    """
     ours, theirs = pair.torch.sites(pair.inputs), pair.flax.sites(pair.variables, pair.inputs)
     faults = [
         (name.split("#")[0], f"dropout (mask shape, rate): PyTorch {ours.get(name)}, Flax {theirs.get(name)}")
@@ -178,11 +201,17 @@ def check_dropout(pair: Pair, seed: int = 0) -> Result:
         return exact("dropout", "forward", faults, "")
     if not ours:
         return Result("dropout", 0.0, GRADIENT, "", "none in this network")
+    wrong = {result.check for result in known}
+    if "forward, train" in wrong:
+        return Result(
+            "dropout", 0.0, GRADIENT, "", f"the same {len(ours)} layers; the pass differs already, see above"
+        )
     draws = [
         _check_masks(pair._replace(masks=draw_masks(pair.torch, pair.inputs, seed + 1 + draw)))
         for draw in range(DROPOUT_DRAWS)
     ]
-    result = max((r for results in draws for r in results), key=lambda r: (r.failure is not None, r.error / r.bound))
+    judged = [result for results in draws for result in results if result.check not in wrong]
+    result = max(judged, key=lambda r: (r.failure is not None, r.error / r.bound))
     failure = result.failure and result.failure._replace(check="dropout")
     note = f"{result.check}; {len(pair.masks)} layers, {DROPOUT_DRAWS} draws of masks"
     return result._replace(check="dropout", note=note, failure=failure)
@@ -201,7 +230,9 @@ def _check_masks(pair: Pair) -> list[Result]:
         tensor_result("gradients", "backward", gradients, backward=True),
     ]
     return (
-        [*results, tensor_result("statistics", "statistics", compare(ours, theirs, STATISTICS))] if moved else results
+        [*results, tensor_result("BatchNorm statistics", "statistics", compare(ours, theirs, STATISTICS))]
+        if moved
+        else results
     )
 
 

@@ -22,14 +22,13 @@ from experiment.run import check_new, pack, write_new
 from experiment.weights import SAFETENSORS, TORCH, check_suffix, read, without_auxiliary
 from parity.copy import (
     COUNTER,
-    CopyError,
     belongs,
-    flax_path,
     is_flax,
     leaves,
     state_dict_from_weights,
     variables_from_weights,
 )
+from parity.layout import CopyError, flax_path
 
 
 def convert(name: str, source: Path, target: Path, num_classes: int | None = None) -> str:

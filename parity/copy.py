@@ -16,59 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from data.registry import UserError
+from parity.layout import LEAVES, CopyError, Layout, by_path, layer_path, layouts
 
-# PyTorch's last part of a key to Flax's collection and name; "weight" is decided by the rank.
-LEAVES = {
-    "bias": ("params", "bias"),
-    "running_mean": ("batch_stats", "mean"),
-    "running_var": ("batch_stats", "var"),
-    "num_batches_tracked": ("batch_stats", "num_batches_tracked"),
-}
 INTEGERS = ("int", "uint")
 COUNTER = "num_batches_tracked"  # PyTorch's bookkeeping; Flax's own BatchNorm has no such tensor
 
 
-class CopyError(UserError):
-    """Two sets of tensors are not the same by name, shape and, where it matters, dtype."""
-
-
-def layer_path(name: str) -> str:
-    """Return a PyTorch module's name as Flax's path: "layer1_0/conv1" for "layer1.0.conv1"."""
-    return re.sub(r"\.(\d+)(?=\.|$)", r"_\1", name).replace(".", "/")
-
-
-def flax_path(key: str, ndim: int) -> str:
-    """Return where a PyTorch tensor lives in Flax's variables: "params/fc1/kernel" for "fc1.weight".
-
-    Raises:
-        CopyError: the key's last part is not one that a layer of PyTorch has.
-    """
-    *layer, leaf = layer_path(key).split("/")
-    if leaf == "weight":
-        collection, name = "params", "kernel" if ndim >= 2 else "scale"
-    elif leaf in LEAVES:
-        collection, name = LEAVES[leaf]
-    else:
-        raise CopyError(f"no rule for the PyTorch tensor '{key}'; known: weight, {', '.join(LEAVES)}")
-    return "/".join((collection, *layer, name))
-
-
-def to_flax_layout(weight: np.ndarray) -> np.ndarray:
-    """Move (out, in, *window) to (*window, in, out); tensors of rank 0 and 1 are the same on both sides (trap 9)."""
-    return weight.transpose(*range(2, weight.ndim), 1, 0) if weight.ndim >= 2 else weight
-
-
-def to_torch_layout(kernel: np.ndarray) -> np.ndarray:
-    """Move (*window, in, out) to (out, in, *window)."""
-    return kernel.transpose(-1, -2, *range(kernel.ndim - 2)) if kernel.ndim >= 2 else kernel
-
-
-def to_flax(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Flax's variables, {"params": ..., "batch_stats": ...}, of a PyTorch `state_dict()`.
+def to_flax(source: Any) -> dict[str, Any]:
+    """Return Flax's variables, {"params": ..., "batch_stats": ...}, of a PyTorch module or of its `state_dict()`.
 
     Args:
-        state_dict: keys to tensors or arrays.
+        source: a module, or keys to tensors or arrays; a module also tells which of its layers are embeddings or
+            transposed convolutions.
 
     Returns:
         A nested dict of new numpy arrays, of the same dtypes.
@@ -76,14 +35,8 @@ def to_flax(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CopyError: a key follows no rule, or two keys would land in one place.
     """
-    flat: dict[str, np.ndarray] = {}
-    for key, tensor in state_dict.items():
-        array = as_array(tensor)
-        path = flax_path(key, array.ndim)
-        if path in flat:
-            raise CopyError(f"two PyTorch tensors, one of them '{key}', would both become '{path}'")
-        flat[path] = to_flax_layout(array)
-    return unflatten(flat)
+    tensors = source.state_dict() if hasattr(source, "state_dict") else source
+    return unflatten({path: way.to_flax(as_array(tensors[key])) for path, key, way in by_path(layouts(source))})
 
 
 def to_torch(variables: Mapping[str, Any], module: Any) -> dict[str, Any]:
@@ -101,7 +54,7 @@ def to_torch(variables: Mapping[str, Any], module: Any) -> dict[str, Any]:
         CopyError: anything is missing, left over, or of another shape; all of it is listed.
     """
     template = module.state_dict() if hasattr(module, "state_dict") else module
-    found, extra = _by_key(flatten(variables), template)
+    found, extra = _by_key(flatten(variables), layouts(module))
     counters = {key: as_array(template[key]) for key in template if key.endswith(COUNTER)}
     found = counters | found
     _require_same(found, template, extra)
@@ -148,7 +101,7 @@ def state_dict_from_weights(
         CopyError: as `variables_from_weights`.
     """
     given, expected = _without(weights, head), _without(template, head)
-    found, extra = _by_key(given, expected) if is_flax(weights) else (given, {})
+    found, extra = _by_key(given, layouts(expected)) if is_flax(weights) else (given, {})
     copied = _matched(found, extra, expected)
     return {key: copied.get(key, tensor) for key, tensor in template.items()}
 
@@ -210,11 +163,10 @@ def _without(tensors: Mapping[str, Any], layer: str) -> dict[str, Any]:
     return {name: tensor for name, tensor in tensors.items() if not (layer and belongs(name, layer))}
 
 
-def _by_key(flat: Mapping[str, Any], template: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return Flax's tensors by the PyTorch template's keys, in its layout; and those that it has no key for."""
-    paths = {key: flax_path(key, len(tensor.shape)) for key, tensor in template.items()}
-    found = {key: to_torch_layout(flat[path]) for key, path in paths.items() if path in flat}
-    return found, {path: flat[path] for path in sorted(flat.keys() - set(paths.values()))}
+def _by_key(flat: Mapping[str, Any], places: Mapping[str, Layout]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return Flax's tensors by PyTorch's keys, in its layout; and those that it has no key for."""
+    found = {key: way.to_torch(flat[way.path]) for key, way in places.items() if way.path in flat}
+    return found, {path: flat[path] for path in sorted(flat.keys() - {way.path for way in places.values()})}
 
 
 def _matched(found: dict[str, Any], extra: Mapping[str, Any], template: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,18 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import nnx
+from flax.errors import FlaxError
 
 from parity.copy import flatten, unflatten
+from parity.names import Names
+from parity.nnx_module import NnxModule, Visit, nnx_intercepted, training_words
 from parity.torch_side import Call, Masks, Run, Site
-
-# How other people tell a module that it is being trained, and what they call it (design decision 6).
-TRAINING_WORDS = {
-    "train": True,
-    "training": True,
-    "is_training": True,
-    "deterministic": False,
-    "use_running_average": False,
-}
 
 # Compiling takes four fifths of a check's time, running next to none: the compiler is told to try less hard. From 0.11
 # on, jaxlib knows the second option no more.
@@ -29,17 +24,23 @@ if tuple(map(int, jax.__version__.split(".")[:2])) < (0, 11):
     QUICK_COMPILATION["xla_cpu_use_fusion_emitters"] = False
 
 
-def mode(module: nn.Module, train: bool) -> dict[str, Any]:
+def mode(module: nn.Module | NnxModule, train: bool) -> dict[str, Any]:
     """Return the keywords that put a module into training or evaluation mode, read off its signature."""
+    if isinstance(module, NnxModule):
+        return {"train": train}
     parameters = inspect.signature(type(module).__call__).parameters
-    return {word: train is means for word, means in TRAINING_WORDS.items() if word in parameters}
+    return training_words(parameters, train)
 
 
 class FlaxSide:
-    """A Flax module under test, in the precision asked for, with the variables it is given."""
+    """A Flax module under test, in the precision asked for, with the variables it is given.
 
-    def __init__(self, module: nn.Module, dtype: type[np.floating]):
-        self.module, self.dtype = module, dtype
+    Tensors and layers are called here what PyTorch calls them: what the module calls them is in `names`.
+    """
+
+    def __init__(self, module: nn.Module | nnx.Module, dtype: type[np.floating], names: Names | None = None):
+        self.module = NnxModule(module) if isinstance(module, nnx.Module) else module
+        self.dtype, self.names = dtype, names or Names()
         # Jitted once each, as compiling is most of a check's time: one is for output, statistics and gradients.
         self._pass = jax.jit(self._differentiate, static_argnames="train", compiler_options=QUICK_COMPILATION)
         self._forward = jax.jit(self._run, static_argnames="train", compiler_options=QUICK_COMPILATION)
@@ -53,17 +54,26 @@ class FlaxSide:
     def structure(self, input_shape: tuple[int, ...]) -> dict[str, Any]:
         """Return the shapes and dtypes of the variables that `init` would make, by path; nothing is computed."""
         with jax.enable_x64(True):  # so that a counter may be the int64 that PyTorch's is
-            key, x = jax.random.key(0), jax.ShapeDtypeStruct((2, *input_shape), np.float32)
-            shapes = jax.eval_shape(lambda k, x: self.module.init(k, x, **mode(self.module, False)), key, x)
+            wide = self._initial_shapes(input_shape)
+        usual = self._initial_shapes(input_shape)  # and a weight of no dtype of its own is the float32 that it is
+        chosen = {path: usual[path] if leaf.dtype == np.float64 else leaf for path, leaf in wide.items()}
+        hollow = {path: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for path, leaf in chosen.items()}
+        return self.names.from_native(hollow)
+
+    def _initial_shapes(self, input_shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+        key, x = jax.random.key(0), jax.ShapeDtypeStruct((2, *input_shape), np.float32)
+        shapes = jax.eval_shape(lambda k, x: self.module.init(k, x, **mode(self.module, False)), key, x)
         paths = jax.tree_util.tree_flatten_with_path(shapes)[0]
-        return {"/".join(str(part.key) for part in path): shape for path, shape in paths}
+        return {"/".join(str(part.key) for part in path): leaf for path, leaf in paths}
 
     def layer_shapes(self, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Return the shape of every layer's output, and of the last "output", for one input; nothing is computed."""
 
         def run(key: jax.Array, x: jax.Array) -> Any:
             with recorded() as calls:
-                output, _ = self.module.init_with_output(key, x, **mode(self.module, False))
+                variables = self.module.init(key, x, **mode(self.module, False))
+                calls.clear()
+                output, _ = self._apply(variables, x, train=False)
             return {name: call.output for name, call in calls.items()} | {"output": output}
 
         x = jax.ShapeDtypeStruct((1, *input_shape), np.float32)
@@ -74,7 +84,7 @@ class FlaxSide:
         """Run the module on inputs (N, ..., C) in evaluation mode."""
         with self.precision():
             output, _, calls = self._forward(self._nested(variables), self._cast(inputs), None, train=False)
-            return Run(np.array(output), jax.tree.map(np.array, calls), {})
+            return Run(np.array(output), self._calls(calls), {})
 
     def run(
         self,
@@ -93,9 +103,9 @@ class FlaxSide:
         """
         with self.precision():
             arrays = self._nested(variables), self._cast(inputs), self._cast(cotangent)
-            (params, x), (output, updated, calls) = self._pass(*arrays, masks, train=train)
-            gradients = flatten({"params": params}) | {"input": np.array(x)}
-            return Run(np.array(output), jax.tree.map(np.array, calls), flatten(updated)), gradients
+            (params, x), (output, updated, calls) = self._pass(*arrays, self._masks(masks), train=train)
+            gradients = self.names.from_native(flatten({"params": params})) | {"input": np.array(x)}
+            return Run(np.array(output), self._calls(calls), self.names.from_native(flatten(updated))), gradients
 
     def forced(
         self,
@@ -121,8 +131,25 @@ class FlaxSide:
 
         with self.precision():
             compiled = jax.jit(run, compiler_options=QUICK_COMPILATION)
-            output, calls = compiled(self._nested(variables), self._cast(inputs), dict(reference), masks)
-            return Run(np.array(output), {name: Call(*map(np.array, calls[name])) for name in order}, {})
+            native = self.names.native_calls(reference), self._masks(masks)
+            output, calls = compiled(self._nested(variables), self._cast(inputs), *native)
+            return Run(np.array(output), self._calls({name: calls[name] for name in order}), {})
+
+    def traced(
+        self, variables: dict[str, np.ndarray], inputs: np.ndarray, reference: Mapping[str, Call]
+    ) -> tuple[dict[str, Call], np.ndarray | None]:
+        """Run the module as `forced` does, in evaluation mode. Not compiled, as each time it is for other layers.
+
+        Returns:
+            The calls of all layers, with what they are given; and the output, or None if the pass ended before it, as
+            the reference's tensors had other shapes than the module expects.
+        """
+        with self.precision(), recorded() as calls, forced(self.names.native_calls(reference)):
+            try:
+                output, _ = self._apply(self._nested(variables), jnp.asarray(self._cast(inputs)), train=False)
+            except (TypeError, ValueError, FlaxError):
+                return self._calls(calls), None
+            return self._calls(calls), np.array(output)
 
     def cotangents(
         self,
@@ -142,9 +169,11 @@ class FlaxSide:
             return (output * self._cast(cotangent)).sum()
 
         with self.precision():
-            probes = {name: Call(*(jnp.zeros(a.shape, self.dtype) for a in call)) for name, call in reference.items()}
+            native = self.names.native_calls(reference)
+            probes = {name: Call(*(jnp.zeros(a.shape, self.dtype) for a in call)) for name, call in native.items()}
             compiled = jax.jit(jax.grad(objective), compiler_options=QUICK_COMPILATION)
-            return jax.tree.map(np.array, compiled(probes, self._nested(variables), self._cast(inputs), masks))
+            arrays = self._nested(variables), self._cast(inputs), self._masks(masks)
+            return self._calls(compiled(probes, *arrays))
 
     def sites(self, variables: dict[str, np.ndarray], inputs: np.ndarray) -> dict[str, Site]:
         """Return every call of a dropout layer in a training step, in order; nothing is computed."""
@@ -161,7 +190,7 @@ class FlaxSide:
 
         with self.precision():
             jax.eval_shape(run, self._nested(variables), self._cast(inputs))
-        return found
+        return self.names.from_native_sites(found)
 
     def _differentiate(
         self, variables: Any, x: jax.Array, cotangent: jax.Array, masks: Masks | None, *, train: bool
@@ -180,13 +209,38 @@ class FlaxSide:
     def _apply(self, variables: Any, x: jax.Array, *, train: bool) -> tuple[Any, Any]:
         mutable = [name for name in variables if name != "params"] if train else []
         rngs = {"dropout": jax.random.key(0)}  # of no effect where masks are injected
-        return self.module.apply(variables, x, **mode(self.module, train), mutable=mutable, rngs=rngs)
+        output, updated = self.module.apply(variables, x, **mode(self.module, train), mutable=mutable, rngs=rngs)
+        if not _is_array(output):
+            words = f"a {type(output).__name__}"
+            raise TypeError(f"Flax's module returns {words}, one tensor is compared: let it return the logits alone")
+        return output, updated
 
     def _nested(self, variables: dict[str, np.ndarray]) -> Any:
-        return unflatten({path: self._cast(array) for path, array in variables.items()})
+        native = self.names.to_native(variables)
+        return unflatten({path: self._cast(array) for path, array in native.items()})
+
+    def _masks(self, masks: Masks | None) -> Masks | None:
+        return None if masks is None else self.names.native_sites(masks)
+
+    def _calls(self, calls: Mapping[str, Call]) -> dict[str, Call]:
+        return self.names.from_native_calls({name: Call(*map(np.array, call)) for name, call in calls.items()})
 
     def _cast(self, array: np.ndarray) -> np.ndarray:
         return array.astype(self.dtype, copy=False) if np.issubdtype(array.dtype, np.floating) else array
+
+
+@contextlib.contextmanager
+def intercepted(visit: Visit) -> Iterator[None]:
+    """Call `visit(name, layer, run, args, kwargs)` in place of each call of a layer; the outer context is first."""
+
+    def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        name = "/".join(context.module.path)
+        if context.method_name != "__call__" or not name:
+            return next_fun(*args, **kwargs)
+        return visit(name, context.module, next_fun, args, kwargs)
+
+    with nn.intercept_methods(intercept), nnx_intercepted(visit):
+        yield
 
 
 @contextlib.contextmanager
@@ -194,14 +248,13 @@ def recorded() -> Iterator[dict[str, Call]]:
     """Collect what every layer is given and returns."""
     calls: dict[str, Call] = {}
 
-    def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        output = next_fun(*args, **kwargs)
-        name = "/".join(context.module.path)
-        if context.method_name == "__call__" and name and args and all(map(_is_array, (args[0], output))):
+    def visit(name: str, _layer: Any, run: Any, args: Any, kwargs: Any) -> Any:
+        output = run(*args, **kwargs)
+        if args and all(map(_is_array, (args[0], output))):
             calls[f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"] = Call(args[0], output)
         return output
 
-    with nn.intercept_methods(intercept):
+    with intercepted(visit):
         yield calls
 
 
@@ -233,17 +286,16 @@ def _hooked(names: Collection[str], visit: Any) -> Iterator[None]:
     """Call `visit(name#call, run, input)` in place of each call of a layer that is in `names`."""
     counts: dict[str, int] = {}
 
-    def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        layer = "/".join(context.module.path)
-        if context.method_name != "__call__" or not layer or not args or not _is_array(args[0]):
-            return next_fun(*args, **kwargs)
+    def intercept(layer: str, _: Any, run: Any, args: Any, kwargs: Any) -> Any:
+        if not args or not _is_array(args[0]):
+            return run(*args, **kwargs)
         counts[layer] = counts.get(layer, -1) + 1
         name = f"{layer}#{counts[layer]}"
         if name not in names:
-            return next_fun(*args, **kwargs)
-        return visit(name, lambda x: next_fun(x, *args[1:], **kwargs), args[0])
+            return run(*args, **kwargs)
+        return visit(name, lambda x: run(x, *args[1:], **kwargs), args[0])
 
-    with nn.intercept_methods(intercept):
+    with intercepted(intercept):
         yield
 
 
@@ -268,19 +320,17 @@ def _hooked_dropout(visit: Any) -> Iterator[None]:
     """Call `visit(name#call, layer, input)` in place of each active dropout layer; None leaves the layer's output."""
     counts: dict[str, int] = {}
 
-    def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        layer = context.module
-        if not isinstance(layer, nn.Dropout) or context.method_name != "__call__":
-            return next_fun(*args, **kwargs)
+    def intercept(name: str, layer: Any, run: Any, args: Any, kwargs: Any) -> Any:
+        if not isinstance(layer, (nn.Dropout, nnx.Dropout)):
+            return run(*args, **kwargs)
         given = args[1] if len(args) > 1 else kwargs.get("deterministic")
         if layer.deterministic if given is None else given:
-            return next_fun(*args, **kwargs)
-        name = "/".join(layer.path)
+            return run(*args, **kwargs)
         counts[name] = counts.get(name, -1) + 1
         output = visit(f"{name}#{counts[name]}", layer, args[0])
-        return next_fun(*args, **kwargs) if output is None else output
+        return run(*args, **kwargs) if output is None else output
 
-    with nn.intercept_methods(intercept):
+    with intercepted(intercept):
         yield
 
 

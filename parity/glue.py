@@ -81,7 +81,7 @@ def explain(sources: dict[str, np.ndarray], target: np.ndarray) -> Steps | None:
         if len({recent[name].shape for name in names}) == 1
         for steps in _from(" + ".join(names), np.sum([recent[name] for name in names], axis=0), target)
     )
-    return next(single, None) or next(sums, None) or _joined(sources, target)
+    return next(single, None) or next(sums, None) or joined(sources, target)
 
 
 def _different(sources: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -210,7 +210,7 @@ def _flattened(x: torch.Tensor, flat: str) -> np.ndarray:
     return last.reshape(len(last), -1) if flat else last
 
 
-def _joined(sources: Mapping[str, np.ndarray], target: np.ndarray) -> Steps | None:
+def joined(sources: Mapping[str, np.ndarray], target: np.ndarray) -> Steps | None:
     """Explain a concatenation along the channels, its parts as they are or through a ReLU."""
     parts: list[str] = []
     start = 0

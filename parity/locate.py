@@ -14,9 +14,9 @@ import numpy as np
 
 from parity import imitate
 from parity.compare import Difference, difference
-from parity.copy import layer_path
 from parity.flax_side import FlaxSide
-from parity.glue import compare_steps, explain, order_of_calls
+from parity.glue import compare_steps, explain, joined, order_of_calls
+from parity.layout import layer_path
 from parity.torch_side import Call, Masks, Run, TorchSide
 
 
@@ -63,8 +63,7 @@ def forward_places(
     if not places:
         return []
     (first, why), *others = places  # a search each: what the first looks like is enough
-    looks_like = why() or order_of_calls(list(reference.calls), list(forced.calls))
-    return [first._replace(looks_like=looks_like), *(place for place, _ in others)]
+    return [first._replace(looks_like=why()), *(place for place, _ in others)]
 
 
 def _places(
@@ -77,6 +76,7 @@ def _places(
 ) -> Iterator[tuple[Place, Callable[[], str]]]:
     """Yield every place that differs, and a search for what it looks like."""
     sources, last = {"the input": inputs}, "the input"
+    order = order_of_calls(list(reference.calls), list(forced.calls))
     for name, ours in reference.calls.items():
         layer = name.split("#")[0]
         if name not in forced.calls:
@@ -90,7 +90,7 @@ def _places(
             around = sources | _inputs_around(layer, reference)
             yield (
                 Place(layer, before.error, f"{off}; what lies between {last} and {layer} differs"),
-                partial(_between, around, ours.input, theirs.input),
+                lambda around=around, ours=ours, theirs=theirs: _between(around, ours.input, theirs.input) or order,
             )
         inside = difference(layer, ours.output, theirs.output, bound)
         if not inside.ok:
@@ -113,12 +113,15 @@ def _inputs_around(layer: str, reference: Run) -> dict[str, np.ndarray]:
 
 
 def _has_weights(layer: str, variables: Mapping[str, Any]) -> bool:
-    return any(path.partition("/")[2].startswith(f"{layer}/") for path in variables)
+    """Tell whether a layer has tensors of its own, not only its parts."""
+    return any("/".join(path.split("/")[1:-1]) == layer for path in variables)
 
 
 def _between(sources: dict[str, np.ndarray], reference: np.ndarray, found: np.ndarray) -> str:
-    steps = compare_steps(explain(sources, reference), explain(sources, found))
-    return steps or imitate.factor(reference, found)
+    ours, theirs = explain(sources, reference), explain(sources, found)
+    if theirs and theirs.source.startswith("["):  # not "the block's input" against what that is put together of
+        ours = joined(sources, reference) or ours
+    return compare_steps(ours, theirs) or imitate.narrowed(reference, found) or imitate.factor(reference, found)
 
 
 def _inside(module: Any, ours: Call, found: np.ndarray, sources: dict[str, np.ndarray]) -> str:

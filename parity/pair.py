@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn as torch_nn
 
-from parity.copy import flax_path
 from parity.flax_side import FlaxSide
 from parity.structure import without_counters
 from parity.torch_side import Masks, Run, TorchSide
@@ -62,5 +61,5 @@ def run_both(pair: Pair, *, train: bool) -> Both:
 
 def frozen_names(pair: Pair) -> frozenset[str]:
     """Return the parameters that PyTorch does not train, by Flax's path."""
-    frozen = {name: p for name, p in pair.torch.module.named_parameters() if not p.requires_grad}
-    return frozenset(flax_path(name, p.ndim) for name, p in frozen.items())
+    frozen = [name for name, p in pair.torch.module.named_parameters() if not p.requires_grad]
+    return frozenset(pair.torch.layouts[name].path for name in frozen)

@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn as torch_nn
 
-from parity.copy import COUNTER, CopyError, flax_path, to_flax, to_flax_layout, to_torch
+from parity.copy import COUNTER, to_flax, to_torch
 from parity.flax_side import FlaxSide
+from parity.layout import by_path, layouts
 from parity.report import Failure, Result
 from parity.torch_side import layer_shapes
+
+MOST_NAMED = 20  # faults in a diagnosis
 
 
 class Counts(NamedTuple):
@@ -66,7 +69,7 @@ def check_full_size(torch_module: torch_nn.Module, flax_side: FlaxSide, input_sh
 def check_round_trip(torch_module: torch_nn.Module) -> Result:
     """PyTorch to Flax to PyTorch, parameters and buffers: bit-exact."""
     state = torch_module.state_dict()
-    back = to_torch(to_flax(state), torch_module)
+    back = to_torch(to_flax(torch_module), torch_module)
     faults = []
     for key, tensor in state.items():
         before, after = tensor.detach().cpu().numpy(), back[key].detach().cpu().numpy()
@@ -79,15 +82,13 @@ def torch_structure(module: torch_nn.Module) -> dict[str, tuple[tuple[int, ...],
     """Return every tensor's shape, in Flax's layout, and dtype by Flax's path; the module may be on the meta device.
 
     Raises:
-        CopyError: a key follows no rule, or two keys would land in one place.
+        CopyError: two keys would land in one place.
     """
+    tensors = module.state_dict()
     found: dict[str, tuple[tuple[int, ...], str]] = {}
-    for key, tensor in module.state_dict().items():
-        path = flax_path(key, tensor.ndim)
-        if path in found:
-            raise CopyError(f"two PyTorch tensors, one of them '{key}', would both become '{path}'")
-        hollow = np.broadcast_to(np.empty(()), tensor.shape)  # a shape of any size in eight bytes
-        found[path] = to_flax_layout(hollow).shape, str(tensor.dtype).removeprefix("torch.")
+    for path, key, layout in by_path(layouts(module)):
+        hollow = np.broadcast_to(np.empty(()), tensors[key].shape)  # a shape of any size in eight bytes
+        found[path] = layout.to_flax(hollow).shape, str(tensors[key].dtype).removeprefix("torch.")
     return found
 
 
@@ -98,10 +99,13 @@ def flax_structure(flax_side: FlaxSide, input_shape: tuple[int, ...]) -> dict[st
 
 
 def without_counters(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out PyTorch's counters of batches if the Flax module keeps none, as Flax's own BatchNorm does not."""
-    if any(path.endswith(COUNTER) for path in found):
-        return dict(expected)
-    return {path: array for path, array in expected.items() if not path.endswith(COUNTER)}
+    """Leave out PyTorch's counters of batches and its constants where the Flax module keeps none, as most do not."""
+    counts = any(path.endswith(COUNTER) for path in found)
+    return {
+        path: array
+        for path, array in expected.items()
+        if path in found or (not path.startswith("buffers/") and (counts or not path.endswith(COUNTER)))
+    }
 
 
 def exact(check: str, stage: str, faults: Sequence[tuple[str, str]], note: str) -> Result:
@@ -109,5 +113,7 @@ def exact(check: str, stage: str, faults: Sequence[tuple[str, str]], note: str) 
     if not faults:
         return Result(check, 0.0, 0.0, "", note)
     layer = faults[0][0]
-    diagnosis = "; ".join(f"{name}: {what}" for name, what in faults)
+    diagnosis = "; ".join(f"{name}: {what}" for name, what in faults[:MOST_NAMED])
+    if len(faults) > MOST_NAMED:
+        diagnosis += f"; and {len(faults) - MOST_NAMED} more"
     return Result(check, np.inf, 0.0, layer, failure=Failure(check, stage, layer, np.inf, 0.0, diagnosis))

@@ -91,7 +91,7 @@ def check_network(name: str, *, full: bool = False, seed: int = 0) -> Report:
     )
     torch_module, flax_module, input_shape = build_small(name, seed, full=full)
     inputs = real_batches(input_shape, 1, seed)[0].inputs[:EXAMPLES]
-    report = check(torch_module, flax_module, inputs, name=name, seed=seed)
+    report = check(torch_module, flax_module, inputs, name=name, seed=seed, same_names=True)
     return report._replace(results=(twins, *whole, *report.results))
 
 

@@ -3,15 +3,21 @@
 import contextlib
 import copy
 import functools
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.modules.dropout import _DropoutNd
+from torch.overrides import TorchFunctionMode
 
-from parity.copy import as_array, flatten, layer_path, to_flax
+from parity.copy import as_array
+from parity.layout import by_path, layer_path, layouts
+
+DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 
 Masks = Mapping[str, np.ndarray]  # "drop1#0", the first call of drop1: what is kept, in Flax's layout
 
@@ -116,10 +122,11 @@ class TorchSide:
     def __init__(self, module: nn.Module, dtype: type[np.floating]):
         self.dtype = dtype
         self.module = copy.deepcopy(module).to({np.float64: torch.float64, np.float32: torch.float32}[dtype])
+        self.layouts = layouts(self.module)
 
     def variables(self) -> dict[str, np.ndarray]:
         """Return parameters and buffers by Flax's path."""
-        return flatten(to_flax(self.module.state_dict()))
+        return self._flat(self.module.state_dict())
 
     def run(
         self, inputs: np.ndarray, cotangent: np.ndarray, *, train: bool, masks: Masks | None = None
@@ -135,15 +142,15 @@ class TorchSide:
         # In this order: a hook that is set later sees what an earlier one has made of the output.
         with injected(self.module, masks), recorded(self.module) as calls:
             output = self.module(x)
-        (output * self._tensor(cotangent)).sum().backward()
+        (_one_tensor(output) * self._tensor(cotangent)).sum().backward()
         grads = {
             # A parameter that was not used has no gradient here, and a zero one in JAX.
             name: torch.zeros_like(p) if p.grad is None else p.grad
             for name, p in self.module.named_parameters()
             if p.requires_grad
         }
-        gradients = flatten(to_flax(grads)) | {"input": channels_last(as_array(x.grad))}
-        buffers = flatten(to_flax(dict(self.module.named_buffers())))
+        gradients = self._flat(grads) | {"input": channels_last(as_array(x.grad))}
+        buffers = self._flat(dict(self.module.named_buffers()))
         return Run(channels_last(as_array(output)), calls, buffers), gradients
 
     def cotangents(
@@ -162,7 +169,7 @@ class TorchSide:
     def forward(self, inputs: np.ndarray) -> Run:
         """Run the module on inputs (N, ..., C) in evaluation mode."""
         with torch.no_grad(), recorded(self.module.eval()) as calls:
-            output = self.module(self._tensor(inputs))
+            output = _one_tensor(self.module(self._tensor(inputs)))
         return Run(channels_last(as_array(output)), calls, {})
 
     def sites(self, inputs: np.ndarray) -> dict[str, Site]:
@@ -170,19 +177,30 @@ class TorchSide:
         found: dict[str, Site] = {}
         module = copy.deepcopy(self.module).train()
 
-        def visit(name: str, layer: Any, x: torch.Tensor) -> None:
+        def visit(name: str, rate: float, whole: bool, x: torch.Tensor) -> None:
             # Dropout2d and its kin drop whole channels: one decision for all positions.
-            whole = type(layer) is not nn.Dropout
             shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if whole else tuple(x.shape)
-            found[name] = Site(channels_last(np.empty(shape)).shape, layer.p)
+            found[name] = Site(channels_last(np.empty(shape)).shape, rate)
 
         with torch.no_grad(), _hooked_dropout(module, visit):
             module(self._tensor(inputs))
         return found
 
+    def _flat(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        """Return tensors by Flax's path, in its layout; buffers that are not saved are not among them."""
+        places = {key: self.layouts[key] for key in tensors if key in self.layouts}
+        return {path: np.array(way.to_flax(as_array(tensors[key]))) for path, key, way in by_path(places)}
+
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(np.array(channels_first(array), self.dtype))
         return tensor.to(next((p.device for p in self.module.parameters()), "cpu"))
+
+
+def _one_tensor(output: Any) -> torch.Tensor:
+    if not isinstance(output, torch.Tensor):
+        words = f"a {type(output).__name__}"
+        raise TypeError(f"PyTorch's module returns {words}, one tensor is compared: let it return the logits alone")
+    return output
 
 
 def layer_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -252,11 +270,11 @@ def _is_tensor(args: tuple[Any, ...]) -> bool:
 def injected(module: nn.Module, masks: Masks | None) -> Iterator[None]:
     """Make dropout layers use the given masks: two generators never agree, masks do (trap 20)."""
 
-    def replace(name: str, layer: Any, x: torch.Tensor) -> torch.Tensor | None:
-        if masks is None or not layer.training:
+    def replace(name: str, rate: float, _whole: bool, x: torch.Tensor) -> torch.Tensor | None:
+        if masks is None:
             return None
         mask = torch.from_numpy(np.array(channels_first(masks[name]))).to(x.device)
-        return torch.where(mask, x / (1 - layer.p), 0) if layer.p < 1 else torch.zeros_like(x)
+        return torch.where(mask, x / (1 - rate), 0) if rate < 1 else torch.zeros_like(x)
 
     with _hooked_dropout(module, replace):
         yield
@@ -264,16 +282,38 @@ def injected(module: nn.Module, masks: Masks | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
-    """Call `visit(name#call, layer, input)` after each call of a dropout layer; what it returns is the output."""
-    counts: dict[str, int] = {}
+    """Call `visit(name#call, rate, whole channels?, input)` at each active dropout; what it returns is the output.
 
-    def hook(name: str, layer: nn.Module, args: tuple[Any, ...], _: Any) -> Any:
+    A call of torch.nn.functional's own, outside of any such layer, is one of "F.dropout".
+    """
+    counts: dict[str, int] = {}
+    inside: list[str] = []  # the dropout layer that is running: it calls the function, too
+
+    def visited(name: str, *args: Any) -> Any:
+        counts[name] = counts.get(name, -1) + 1
+        return visit(f"{name}#{counts[name]}", *args)
+
+    def before(name: str, layer: nn.Module, _args: tuple[Any, ...]) -> None:
+        if isinstance(layer, _DropoutNd):
+            inside.append(name)
+
+    def after(name: str, layer: nn.Module, args: tuple[Any, ...], _: Any) -> Any:
         if not isinstance(layer, _DropoutNd):
             return None
-        counts[name] = counts.get(name, -1) + 1
-        return visit(f"{name}#{counts[name]}", layer, args[0])
+        inside.pop()
+        return visited(name, layer.p, type(layer) is not nn.Dropout, args[0]) if layer.training else None
 
-    with _hooked(module, hook):
+    class Functional(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func not in DROPOUTS or inside:
+                return func(*args, **(kwargs or {}))
+            call = inspect.signature(func).bind(*args, **(kwargs or {}))
+            call.apply_defaults()
+            x, rate, active = (call.arguments[word] for word in ("input", "p", "training"))
+            output = visited("F.dropout", rate, func is not functional.dropout, x) if active else None
+            return func(*args, **(kwargs or {})) if output is None else output
+
+    with _hooked(module, after, before), Functional():
         yield
 
 

@@ -64,7 +64,7 @@ def compare(name: str, *, seed: int = 0) -> Report:
     torch.manual_seed(seed)
     module = torchvision_module(name)
     inputs = real_batches(INPUT_SHAPE, 1, seed)[0].inputs[:EXAMPLES]
-    return check(module, entry.build(), inputs, name=name, num_params=entry.num_params, seed=seed)
+    return check(module, entry.build(), inputs, name=name, num_params=entry.num_params, seed=seed, same_names=True)
 
 
 def agree(name: str, images: np.ndarray, seed: int = 0) -> Agreement:

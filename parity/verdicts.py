@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from parity.compare import Difference, difference, short, worst
-from parity.copy import layer_path
 from parity.imitate import of_statistics
+from parity.layout import layer_path
 from parity.locate import Place, backward_place, forward_places
 from parity.pair import Both, Pair
 from parity.report import Failure, Result
 from parity.torch_side import Run, TorchSide
+
+MOST_NAMED = 6  # layers in a diagnosis
 
 
 def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: float, *, train: bool) -> Result:
@@ -31,7 +33,9 @@ def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: fl
     first, *others = places
     words = first.diagnosis
     if others:
-        words += f"; and of themselves wrong, too: {', '.join(dict.fromkeys(place.layer for place in others))}"
+        names = list(dict.fromkeys(place.layer for place in others))
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        words += f"; and of themselves wrong, too: {', '.join(names[:MOST_NAMED])}{more}"
     failure = Failure(check, "forward", first.layer, first.error, bound, words)
     return Result(check, top.error, bound, first.layer, "", failure)
 

@@ -1,0 +1,155 @@
+"""A user's own pair: python -m parity check my_torch:make my_flax:make --input 8,32,32,3."""
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from flax import linen as nn
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+from torch import nn as torch_nn
+
+from data import UserError
+from data.registry import nearest
+from experiment.run import check_new, write_new
+from parity.checks import check
+from parity.flax_side import FlaxSide
+from parity.layout import by_path, layer_path, layouts
+from parity.match import NAME, Match, match
+from parity.report import Report, print_report
+
+
+def check_pair(
+    console: Console, torch_target: str, flax_target: str, shape: str, mapping: Path | None, save: Path | None
+) -> Report:
+    """Load both modules, print which layer is which and what the checks say of them.
+
+    Args:
+        console: where to.
+        torch_target: "module:name" or "file.py:name" of a PyTorch module, or of what makes one without an argument.
+        flax_target: the same of a Linen or an NNX module.
+        shape: of the input, channels last, "8,32,32,3".
+        mapping: file with names that are known already, as `save` is written.
+        save: new file for the names that are found.
+
+    Raises:
+        UserError: an argument is wrong.
+    """
+    if save:
+        check_new(save)
+    inputs = np.random.default_rng(0).normal(size=_shape(shape))
+    torch_module = _made(torch_target, (torch_nn.Module,), "a torch.nn.Module")
+    flax_module = _made(flax_target, (nn.Module, nnx.Module), "a flax.linen.Module or a flax.nnx.Module")
+    side = FlaxSide(flax_module, np.float64)
+    given = _read_mapping(mapping, torch_module, side, inputs) if mapping else {}
+    try:
+        found = match(torch_module, side, inputs, given)
+    except Exception as error:
+        raise UserError(f"a pass of one of the modules fails, {_where(error)}") from None
+    _print_match(console, found, torch_module)
+    if save and found.keys:
+        write_new(save, (json.dumps(found.keys, indent=2) + "\n").encode())
+        console.print(f"the names found are saved in {save}, for --mapping", highlight=False)
+    name = f"{torch_target} {flax_target}"
+    report = check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
+    print_report(console, report)
+    return report
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) < 2 or min(shape) < 1 or shape[0] < 2:
+        raise UserError(f"--input {text}: give the shape, channels last, of at least two examples, such as 8,32,32,3")
+    return shape
+
+
+def _made(target: str, types: tuple[type, ...], wanted: str) -> Any:
+    """Import what a target names, and call it unless it is a module already."""
+    source, _, name = target.rpartition(":")
+    module = _imported(source, target)
+    if not hasattr(module, name):
+        raise UserError(f"{target}: {source} has no '{name}'.{nearest(name, vars(module))}")
+    value = getattr(module, name)
+    if not isinstance(value, types) and callable(value):
+        try:
+            torch.manual_seed(0)
+            value = value(**_generators(value))
+        except Exception as error:
+            raise UserError(f"{target}: it cannot be called without an argument, {_where(error)}") from None
+    if not isinstance(value, types):
+        raise UserError(f"{target} is {type(value).__name__}, expected {wanted}, or a function that returns one")
+    return value
+
+
+def _imported(source: str, target: str) -> ModuleType:
+    try:
+        if not source.endswith(".py"):
+            sys.path.insert(0, "")  # the user's folder, as in `python -m`
+            return importlib.import_module(source)
+        spec = importlib.util.spec_from_file_location(Path(source).stem, source)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[Path(source).stem] = module  # dataclasses, which Linen's modules are, look their module up
+        spec.loader.exec_module(module)
+        return module
+    except Exception as error:
+        raise UserError(f"{target}: {source} cannot be imported, {_where(error)}") from None
+
+
+def _generators(make: Any) -> dict[str, Any]:
+    """An NNX module's class wants generators of random numbers."""
+    signature = inspect.signature(make.__init__ if isinstance(make, type) else make)
+    return {"rngs": nnx.Rngs(0)} if "rngs" in signature.parameters else {}
+
+
+def _where(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {text}"
+
+
+def _read_mapping(file: Path, torch_module: Any, side: FlaxSide, inputs: np.ndarray) -> Mapping[str, str]:
+    try:
+        given = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: no mapping can be read from it: {error}") from None
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise UserError(f"{file}: expected {{key of the state_dict: path of Flax's variable}}")
+    keys = {key: path for path, key, _ in by_path(layouts(torch_module))}
+    native = side.structure(inputs.shape[1:])
+    faults = [f"PyTorch's module has no '{key}'.{nearest(key, keys)}" for key in given if key not in keys]
+    faults += [f"the Flax module has no '{p}'.{nearest(p, native)}" for p in given.values() if p not in native]
+    if len(set(given.values())) < len(given):
+        faults.append("two keys have the same path")
+    if faults:
+        raise UserError(f"{file}: {'; '.join(faults)}")
+    return given
+
+
+def _print_match(console: Console, found: Match, torch_module: Any) -> None:
+    """Print which layer is which, unless all have the same names."""
+    others = [row for row in found.found if row.layer != row.native or row.why != NAME]
+    if not others:
+        console.print(f"{len(found.found)} layers, each with the same name on both sides", highlight=False)
+        return
+    types = {layer_path(name): type(layer).__name__ for name, layer in torch_module.named_modules()}
+    table = Table("PyTorch", "", "Flax", "matched by", title="layers", title_justify="left")
+    for layer, native, why in found.found:
+        table.add_row(layer, types.get(layer, ""), native, why)
+    console.print(table)
+    if found.ambiguous:
+        console.print(f"ambiguous: {found.ambiguous}", style="red", highlight=False, markup=False)

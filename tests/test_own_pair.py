@@ -1,0 +1,174 @@
+"""A pair of somebody who has never heard of this project: loading it, finding its names, checking it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn as torch_nn
+
+import parity
+from parity.flax_side import FlaxSide
+from parity.match import match
+from tests import own_flax, own_torch
+
+ROOT = Path(__file__).resolve().parents[1]
+INPUTS = np.random.default_rng(0).normal(size=(4, 6, 6, 3))
+LINEN = {
+    "stem.0.weight": "params/Conv_0/kernel",
+    "left.weight": "params/Conv_2/kernel",
+    "right.weight": "params/Conv_1/kernel",
+    "up.weight": "params/ConvTranspose_0/kernel",
+    "point.weight": "params/Dense_0/kernel",
+    "fc1.weight": "params/Dense_1/kernel",
+    "fc2.weight": "params/Dense_3/kernel",
+    "head.weight": "params/Dense_2/kernel",
+}
+NNX = {
+    "stem.0.weight": "params/left/kernel",
+    "stem.1.running_var": "batch_stats/norm/var",
+    "left.weight": "params/stem/b/kernel",
+    "right.weight": "params/stem/a/kernel",
+    "up.weight": "params/transposed/kernel",
+    "point.weight": "params/point/kernel",
+    "fc1.weight": "params/layers_1/kernel",
+    "fc2.weight": "params/layers_0/kernel",
+    "head.weight": "params/fc1/kernel",
+}
+
+
+def run(*argv: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parity", "check", *argv]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def one_line(*argv: str) -> str:
+    result = run(*argv)
+    assert result.returncode == 1
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("make_torch", "make_flax", "keys"),
+    [
+        (own_torch.plain, own_flax.plain, LINEN),
+        (own_torch.Net, lambda: own_flax.NnxNet(rngs=own_flax.nnx.Rngs(0)), NNX),
+    ],
+    ids=["linen", "nnx"],
+)
+def test_layers_are_found_whatever_they_are_called(make_torch, make_flax, keys):
+    torch.manual_seed(0)
+    found = match(make_torch(), FlaxSide(make_flax(), np.float64), INPUTS)
+    assert {key: found.keys[key] for key in keys} == keys
+    assert not found.ambiguous
+    assert found.names.dropouts == {"F.dropout#0": found.names.dropouts["F.dropout#0"]}
+
+
+def test_a_right_pair_with_other_names_passes_every_check():
+    report = parity.check(own_torch.plain(), own_flax.plain(), INPUTS)
+    assert report.ok, report.failures
+    assert {r.check for r in report.results} >= {"forward, train", "gradients", "dropout", "float32 gradients"}
+
+
+def test_flax_batch_norm_in_nnx_differs_in_its_variance_and_nothing_else():
+    report = parity.check(own_torch.Net(), own_flax.NnxNet(rngs=own_flax.nnx.Rngs(0)), INPUTS)
+    assert [(f.check, f.layer) for f in report.failures] == [("BatchNorm statistics", "stem_1/var")]
+    assert "(trap 1)" in report.failures[0].diagnosis
+
+
+def test_a_bug_does_not_hide_which_layer_is_which():
+    torch.manual_seed(0)
+    found = match(own_torch.plain(), FlaxSide(own_flax.shifted(), np.float64), INPUTS)
+    assert {key: found.keys[key] for key in LINEN} == LINEN
+    failure = parity.check(own_torch.plain(), own_flax.shifted(), INPUTS).failures[0]
+    assert (failure.check, failure.layer) == ("forward, eval", "stem_0")
+    assert "shifted padding" in failure.diagnosis
+
+
+def test_layers_that_could_be_exchanged_are_said_to_be():
+    class Torch(torch_nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch_nn.Linear(5, 5), torch_nn.Linear(5, 5)
+            self.head = torch_nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.a(x)) + torch.relu(self.b(x)))
+
+    class Flax(own_flax.nn.Module):
+        @own_flax.nn.compact
+        def __call__(self, x):
+            nn = own_flax.nn
+            return nn.Dense(2)(nn.relu(nn.Dense(5)(x)) + nn.relu(nn.Dense(5)(x)))
+
+    inputs = np.random.default_rng(0).normal(size=(3, 5))
+    found = match(Torch(), FlaxSide(Flax(), np.float64), inputs)
+    assert {row.why for row in found.found if row.layer in "ab"} == {
+        "its order of use: exchanged with its like, it would do the same"
+    }
+    assert parity.check(Torch(), Flax(), inputs).ok
+
+
+def test_what_nothing_decides_is_reported_and_settled_by_a_mapping():
+    inputs = np.random.default_rng(0).normal(size=(3, 5))
+    report = parity.check(own_torch.Scaled(), own_flax.Scaled(), inputs)
+    assert [f.stage for f in report.failures] == ["structure"]
+    assert "first, second of PyTorch and inner, outer of Flax" in report.failures[0].diagnosis
+    right, wrong = ({"first": f"params/{name}"} for name in ("inner", "outer"))
+    assert parity.check(own_torch.Scaled(), own_flax.Scaled(), inputs, mapping=right).ok
+    failures = parity.check(own_torch.Scaled(), own_flax.Scaled(), inputs, mapping=wrong).failures
+    assert failures[0].check == "forward, eval"
+
+
+def test_a_flax_module_of_a_fixed_dtype_is_told_so():
+    class Narrow(own_flax.nn.Module):
+        @own_flax.nn.compact
+        def __call__(self, x):
+            return own_flax.nn.Dense(4, dtype=np.float32)(x)
+
+    failure = parity.check(torch_nn.Linear(5, 4), Narrow(), np.random.default_rng(0).normal(size=(3, 5))).failures[0]
+    assert "computes in float32 whatever it is given" in failure.diagnosis
+
+
+def test_the_command_prints_the_names_and_saves_them_for_the_next_time(tmp_path):
+    pair = "tests/own_torch.py:plain", "tests.own_flax:plain"
+    saved = tmp_path / "names.json"
+    first = run(*pair, "--input", "4,6,6,3", "--save-mapping", str(saved))
+    assert first.returncode == 0, first.stderr
+    assert "what follows it" in first.stdout
+    assert "0 fail" in first.stdout
+    keys = json.loads(saved.read_text())
+    assert LINEN.items() <= keys.items()
+    again = run(*pair, "--input", "4,6,6,3", "--mapping", str(saved), "--json", str(tmp_path / "report.json"))
+    assert again.returncode == 0, again.stderr
+    assert "the mapping given" in again.stdout
+    assert json.loads((tmp_path / "report.json").read_text())[0]["ok"] is True
+    assert "exists already" in one_line(*pair, "--input", "4,6,6,3", "--save-mapping", str(saved))
+    saved.write_text(json.dumps(keys | {"fc7.weight": "params/Dense_9/kernel"}))
+    words = one_line(*pair, "--input", "4,6,6,3", "--mapping", str(saved))
+    assert "no 'fc7.weight'. Did you mean" in words
+    assert "no 'params/Dense_9/kernel'. Did you mean" in words
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("tests.own_torch:Nett", "tests.own_flax:Net", "--input", "4,6,6,3"), "Did you mean 'Net'?"),
+        (("tests.own_torch:NUMBER", "tests.own_flax:Net", "--input", "4,6,6,3"), "is int, expected a torch.nn.Module"),
+        (("tests.own_torch:broken", "tests.own_flax:Net", "--input", "4,6,6,3"), "RuntimeError at "),
+        (("no_such_module:make", "tests.own_flax:Net", "--input", "4,6,6,3"), "cannot be imported"),
+        (("tests.own_torch:Net", "tests.own_flax:Net", "--input", "4,6,6,x"), "channels last"),
+        (("tests.own_torch:Net", "tests.own_flax:Net", "--input", "1,6,6,3"), "at least two examples"),
+        (("tests.own_torch:Net", "--input", "4,6,6,3"), "check my_torch:make my_flax:make"),
+        (("lenet5", "--input", "4,6,6,3"), "are for a pair of yours"),
+        (("tests.own_torch:Net", "tests.own_flax:Net", "--input", "4,6,6,5"), "a pass of one of the modules fails"),
+        (("tests.own_torch:pair_of_outputs", "tests.own_flax:Net", "--input", "4,6,6,3"), "returns a tuple"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(argv, words):
+    assert words in one_line(*argv)
