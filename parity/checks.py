@@ -47,6 +47,7 @@ def check(
     seed: int = 0,
     mapping: Mapping[str, str] | None = None,
     same_names: bool = False,
+    fail_fast: bool = False,
 ) -> Report:
     """Prove that two modules are the same network, or say where they are not.
 
@@ -63,6 +64,7 @@ def check(
         mapping: keys of PyTorch's state_dict to paths of Flax's variables, {"conv1.weight": "params/Conv_0/kernel"},
             as far as they are known; the rest is found (`parity.match`).
         same_names: require the same names on both sides, up to `parity.to_flax`'s rule.
+        fail_fast: make no further check after the first that fails.
 
     Returns:
         A report with `ok` and `failures`. Errors are relative L2 norms per tensor.
@@ -78,7 +80,7 @@ def check(
             return Report(name, (crashed(error, "structure", "structure"),))
         names, ambiguous = found.names, found.ambiguous
     sides = FlaxSide(flax_module, np.float64, names), FlaxSide(flax_module, np.float32, names)
-    return check_sides(torch_module, sides, inputs, name, counts, seed, ambiguous)
+    return check_sides(torch_module, sides, inputs, name, counts, seed, ambiguous, fail_fast=fail_fast)
 
 
 def check_sides(
@@ -89,6 +91,8 @@ def check_sides(
     counts: Counts | None = None,
     seed: int = 0,
     ambiguous: str = "",
+    *,
+    fail_fast: bool = False,
 ) -> Report:
     """Do as `check`, with a Flax module that may have been compiled already, in float64 and in float32."""
     wide, single = sides
@@ -105,7 +109,7 @@ def check_sides(
         pair = make_pair(torch_module, wide, inputs, seed)
     except Exception as error:
         return Report(name, (structure, crashed(error, "forward, eval", "forward")))
-    results, zeros = _check_float64(pair, seed)
+    results, zeros = _check_float64(pair, seed, fail_fast=fail_fast)
     results = [structure, guarded(lambda: check_round_trip(torch_module), "round trip", "copy"), *results]
     if any(result.failure for result in results):
         return Report(name, tuple(results))  # float32 would show the same, less clearly
@@ -117,19 +121,24 @@ def check_sides(
     return Report(name, tuple(results), zeros)
 
 
-def _check_float64(pair: Pair, seed: int) -> tuple[list[Result], frozenset[str]]:
+def _check_float64(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[list[Result], frozenset[str]]:
     """Run the checks of one pass and of a few; return the tensors whose true gradient is zero, too."""
     passes = cache(lambda train: run_both(pair, train=train))  # three checks look at the same two
-    results = [
-        guarded(lambda: check_forward(pair, passes, train=False), "forward, eval", "forward"),
-        guarded(lambda: check_forward(pair, passes, train=True), "forward, train", "forward"),
-        guarded(lambda: check_gradients(pair, passes), "gradients", "backward"),
-    ]
-    zeros = frozenset[str]() if results[-1].failure else zero_gradient_names(pair, passes)
-    passes.cache_clear()  # gigabytes, in float64, of a VGG
-    results.append(guarded(lambda: check_statistics(pair), "BatchNorm statistics", "statistics"))
-    known = tuple(result for result in results if result.failure)
-    results.append(guarded(lambda: check_dropout(pair, seed, known), "dropout", "forward"))
+    results: list[Result] = []
+    zeros = frozenset[str]()
+    for name, stage, run in (
+        ("forward, eval", "forward", lambda: check_forward(pair, passes, train=False)),
+        ("forward, train", "forward", lambda: check_forward(pair, passes, train=True)),
+        ("gradients", "backward", lambda: check_gradients(pair, passes)),
+        ("BatchNorm statistics", "statistics", lambda: check_statistics(pair)),
+        ("dropout", "forward", lambda: check_dropout(pair, seed, [result for result in results if result.failure])),
+    ):
+        results.append(guarded(run, name, stage))
+        if results[-1].failure and fail_fast:
+            break
+        if name == "gradients":
+            zeros = zeros if results[-1].failure else zero_gradient_names(pair, passes)
+            passes.cache_clear()  # gigabytes, in float64, of a VGG
     return results, zeros
 
 

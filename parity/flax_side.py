@@ -234,8 +234,9 @@ def intercepted(visit: Visit) -> Iterator[None]:
     """Call `visit(name, layer, run, args, kwargs)` in place of each call of a layer; the outer context is first."""
 
     def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        name = "/".join(context.module.path)
-        if context.method_name != "__call__" or not name:
+        # A method may be asked of a module outside of any pass, where it has no path.
+        name = "/".join(context.module.path) if context.method_name == "__call__" else ""
+        if not name:
             return next_fun(*args, **kwargs)
         return visit(name, context.module, next_fun, args, kwargs)
 

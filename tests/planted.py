@@ -53,13 +53,15 @@ def judge(planted: Planted, patch: Patch) -> Verdict:
 def of_pair(bug: str, _: Patch) -> tuple[Failure, ...]:
     torch.manual_seed(0)
     inputs = np.random.default_rng(0).normal(scale=3, size=(6, *pairs.SHAPE))
-    return parity.check(pairs.TorchNet(), pairs.FlaxNet(bug=bug), inputs, same_names=True).failures
+    return parity.check(pairs.TorchNet(), pairs.FlaxNet(bug=bug), inputs, same_names=True, fail_fast=True).failures
 
 
 def of_odd(bug: str, _: Patch) -> tuple[Failure, ...]:
     torch.manual_seed(0)
     inputs = np.random.default_rng(0).normal(size=(6, *odd_pair.SHAPE))
-    return parity.check(odd_pair.TorchOdd(), odd_pair.FlaxOdd(bug=bug), inputs, same_names=True).failures
+    return parity.check(
+        odd_pair.TorchOdd(), odd_pair.FlaxOdd(bug=bug), inputs, same_names=True, fail_fast=True
+    ).failures
 
 
 PAIR = [

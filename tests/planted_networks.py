@@ -25,7 +25,7 @@ def of_network(name: str, plant: Callable[[Patch], Any], patch: Patch) -> tuple[
     wrong = plant(patch)
     module = wrong(**options) if wrong else jaxnets.MODELS[name].build(**options)
     inputs = suite.real_batches(twins.input_shape, 1, 0)[0].inputs[: suite.EXAMPLES]
-    return parity.check(twins.torch, module, inputs).failures
+    return parity.check(twins.torch, module, inputs, same_names=True, fail_fast=True).failures
 
 
 def swap(module: Any, name: str, wrong: Any) -> Callable[[Patch], None]:

@@ -37,17 +37,25 @@ def torch_net(seed: int = 0) -> TorchNet:
 # --- what the registries hold ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", suite.names())
-def test_the_networks_are_the_same_and_train_the_same_way(name):
-    report = suite.check_model(name)
+@pytest.mark.parametrize(("at", "name"), enumerate(suite.names()))
+def test_the_networks_are_the_same_and_train_the_same_way(at: int, name: str):
+    report = suite.check_network(name)
     assert report.ok, report.failures
     checks = {result.check for result in report.results}
-    assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients", "trajectory adam"}
+    assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients"}
+    # By turns, for time's sake: the command takes both for each.
+    optimizers = suite.optimizers(name, full=False)
+    result = suite.check_training(name, optimizers[at % len(optimizers)], zeros=report.zeros)
+    assert not result.failure, result
+    assert result.error <= result.bound <= 1e-10
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", [n for n in suite.names() if torchnets.MODELS[n].num_params < 250_000])
-def test_the_smallest_networks_train_the_same_way_for_100_steps(name, optimizer):
+SMALLEST = [name for name in suite.names() if torchnets.MODELS[name].num_params < 250_000]
+
+
+@pytest.mark.parametrize(("at", "optimizer"), enumerate([*OPTIMIZERS, *OPTIMIZERS]))
+def test_the_smallest_networks_train_the_same_way_for_100_steps(at: int, optimizer: str):
+    name = SMALLEST[(at + at // len(OPTIMIZERS)) % len(SMALLEST)]  # each optimizer meets two networks
     result = suite.check_training(name, optimizer, steps=suite.FULL_STEPS)
     assert not result.failure, result
     assert result.error <= result.bound <= 1e-10
@@ -202,7 +210,9 @@ def test_an_unknown_network_is_refused_before_anything_runs():
 # --- torchvision's own modules --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n, entry in torchvision.known().items() if entry.num_params < 12_000_000])
+@pytest.mark.parametrize(
+    "name", [n for n, e in torchvision.known().items() if e.num_params < 12_000_000 and not e.pretrained]
+)
 def test_torchvisions_own_module_is_our_flax_one(name):
     report = torchvision.compare(name)
     assert report.ok, report.failures
