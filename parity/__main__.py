@@ -3,6 +3,8 @@
 check [NAME ...] [--full] [--json FILE] compares the networks; exit code 1 if any check fails.
 check my_torch:make my_flax:make --input 8,32,32,3 compares a PyTorch and a Flax module of yours.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
+forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
+training --data-dir DIR trains many seeds in both frameworks and compares the accuracies.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 """
 
@@ -17,6 +19,7 @@ from types import ModuleType
 from rich.console import Console
 
 from data import UserError
+from experiment.config import Config
 from experiment.run import write
 from experiment.shell import needs_torch
 from parity.pool import check_models
@@ -47,6 +50,20 @@ def main() -> None:
     oracle.add_argument("names", nargs="*", metavar="NAME", help="networks that torchvision has; by default all")
     oracle.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for 1,000 real images")
     oracle.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    steps = commands.add_parser("forced", help="train in float32, each step from PyTorch's state")
+    steps.add_argument(
+        "names", nargs="*", metavar="NAME", help="networks; by default those below a million parameters"
+    )
+    steps.add_argument("--steps", type=_count, default=1000, metavar="N", help="of each training (default: 1000)")
+    steps.add_argument("--optimizer", default="momentum", metavar="NAME", help="update rule (default: momentum)")
+    steps.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    training = commands.add_parser("training", help="train many seeds in both frameworks, compare the accuracies")
+    training.add_argument("name", nargs="?", default="ann", metavar="NAME", help="network (default: ann)")
+    training.add_argument("--dataset", default="mnist", metavar="NAME", help="(default: mnist)")
+    training.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the datasets")
+    training.add_argument("--seeds", type=_count, default=20, metavar="N", help="runs of each (default: 20)")
+    training.add_argument("--epochs", type=_count, default=3, metavar="N", help="of each run (default: 3)")
+    training.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
     convert.add_argument("name", metavar="NAME", help="network")
     convert.add_argument("source", metavar="SOURCE", type=Path, help=".pth, .safetensors, or a run folder")
@@ -56,6 +73,10 @@ def main() -> None:
     try:
         if args.command == "convert":
             sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
+        if args.command == "forced":
+            sys.exit(run_forced(args))
+        if args.command == "training":
+            sys.exit(run_training(args))
         if args.command == "torchvision":
             sys.exit(run_torchvision(args.names, args.data_dir, args.json))
         if any(":" in name for name in args.names):
@@ -74,8 +95,7 @@ def main() -> None:
 def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) -> int:
     """Check the networks, print their tables; return 0 if everything holds, else 1."""
     suite = _load("suite")
-    if json_file and not json_file.absolute().parent.is_dir():
-        raise UserError(f"{json_file}: no such folder to write it in")
+    _writable(json_file)
     for name in names:
         if name not in suite.names():
             suite.check_model(name)  # raises, before the others have taken their time
@@ -93,8 +113,7 @@ def run_pair(args: argparse.Namespace) -> int:
     """Check a pair of the user's, print what is found; return 0 if everything holds, else 1."""
     if len(args.names) != 2 or not all(":" in name for name in args.names) or not args.input or args.full:
         raise UserError("a pair of yours is checked by: check my_torch:make my_flax:make --input SHAPE")
-    if args.json and not args.json.absolute().parent.is_dir():
-        raise UserError(f"{args.json}: no such folder to write it in")
+    _writable(args.json)
     start, console = time.perf_counter(), _console()
     files = args.mapping, args.save_mapping
     report = _load("user_pair").check_pair(console, *args.names, args.input, *files)
@@ -106,8 +125,7 @@ def run_pair(args: argparse.Namespace) -> int:
 
 def run_torchvision(names: list[str], data_dir: Path | None, json_file: Path | None) -> int:
     """Compare torchvision's networks with ours, print a line for each; return 0 if everything holds, else 1."""
-    if json_file and not json_file.absolute().parent.is_dir():
-        raise UserError(f"{json_file}: no such folder to write it in")
+    _writable(json_file)
     start, rows = time.perf_counter(), []
     for row in _load("torchvision").rows(names, data_dir):
         rows.append(row)
@@ -116,6 +134,45 @@ def run_torchvision(names: list[str], data_dir: Path | None, json_file: Path | N
     held = sum(row["ok"] for row in rows)
     print(f"{held} of {len(rows)} networks of torchvision agree ({time.perf_counter() - start:.0f} s)")
     return 0 if held == len(rows) else 1
+
+
+def run_forced(args: argparse.Namespace) -> int:
+    """Train networks with teacher forcing, print a line for each; return 0 if every step holds, else 1."""
+    _writable(args.json)
+    start, rows = time.perf_counter(), []
+    for row in _load("forced").rows(args.names, args.optimizer, args.steps):
+        rows.append(row)
+        if args.json:
+            write(args.json, (json.dumps(rows, indent=2) + "\n").encode())
+    held = sum(row["ok"] for row in rows)
+    print(f"{held} of {len(rows)} networks hold at every step ({time.perf_counter() - start:.0f} s)")
+    return 0 if held == len(rows) else 1
+
+
+def run_training(args: argparse.Namespace) -> int:
+    """Train many seeds of a network, print what the tests say; return 0 if the trainings are equal, else 1."""
+    _writable(args.json)
+    if args.seeds < 2:
+        raise UserError(f"--seeds is {args.seeds}: one run has no spread; give at least 2")
+    start, module = time.perf_counter(), _load("training")
+    config = Config(model=args.name, dataset=args.dataset, data_dir=args.data_dir, epochs=args.epochs, batch_size=128)
+    found = module.compare_trainings(config, args.seeds, _console())
+    print(found)
+    if args.json:
+        write(args.json, (json.dumps({"ok": found.ok, **found._asdict()}, indent=2) + "\n").encode())
+    print(f"{2 * args.seeds} trainings of {args.epochs} epochs ({time.perf_counter() - start:.0f} s)")
+    return 0 if found.ok else 1
+
+
+def _writable(json_file: Path | None) -> None:
+    if json_file and not json_file.absolute().parent.is_dir():
+        raise UserError(f"{json_file}: no such folder to write it in")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1")
+    return int(text)
 
 
 def run_convert(name: str, source: Path, target: Path, num_classes: int | None) -> int:

@@ -10,7 +10,8 @@ checked on its own instead, from PyTorch's state, with a bound ten times tighter
 """
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -51,6 +52,13 @@ SCHEDULES = {"momentum": "warmup-cosine", "nesterov": "onecycle", "adamw": "warm
 _logits_of = jax.jit(jaxnets.steps.eval_step, static_argnames="model", compiler_options=QUICK_COMPILATION)
 
 
+Observer = Callable[[Any, np.ndarray, Masks], AbstractContextManager[None]]
+
+
+def _nobody(*_: Any) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Moment(NamedTuple):
     """All that a training has changed so far, by Flax's path and layout."""
 
@@ -68,7 +76,8 @@ class Lesson(NamedTuple):
     batches: Sequence[Batch]
     masks: Sequence[Masks]  # of dropout, new ones for every step
     config: Config
-    zeros: Collection[str]  # tensors whose true gradient is zero
+    zeros: Collection[str] = ()  # tensors whose true gradient is zero
+    dtype: type[np.floating] = np.float64
 
 
 def recipe(optimizer: str) -> Config:
@@ -158,11 +167,17 @@ def train_flax(lesson: Lesson) -> Moment:
         return Moment(np.array(losses), flatten(state.variables), flax_slots(state.opt_state), outputs)
 
 
-def single_steps(lesson: Lesson) -> Iterator[list[Difference]]:
-    """Yield how far each of Flax's steps ends from PyTorch's, both having started from PyTorch's state."""
-    with FlaxSide(lesson.flax_module, np.float64).precision():
+def single_steps(lesson: Lesson, observe: Observer = _nobody) -> Iterator[list[Difference]]:
+    """Yield how far each of Flax's steps ends from PyTorch's, both having started from PyTorch's state.
+
+    PyTorch's step is made inside of `observe(variables, inputs, masks)`, of what Flax's will start from.
+    """
+    with FlaxSide(lesson.flax_module, lesson.dtype).precision():
         state, step = _flax_start(lesson)
-        for at, (loss, model, slots) in enumerate(_torch_steps(lesson)):
+        torch_steps = _torch_steps(lesson)
+        for at in range(len(lesson.batches)):
+            with observe(state.variables, lesson.batches[at].inputs, lesson.masks[at]):
+                loss, model, slots = next(torch_steps)
             reference = Moment(np.array([loss]), flatten(to_flax(model.state_dict())), slots())
             state, metrics = step(state, lesson.batches[at], lesson.masks[at])
             found = Moment(np.array([float(metrics["loss"])]), flatten(state.variables), flax_slots(state.opt_state))
@@ -202,14 +217,14 @@ def draw_masks(module: torch_nn.Module, batches: Sequence[Batch], seed: int) -> 
 
 def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Any]]:
     """Yield after each step its loss, the module, and a function that reads the optimizer's slots."""
-    model, config = copy.deepcopy(lesson.torch_module).double(), lesson.config
+    model, config = TorchSide(lesson.torch_module, lesson.dtype).module, lesson.config
     optimizer, schedule = torchnets.optim.make_optimizer(
         config, len(lesson.batches), torchnets.steps.trained_params(model)
     )
     loss = torchnets.steps.LOSSES[config.loss]
     for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
         with torch_injected(model, mask):
-            tensors = torchnets.steps.as_tensors(batch)
+            tensors = torchnets.steps.as_tensors(batch._replace(inputs=batch.inputs.astype(lesson.dtype)))
             metrics = torchnets.steps.train_step(model, optimizer, tensors, loss=loss, l1=config.l1)
         schedule.step()
         yield float(metrics["loss"]), model, lambda: torch_slots(model, optimizer, schedule.last_epoch)
@@ -233,7 +248,7 @@ def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:
         with flax_injected(masks):
             return train(state, batch)
 
-    variables = unflatten(TorchSide(lesson.torch_module, np.float64).variables())
+    variables = unflatten(TorchSide(lesson.torch_module, lesson.dtype).variables())
     return jaxnets.steps.init_state(lesson.flax_module, tx, variables, config.seed), jax.jit(
         masked, compiler_options=QUICK_COMPILATION
     )

@@ -97,7 +97,8 @@ def _made(target: str, types: tuple[type, ...], wanted: str) -> Any:
 def _imported(source: str, target: str) -> ModuleType:
     try:
         if not source.endswith(".py"):
-            sys.path.insert(0, "")  # the user's folder, as in `python -m`
+            if "" not in sys.path:
+                sys.path.insert(0, "")  # the user's folder, as in `python -m`
             return importlib.import_module(source)
         spec = importlib.util.spec_from_file_location(Path(source).stem, source)
         assert spec is not None

@@ -4,6 +4,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core already: threads would only get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from functools import partial
+
 import hypothesis
 import pytest
 
@@ -52,12 +54,18 @@ def run_main(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
-def convert(monkeypatch, capsys, tmp_path):
+def convert(run_parity):
     """Run `python -m parity convert` in this process: -> (exit code, stdout, what is printed on stderr)."""
+    return partial(run_parity, "convert")
+
+
+@pytest.fixture
+def run_parity(monkeypatch, capsys, tmp_path):
+    """Run `python -m parity` in this process: -> (exit code, stdout, what is printed on stderr)."""
     monkeypatch.chdir(tmp_path)
 
     def run(*argv: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["parity", "convert", *map(str, argv)])
+        monkeypatch.setattr("sys.argv", ["parity", *map(str, argv)])
         with pytest.raises(SystemExit) as stop:
             parity_main.main()
         out, err = capsys.readouterr()

@@ -1,6 +1,7 @@
 """A pair of somebody who has never heard of this project: loading it, finding its names, checking it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,19 +39,6 @@ NNX = {
     "fc2.weight": "params/layers_0/kernel",
     "head.weight": "params/fc1/kernel",
 }
-
-
-def run(*argv: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "parity", "check", *argv]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
-def one_line(*argv: str) -> str:
-    result = run(*argv)
-    assert result.returncode == 1
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert result.stderr.startswith("error: ")
-    return result.stderr
 
 
 @pytest.mark.parametrize(
@@ -136,21 +124,31 @@ def test_a_flax_module_of_a_fixed_dtype_is_told_so():
 
 
 def test_the_command_prints_the_names_and_saves_them_for_the_next_time(tmp_path):
-    pair = "tests/own_torch.py:plain", "tests.own_flax:plain"
-    saved = tmp_path / "names.json"
-    first = run(*pair, "--input", "4,6,6,3", "--save-mapping", str(saved))
+    pair, saved = (f"{ROOT}/tests/own_torch.py:plain", "tests.own_flax:plain", "--input", "4,6,6,3"), "names.json"
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "parity", "check", *pair, *argv]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    first = run("--save-mapping", saved)
     assert first.returncode == 0, first.stderr
     assert "what follows it" in first.stdout
     assert "0 fail" in first.stdout
-    keys = json.loads(saved.read_text())
+    keys = json.loads((tmp_path / saved).read_text())
     assert LINEN.items() <= keys.items()
-    again = run(*pair, "--input", "4,6,6,3", "--mapping", str(saved), "--json", str(tmp_path / "report.json"))
+    again = run("--mapping", saved, "--json", "report.json")
     assert again.returncode == 0, again.stderr
     assert "the mapping given" in again.stdout
     assert json.loads((tmp_path / "report.json").read_text())[0]["ok"] is True
-    assert "exists already" in one_line(*pair, "--input", "4,6,6,3", "--save-mapping", str(saved))
-    saved.write_text(json.dumps(keys | {"fc7.weight": "params/Dense_9/kernel"}))
-    words = one_line(*pair, "--input", "4,6,6,3", "--mapping", str(saved))
+
+
+def test_a_mapping_is_never_overwritten_and_its_faults_are_all_named(run_parity, tmp_path):
+    pair = ("check", "tests.own_torch:plain", "tests.own_flax:plain", "--input", "4,6,6,3")
+    saved = tmp_path / "names.json"
+    saved.write_text(json.dumps(LINEN | {"fc7.weight": "params/Dense_9/kernel"}))
+    assert "exists already" in one_line(run_parity(*pair, "--save-mapping", saved))
+    words = one_line(run_parity(*pair, "--mapping", saved))
     assert "no 'fc7.weight'. Did you mean" in words
     assert "no 'params/Dense_9/kernel'. Did you mean" in words
 
@@ -170,5 +168,13 @@ def test_the_command_prints_the_names_and_saves_them_for_the_next_time(tmp_path)
         (("tests.own_torch:pair_of_outputs", "tests.own_flax:Net", "--input", "4,6,6,3"), "returns a tuple"),
     ],
 )
-def test_a_wrong_argument_is_one_line(argv, words):
-    assert words in one_line(*argv)
+def test_a_wrong_argument_is_one_line(run_parity, argv, words):
+    assert words in one_line(run_parity("check", *argv))
+
+
+def one_line(result: tuple[int, str, str]) -> str:
+    code, _, err = result
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("error: ")
+    return err

@@ -1,0 +1,184 @@
+"""A long training in float32, each step from PyTorch's state: what one step of rounding does, a thousand times.
+
+Two float32 trainings part, as any two do that differ by a rounding. So the weights, the statistics and the
+optimizer's state of Flax are set to PyTorch's before each step (teacher forcing), and the step's own error is what is
+left. Where an activation is nearer to zero than a rounding, one side's ReLU lets it through and the other's does not:
+such flips are counted, and shown beside the errors of the steps that have any.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import torch
+from jax.extend.core import ClosedJaxpr, Literal
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from data.registry import lookup
+from parity.compare import Difference, short, worst
+from parity.flax_side import QUICK_COMPILATION, FlaxSide, injected, mode
+from parity.suite import LARGE, build_small, check_network, real_batches
+from parity.torch_side import channels_last, randomised
+from parity.trajectory import OPTIMIZERS, Lesson, draw_masks, recipe, single_steps
+from torchnets import MODELS
+
+BOUND = 1e-5
+STEPS = 1000
+CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"}  # primitives that are calls of a jaxpr
+RELUS = {functional.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
+
+
+class Forced(NamedTuple):
+    """What a thousand steps of a network have shown."""
+
+    name: str
+    optimizer: str
+    steps: int
+    parameters: float  # the worst error of a parameter after a step, relative to its norm
+    statistics: float  # of a BatchNorm's mean or variance
+    worst: str  # the tensor of the worst of both
+    calm: float  # the worst of both in steps without a flip
+    flips: int  # activations that one side's ReLU lets through and the other's does not
+    activations: int  # of all ReLUs in all steps
+    steps_with_flips: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step held, those with flips too."""
+        return max(self.parameters, self.statistics) <= BOUND
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for `json.dumps`."""
+        return {"ok": self.ok, **self._asdict()}
+
+
+def rows(names: Sequence[str], optimizer: str, steps: int) -> Iterator[dict[str, Any]]:
+    """Yield each network's figures, once its line is printed; by default of all below a million parameters.
+
+    Raises:
+        UserError: no such network or optimizer.
+    """
+    lookup("optimizer", optimizer, dict.fromkeys(OPTIMIZERS))
+    for name in names:
+        lookup("model", name, MODELS)
+    for name in names or [name for name, entry in MODELS.items() if entry.num_params < LARGE]:
+        found = forced(name, optimizer, steps=steps)
+        print(
+            f"{name:13} parameters {found.parameters:.1e}  statistics {found.statistics:.1e}  "
+            f"worst {short(found.worst)}  flips {found.flips:,} of {found.activations:,} ReLUs, in "
+            f"{found.steps_with_flips} of {found.steps:,} steps; the other steps {found.calm:.1e}",
+            flush=True,
+        )
+        yield found.to_json()
+
+
+def forced(name: str, optimizer: str, *, steps: int = STEPS, seed: int = 0) -> Forced:
+    """Train a registered network in its small size, in float32, on real data, each step from PyTorch's state.
+
+    Raises:
+        UserError: no such network.
+        RuntimeError: the two sides differ, or do not have the same ReLUs.
+    """
+    report = check_network(name, seed=seed)
+    if not report.ok:
+        raise RuntimeError(f"{name} is not the same on both sides: {report.failures[0]}")
+    torch_module, flax_module, input_shape = build_small(name, seed)
+    batches = [batch._replace(inputs=batch.inputs.astype("f4")) for batch in real_batches(input_shape, steps, seed)]
+    torch_module = randomised(torch_module, batches[0].inputs, seed)
+    masks = draw_masks(torch_module, batches, seed)
+    lesson = Lesson(torch_module, flax_module, batches, masks, recipe(optimizer), report.zeros, np.float32)
+    flips, rows = Flips(lesson), []
+    for differences in single_steps(lesson, flips):
+        found = [d for d in differences if d.name.startswith(("params/", "batch_stats/"))]
+        rows.append((found, flips.last))
+    return _summary(name, optimizer, rows, flips)
+
+
+def _summary(name: str, optimizer: str, rows: Sequence[tuple[list[Difference], int]], flips: "Flips") -> Forced:
+    everything = [d for found, _ in rows for d in found]
+    of = {kind: [d.error for d in everything if d.name.startswith(kind)] for kind in ("params/", "batch_stats/")}
+    calm = [d.error for found, count in rows if not count for d in found]
+    return Forced(
+        name=name,
+        optimizer=optimizer,
+        steps=len(rows),
+        parameters=max(of["params/"]),
+        statistics=max(of["batch_stats/"], default=0.0),
+        worst=worst(everything).name,
+        calm=max(calm, default=0.0),
+        flips=flips.total,
+        activations=flips.activations,
+        steps_with_flips=sum(count > 0 for _, count in rows),
+    )
+
+
+class Flips:
+    """Counts the ReLUs that decide otherwise on the two sides: an observer of `single_steps`."""
+
+    def __init__(self, lesson: Lesson):
+        self.last = self.total = self.activations = 0
+        side = FlaxSide(lesson.flax_module, lesson.dtype)
+        self._open = jax.jit(partial(_flax_open, side), compiler_options=QUICK_COMPILATION)
+
+    @contextlib.contextmanager
+    def __call__(self, variables: Any, inputs: np.ndarray, masks: Any) -> Iterator[None]:
+        """Compare the ReLUs of the PyTorch step that is made inside with those of Flax, from the same weights."""
+        with _torch_open() as ours:
+            yield
+        theirs = [np.asarray(opened) for opened in self._open(variables, inputs, masks)]
+        if [a.shape for a in ours] != [b.shape for b in theirs]:
+            raise RuntimeError(f"PyTorch has {len(ours)} ReLUs, Flax {len(theirs)} (or of other shapes)")
+        self.last = sum(int((a != b).sum()) for a, b in zip(ours, theirs, strict=True))
+        self.total += self.last
+        self.activations += sum(a.size for a in ours)
+
+
+@contextlib.contextmanager
+def _torch_open() -> Iterator[list[np.ndarray]]:
+    """Collect what each ReLU lets through, (N, ..., C)."""
+    opened: list[np.ndarray] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in RELUS:  # before it runs: it may work in place
+                opened.append(channels_last((args[0].detach() > 0).numpy()))
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        yield opened
+
+
+def _flax_open(side: FlaxSide, variables: Any, inputs: jax.Array, masks: Any) -> list[jax.Array]:
+    def run(variables: Any, inputs: jax.Array) -> Any:
+        mutable, rngs = ["batch_stats"], {"dropout": jax.random.key(0)}
+        with injected(masks):
+            return side.module.apply(variables, inputs, **mode(side.module, True), mutable=mutable, rngs=rngs)
+
+    closed = jax.make_jaxpr(run)(variables, inputs)
+    opened: list[jax.Array] = []
+    _evaluate(closed, jax.tree.leaves((variables, inputs)), opened)
+    return opened
+
+
+def _evaluate(closed: ClosedJaxpr, values: Sequence[Any], opened: list[jax.Array]) -> list[Any]:
+    """Evaluate a jaxpr; `jax.nn.relu` is a call of that name in it, and leaves what it lets through in `opened`."""
+    jaxpr = closed.jaxpr
+    known: dict[Any, Any] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    known |= dict(zip(jaxpr.invars, values, strict=True))
+    for eqn in jaxpr.eqns:
+        given = [atom.val if isinstance(atom, Literal) else known[atom] for atom in eqn.invars]
+        inner = eqn.params.get("call_jaxpr", eqn.params.get("jaxpr"))
+        relu = eqn.params.get("name") == "relu"
+        if relu:
+            opened.append(given[0] > 0)
+        if eqn.primitive.name in CALLS and isinstance(inner, ClosedJaxpr):
+            found = _evaluate(inner, given, [] if relu else opened)
+        else:
+            found = eqn.primitive.bind(*given, **eqn.params)
+            found = found if eqn.primitive.multiple_results else [found]
+        known |= dict(zip(eqn.outvars, found, strict=True))
+    return [atom.val if isinstance(atom, Literal) else known[atom] for atom in jaxpr.outvars]
