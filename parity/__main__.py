@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from rich.console import Console
 
@@ -28,6 +29,30 @@ from parity.report import print_report, verdict
 
 def main() -> None:
     """Run the command line."""
+    args = _parser().parse_args()
+    try:
+        if args.command == "convert":
+            sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
+        if args.command == "forced":
+            sys.exit(run_forced(args))
+        if args.command == "training":
+            sys.exit(run_training(args))
+        if args.command == "torchvision":
+            sys.exit(run_torchvision(args.names, args.data_dir, args.json))
+        if any(":" in name for name in args.names):
+            sys.exit(run_pair(args))
+        if args.input or args.mapping or args.save_mapping:
+            raise UserError(
+                "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
+            )
+        sys.exit(run_checks(args.names, args.json, full=args.full))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m parity", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="compare networks and trainings of both frameworks")
@@ -50,6 +75,16 @@ def main() -> None:
     oracle.add_argument("names", nargs="*", metavar="NAME", help="networks that torchvision has; by default all")
     oracle.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for 1,000 real images")
     oracle.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    _add_long_runs(commands)
+    convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
+    convert.add_argument("name", metavar="NAME", help="network")
+    convert.add_argument("source", metavar="SOURCE", type=Path, help=".pth, .safetensors, or a run folder")
+    convert.add_argument("target", metavar="TARGET", type=Path, help="new file: .safetensors; for PyTorch also .pth")
+    convert.add_argument("--num-classes", metavar="N", type=int, help="by default those of SOURCE's last layer")
+    return parser
+
+
+def _add_long_runs(commands: Any) -> None:
     steps = commands.add_parser("forced", help="train in float32, each step from PyTorch's state")
     steps.add_argument(
         "names", nargs="*", metavar="NAME", help="networks; by default those below a million parameters"
@@ -64,32 +99,6 @@ def main() -> None:
     training.add_argument("--seeds", type=_count, default=20, metavar="N", help="runs of each (default: 20)")
     training.add_argument("--epochs", type=_count, default=3, metavar="N", help="of each run (default: 3)")
     training.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
-    convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
-    convert.add_argument("name", metavar="NAME", help="network")
-    convert.add_argument("source", metavar="SOURCE", type=Path, help=".pth, .safetensors, or a run folder")
-    convert.add_argument("target", metavar="TARGET", type=Path, help="new file: .safetensors; for PyTorch also .pth")
-    convert.add_argument("--num-classes", metavar="N", type=int, help="by default those of SOURCE's last layer")
-    args = parser.parse_args()
-    try:
-        if args.command == "convert":
-            sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
-        if args.command == "forced":
-            sys.exit(run_forced(args))
-        if args.command == "training":
-            sys.exit(run_training(args))
-        if args.command == "torchvision":
-            sys.exit(run_torchvision(args.names, args.data_dir, args.json))
-        if any(":" in name for name in args.names):
-            sys.exit(run_pair(args))
-        if args.input or args.mapping or args.save_mapping:
-            raise UserError(
-                "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
-            )
-        sys.exit(run_checks(args.names, args.json, full=args.full))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) -> int:

@@ -19,10 +19,12 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from data.registry import lookup
+from parity.calls import channels_last
 from parity.compare import Difference, short, worst
-from parity.flax_side import QUICK_COMPILATION, FlaxSide, injected, mode
+from parity.flax_hooks import injected
+from parity.flax_side import QUICK_COMPILATION, FlaxSide, mode
 from parity.suite import LARGE, build_small, check_network, real_batches
-from parity.torch_side import channels_last, randomised
+from parity.torch_side import randomised
 from parity.trajectory import OPTIMIZERS, Lesson, draw_masks, recipe, single_steps
 from torchnets import MODELS
 

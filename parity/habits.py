@@ -12,7 +12,7 @@ import torchnets.steps
 from experiment.schedules import factors
 from parity.copy import flatten, to_flax
 from parity.imitate import same
-from parity.torch_side import injected
+from parity.torch_hooks import injected
 
 STEPS = 4  # what is imitated: more than momentum and bias correction need to show
 

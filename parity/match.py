@@ -7,19 +7,21 @@ which order lets what follows agree. The order of use is what is left, and what 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, permutations, product
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn as torch_nn
 
+from parity.calls import Call, Run
 from parity.flax_side import FlaxSide
 from parity.imitate import same
 from parity.layout import by_path, layouts
 from parity.names import Names
 from parity.structure import torch_structure, without_counters
-from parity.torch_side import Call, Run, TorchSide, randomised
+from parity.tensors import Shapes, Tensors, in_order, kind_of, layer_of, layers_of, tensor_pairs
+from parity.torch_side import TorchSide, randomised
 
 NAME, GIVEN, SHAPE, INPUT, FOLLOWS, ORDER, SWAP = (
     "its name",
@@ -33,17 +35,6 @@ NAME, GIVEN, SHAPE, INPUT, FOLLOWS, ORDER, SWAP = (
 MOST_TRIALS = 200  # of orders of branches
 LOOK_AHEAD = 3  # rounds of matching, to tell such orders apart
 MOST_GROUPS = 3  # of layers that are named, where nothing decides
-# What a tensor is called, by what it is.
-WORDS = (
-    {"kernel", "weight", "w"},
-    {"scale", "weight", "gamma", "g"},
-    {"bias", "beta", "b", "offset", "shift"},
-    {"mean", "running_mean", "moving_mean"},
-    {"var", "running_var", "moving_var", "moving_variance", "variance"},
-    {"embedding", "weight", "table"},
-)
-Tensors = dict[str, tuple[int, ...]]  # shapes by path, "params/conv1/kernel"
-Shapes = tuple[tuple[bool, tuple[int, ...]], ...]  # of a layer's tensors, and whether they are trained
 
 
 class Found(NamedTuple):
@@ -83,14 +74,14 @@ def match(
     ours = without_counters({path: shape for path, (shape, _) in torch_structure(torch_module).items()}, native)
     names = dropouts(TorchSide(torch_module, np.float64), flax_side, native, inputs)
     if not given and ours == native:
-        result = _matched(torch_module, ours, native, [Found(n, n, NAME) for n in _layers(ours)], {})
+        result = _matched(torch_module, ours, native, [Found(n, n, NAME) for n in layers_of(ours)], {})
         return result._replace(names=result.names._replace(dropouts=names))
     reference = TorchSide(randomised(torch_module, inputs, seed), np.float64).forward(inputs)
     paths = {key: path for path, key, _ in by_path(layouts(torch_module))}
     known = {paths[key]: path for key, path in (given or {}).items()}
     searches = []
     for trust_names in (True, False):
-        search = _Search(flax_side, inputs, reference, _layers(ours), _layers(native))
+        search = _Search(flax_side, inputs, reference, layers_of(ours), layers_of(native))
         search.run(known, trust_names=trust_names)
         searches.append(search)
         if not search.doubtful:
@@ -118,7 +109,7 @@ class _Search:
             path: rng.uniform(0.5, 1.5, shape) for tensors in theirs.values() for path, shape in tensors.items()
         }
         self.called = self.calls = self._trace({})
-        self.ours, self.theirs = _in_order(ours, reference.calls), _in_order(theirs, self.calls)
+        self.ours, self.theirs = in_order(ours, reference.calls), in_order(theirs, self.calls)
         self.found: dict[str, tuple[str, str]] = {}  # PyTorch's layer to Flax's, and why
         self.loose = False  # whether the largest tensor of a layer is enough to compare shapes
         self.ambiguous = ""
@@ -131,7 +122,7 @@ class _Search:
     def run(self, known: Mapping[str, str], *, trust_names: bool) -> None:
         """Match all that can be matched."""
         for path, native in known.items():
-            self._take(_layer(path), _layer(native), GIVEN)
+            self._take(layer_of(path), layer_of(native), GIVEN)
         if trust_names:
             for name, tensors in self.ours.items():
                 if name in self._left(self.theirs) and self._shapes(tensors) == self._shapes(self.theirs[name]):
@@ -240,7 +231,7 @@ class _Search:
             yield a, b
 
     def _shapes(self, tensors: Tensors) -> Shapes:
-        kinds = sorted((_kind(path, shape) for path, shape in tensors.items()), key=lambda kind: len(kind[1]))
+        kinds = sorted((kind_of(path, shape) for path, shape in tensors.items()), key=lambda kind: len(kind[1]))
         return tuple(kinds[-1:] if self.loose else sorted(kinds))
 
     def _left(self, side: Mapping[str, Tensors]) -> list[str]:
@@ -277,10 +268,10 @@ def _matched(
     known: Mapping[str, str],
 ) -> Match:
     """Go from layers to their tensors."""
-    mine, theirs = _layers(ours), _layers(native)
+    mine, theirs = layers_of(ours), layers_of(native)
     tensors = dict(known)
     for layer, other, _ in found:
-        tensors |= dict(_tensor_pairs(mine[layer], theirs[other], tensors))
+        tensors |= dict(tensor_pairs(mine[layer], theirs[other], tensors))
     back = {path: key for path, key, _ in by_path(layouts(torch_module))}
     names = Names(
         {path: other for path, other in tensors.items() if path != other},
@@ -300,52 +291,6 @@ def dropouts(torch_side: TorchSide, flax_side: FlaxSide, native: Tensors, inputs
         return {}
     same_sites = list(ours.values()) == list(theirs.values())
     return {a: b for a, b in zip(ours, theirs, strict=False) if same_sites and a != b}
-
-
-def _tensor_pairs(ours: Tensors, theirs: Tensors, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield which tensor of a layer is which of another's: by name, by another word for it, or by shape."""
-    left = [path for path in theirs if path not in known.values()]
-    rules: tuple[Callable[[str, str], bool], ...] = (
-        lambda a, b: _leaf(a) == _leaf(b),
-        lambda a, b: any(_leaf(a) in words and _leaf(b).lower() in words for words in WORDS),
-        lambda *_: True,
-    )
-    mine = [path for path in ours if path not in known]
-    for rule in rules:
-        for path in list(mine):
-            fits = [b for b in left if _kind(path, ours[path]) == _kind(b, theirs[b]) and rule(path, b)]
-            if len(fits) == 1 or (fits and rule is rules[0]):
-                mine.remove(path)
-                left.remove(fits[0])
-                yield path, fits[0]
-
-
-def _layers(tensors: Tensors) -> dict[str, Tensors]:
-    layers: dict[str, Tensors] = {}
-    for path, shape in tensors.items():
-        layers.setdefault(_layer(path), {})[path] = shape
-    return layers
-
-
-def _in_order(layers: dict[str, Tensors], calls: Mapping[str, Call]) -> dict[str, Tensors]:
-    """Return layers in their order of use, those that are never called last."""
-    order = [name.rpartition("#")[0] for name in calls]
-    return dict(sorted(layers.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
-
-
-def _kind(path: str, shape: tuple[int, ...]) -> tuple[bool, tuple[int, ...]]:
-    # Without sides of one: a 1x1 convolution may be a linear layer.
-    return path.startswith("params/"), tuple(size for size in shape if size != 1)
-
-
-def _layer(path: str) -> str:
-    _, *layer, leaf = path.split("/")
-    # A module's own tensor stands for itself, unless the module is a layer.
-    return "/".join(layer) or ("" if any(leaf in words for words in WORDS) else leaf)
-
-
-def _leaf(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def _alike(ours: np.ndarray, theirs: np.ndarray) -> bool:

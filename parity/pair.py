@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn as torch_nn
 
+from parity.calls import Masks, Run
 from parity.flax_side import FlaxSide
 from parity.structure import without_counters
-from parity.torch_side import Masks, Run, TorchSide
+from parity.torch_side import TorchSide
 
 Gradients = dict[str, np.ndarray]  # by Flax's path, with the "input"'s
 

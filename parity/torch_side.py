@@ -1,57 +1,17 @@
 """Running a PyTorch module and reading everything off it, in Flax's names and layout. Twin of `flax_side`."""
 
-import contextlib
 import copy
-import functools
-import inspect
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.nn.modules.dropout import _DropoutNd
-from torch.overrides import TorchFunctionMode
 
+from parity.calls import Call, Masks, Run, Site, channels_first, channels_last
 from parity.copy import as_array
-from parity.layout import by_path, layer_path, layouts
-
-DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
-
-Masks = Mapping[str, np.ndarray]  # "drop1#0", the first call of drop1: what is kept, in Flax's layout
-
-
-class Site(NamedTuple):
-    """A call of a dropout layer in training mode."""
-
-    shape: tuple[int, ...]  # of the mask, in Flax's layout
-    rate: float  # share that is dropped
-
-
-class Call(NamedTuple):
-    """What a layer was given and what it returned."""
-
-    input: Any
-    output: Any
-
-
-class Run(NamedTuple):
-    """A forward pass: the output, every layer's call by name in forward order, and what it has left behind."""
-
-    output: np.ndarray
-    calls: dict[str, Call]
-    statistics: dict[str, np.ndarray]  # by Flax's path
-
-
-def channels_last(array: np.ndarray) -> np.ndarray:
-    """Move (N, C, ...) to (N, ..., C)."""
-    return np.moveaxis(array, 1, -1) if array.ndim > 2 else array
-
-
-def channels_first(array: np.ndarray) -> np.ndarray:
-    """Move (N, ..., C) to (N, C, ...)."""
-    return np.moveaxis(array, -1, 1) if array.ndim > 2 else array
+from parity.layout import by_path, layouts
+from parity.torch_hooks import hooked, hooked_dropout, injected, probed, recorded
 
 
 def randomised(module: nn.Module, inputs: np.ndarray, seed: int) -> nn.Module:
@@ -182,7 +142,7 @@ class TorchSide:
             shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if whole else tuple(x.shape)
             found[name] = Site(channels_last(np.empty(shape)).shape, rate)
 
-        with torch.no_grad(), _hooked_dropout(module, visit):
+        with torch.no_grad(), hooked_dropout(module, visit):
             module(self._tensor(inputs))
         return found
 
@@ -215,123 +175,6 @@ def layer_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, t
             shapes[f"{name}#{sum(key.startswith(f'{name}#') for key in shapes)}"] = shape_of(output)
 
     *sides, channels = input_shape
-    with torch.no_grad(), _hooked(module.eval(), hook):
+    with torch.no_grad(), hooked(module.eval(), hook):
         output = module(torch.empty((1, channels, *sides), device="meta"))
     return shapes | {"output": shape_of(output)}
-
-
-@contextlib.contextmanager
-def recorded(module: nn.Module) -> Iterator[dict[str, Call]]:
-    """Collect what every layer is given and returns, in the order in which they finish."""
-    calls: dict[str, Call] = {}
-    given: list[np.ndarray] = []
-
-    # Before it runs: a layer that works in place has changed its input afterwards.
-    def before(_name: str, _layer: nn.Module, args: tuple[Any, ...]) -> None:
-        given.append(channels_last(as_array(args[0])) if _is_tensor(args) else np.empty(0))
-
-    def after(name: str, _layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        x = given.pop()
-        if _is_tensor(args) and isinstance(output, torch.Tensor):
-            key = f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"
-            calls[key] = Call(x, channels_last(as_array(output)))
-
-    with _hooked(module, after, before):
-        yield calls
-
-
-@contextlib.contextmanager
-def probed(module: nn.Module) -> Iterator[dict[str, Call]]:
-    """Add a probe to the input and to the output of every call of a layer: its gradient is the gradient there."""
-    probes: dict[str, Call] = {}
-    given: list[torch.Tensor | None] = []
-
-    def before(_name: str, _layer: nn.Module, args: tuple[Any, ...]) -> Any:
-        given.append(torch.zeros_like(args[0], requires_grad=True) if _is_tensor(args) else None)
-        return None if given[-1] is None else (args[0] + given[-1], *args[1:])
-
-    def after(name: str, _layer: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        x = given.pop()
-        if x is None or not isinstance(output, torch.Tensor):
-            return None
-        y = torch.zeros_like(output, requires_grad=True)
-        probes[f"{name}#{sum(key.startswith(f'{name}#') for key in probes)}"] = Call(x, y)
-        return output + y
-
-    with _hooked(module, after, before):
-        yield probes
-
-
-def _is_tensor(args: tuple[Any, ...]) -> bool:
-    return bool(args) and isinstance(args[0], torch.Tensor) and args[0].is_floating_point()
-
-
-@contextlib.contextmanager
-def injected(module: nn.Module, masks: Masks | None) -> Iterator[None]:
-    """Make dropout layers use the given masks: two generators never agree, masks do (trap 20)."""
-
-    def replace(name: str, rate: float, _whole: bool, x: torch.Tensor) -> torch.Tensor | None:
-        if masks is None:
-            return None
-        mask = torch.from_numpy(np.array(channels_first(masks[name]))).to(x.device)
-        return torch.where(mask, x / (1 - rate), 0) if rate < 1 else torch.zeros_like(x)
-
-    with _hooked_dropout(module, replace):
-        yield
-
-
-@contextlib.contextmanager
-def _hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
-    """Call `visit(name#call, rate, whole channels?, input)` at each active dropout; what it returns is the output.
-
-    A call of torch.nn.functional's own, outside of any such layer, is one of "F.dropout".
-    """
-    counts: dict[str, int] = {}
-    inside: list[str] = []  # the dropout layer that is running: it calls the function, too
-
-    def visited(name: str, *args: Any) -> Any:
-        counts[name] = counts.get(name, -1) + 1
-        return visit(f"{name}#{counts[name]}", *args)
-
-    def before(name: str, layer: nn.Module, _args: tuple[Any, ...]) -> None:
-        if isinstance(layer, _DropoutNd):
-            inside.append(name)
-
-    def after(name: str, layer: nn.Module, args: tuple[Any, ...], _: Any) -> Any:
-        if not isinstance(layer, _DropoutNd):
-            return None
-        inside.pop()
-        return visited(name, layer.p, type(layer) is not nn.Dropout, args[0]) if layer.training else None
-
-    class Functional(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func not in DROPOUTS or inside:
-                return func(*args, **(kwargs or {}))
-            call = inspect.signature(func).bind(*args, **(kwargs or {}))
-            call.apply_defaults()
-            x, rate, active = (call.arguments[word] for word in ("input", "p", "training"))
-            output = visited("F.dropout", rate, func is not functional.dropout, x) if active else None
-            return func(*args, **(kwargs or {})) if output is None else output
-
-    with _hooked(module, after, before), Functional():
-        yield
-
-
-@contextlib.contextmanager
-def _hooked(module: nn.Module, after: Any, before: Any = None) -> Iterator[None]:
-    """Call `before(path, layer, args)` and `after(path, layer, args, output)` at each call of a layer.
-
-    What they return, if anything, takes the place of the arguments and of the output.
-    """
-    handles = []
-    for name, layer in module.named_modules():
-        if name:
-            path = layer_path(name)
-            handles.append(layer.register_forward_hook(functools.partial(after, path)))
-            if before is not None:
-                handles.append(layer.register_forward_pre_hook(functools.partial(before, path)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

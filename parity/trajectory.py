@@ -27,15 +27,16 @@ import torchnets.optim
 import torchnets.steps
 from data import Batch
 from experiment.config import Config
+from parity.calls import Masks, channels_last
 from parity.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, worst
 from parity.copy import flatten, to_flax, unflatten
+from parity.flax_hooks import injected as flax_injected
 from parity.flax_side import QUICK_COMPILATION, FlaxSide
-from parity.flax_side import injected as flax_injected
 from parity.habits import STEPS, explain_training
 from parity.report import Failure, Result
 from parity.slots import flax_slots, torch_slots, with_slots
-from parity.torch_side import Masks, TorchSide, channels_last, one_rounding_away
-from parity.torch_side import injected as torch_injected
+from parity.torch_hooks import injected as torch_injected
+from parity.torch_side import TorchSide, one_rounding_away
 
 BOUND = 1e-10
 # A step is as exact as its gradient, whose bound this is. In 100 steps of GoogLeNet and ResNet-50 it comes to 5e-12.
