@@ -37,7 +37,7 @@ def torch_net(seed: int = 0) -> TorchNet:
 # --- what the registries hold ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("at", "name"), enumerate(suite.names()))
+@pytest.mark.parametrize(("at", "name"), list(enumerate(suite.names())))
 def test_the_networks_are_the_same_and_train_the_same_way(at: int, name: str):
     report = suite.check_network(name)
     assert report.ok, report.failures
@@ -53,7 +53,7 @@ def test_the_networks_are_the_same_and_train_the_same_way(at: int, name: str):
 SMALLEST = [name for name in suite.names() if torchnets.MODELS[name].num_params < 250_000]
 
 
-@pytest.mark.parametrize(("at", "optimizer"), enumerate([*OPTIMIZERS, *OPTIMIZERS]))
+@pytest.mark.parametrize(("at", "optimizer"), list(enumerate([*OPTIMIZERS, *OPTIMIZERS])))
 def test_the_smallest_networks_train_the_same_way_for_100_steps(at: int, optimizer: str):
     name = SMALLEST[(at + at // len(OPTIMIZERS)) % len(SMALLEST)]  # each optimizer meets two networks
     result = suite.check_training(name, optimizer, steps=suite.FULL_STEPS)
