@@ -236,24 +236,27 @@ def of_statistics(
         after: those that Flax has after the step.
     """
     values = call.input.reshape(-1, call.input.shape[-1]).astype(np.float64)
-    mean, n, own = values.mean(axis=0), len(values), module.momentum
-    near = ROUNDED if _in_float32(after[0]) else SAME
-    for old, new, batch, what in (
+    mean, biased, n = values.mean(axis=0), values.var(axis=0), len(values)
+    moves = (
         (before[0], after[0], mean, ""),
         (before[1], after[1], values.var(axis=0, ddof=1), ""),
-        (before[1], after[1], values.var(axis=0), f"the variance is the biased one, off by n/(n-1), n={n} (trap 1)"),
-    ):
-        share = _share(old, new, batch, near)
-        if share is None or (what == "" and abs(share - own) <= near):
-            continue
-        faults = [what] if what else []
-        if share == 0:
-            return "the statistics do not move (trap 21)"
-        if abs(share - own) > near:
-            reading = ": it is the old one's share (trap 2)" if abs(share - (1 - own)) <= near else " (trap 2)"
-            faults.append(f"the new value's share is {share:g} where PyTorch's is {own:g}{reading}")
-        return "; ".join(faults)
-    return ""
+        (before[1], after[1], biased, f"the variance is the biased one, off by n/(n-1), n={n} (trap 1)"),
+    )
+    words = (_statistic_words(module.momentum, *move, near) for near in (SAME, ROUNDED) for move in moves)
+    return next((found for found in words if found), "")
+
+
+def _statistic_words(own: float, old: np.ndarray, new: np.ndarray, batch: np.ndarray, fault: str, near: float) -> str:
+    share = _share(old, new, batch, near)
+    if share is None or (not fault and abs(share - own) <= near):
+        return ""
+    if share == 0:
+        return "the statistics do not move (trap 21)"
+    faults = [fault] if fault else []
+    if abs(share - own) > near:
+        reading = ": it is the old one's share (trap 2)" if abs(share - (1 - own)) <= near else " (trap 2)"
+        faults.append(f"the new value's share is {share:.6g} where PyTorch's is {own:g}{reading}")
+    return "; ".join(faults)
 
 
 def _share(old: np.ndarray, new: np.ndarray, batch: np.ndarray, near: float) -> float | None:
