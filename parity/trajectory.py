@@ -69,6 +69,14 @@ class Moment(NamedTuple):
     outputs: np.ndarray | None = None  # of the last batch, in evaluation mode
 
 
+class Step(NamedTuple):
+    """One step of both sides from PyTorch's state, and how far apart they have come."""
+
+    differences: list[Difference]
+    reference: Moment
+    found: Moment
+
+
 class Lesson(NamedTuple):
     """What both sides are taught, and by which recipe."""
 
@@ -123,7 +131,7 @@ def check_trajectory(
     wide = copy.deepcopy(torch_module).double()
     nudged = [lesson._replace(torch_module=one_rounding_away(wide, seed + i)) for i in range(NUDGES)]
     itself = worst([worst(compare_moments(reference, train_torch(other), lesson, BOUND)) for other in nudged])
-    steps = list(single_steps(lesson))
+    steps = [step.differences for step in single_steps(lesson)]
     single = worst([d for differences in steps for d in differences])
     note += f"; free running {top.error:.1e}, PyTorch from itself {itself.error:.1e} by one rounding"
     if itself.severity > CHAOTIC and single.ok:
@@ -168,7 +176,7 @@ def train_flax(lesson: Lesson) -> Moment:
         return Moment(np.array(losses), flatten(state.variables), flax_slots(state.opt_state), outputs)
 
 
-def single_steps(lesson: Lesson, observe: Observer = _nobody) -> Iterator[list[Difference]]:
+def single_steps(lesson: Lesson, observe: Observer = _nobody) -> Iterator[Step]:
     """Yield how far each of Flax's steps ends from PyTorch's, both having started from PyTorch's state.
 
     PyTorch's step is made inside of `observe(variables, inputs, masks)`, of what Flax's will start from.
@@ -183,7 +191,7 @@ def single_steps(lesson: Lesson, observe: Observer = _nobody) -> Iterator[list[D
             state, metrics = step(state, lesson.batches[at], lesson.masks[at])
             found = Moment(np.array([float(metrics["loss"])]), flatten(state.variables), flax_slots(state.opt_state))
             differences = compare_moments(reference, found, lesson, SINGLE_STEP_BOUND)
-            yield [d._replace(detail=f"step {at + 1}, {d.detail}") for d in differences]
+            yield Step([d._replace(detail=f"step {at + 1}, {d.detail}") for d in differences], reference, found)
             opt_state = with_slots(state.opt_state, reference.slots)
             state = state._replace(variables=unflatten(reference.tensors), opt_state=opt_state)
 
