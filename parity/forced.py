@@ -71,8 +71,8 @@ def rows(names: Sequence[str], optimizer: str, steps: int) -> Iterator[dict[str,
     for name in names or [name for name, entry in MODELS.items() if entry.num_params < LARGE]:
         found = forced(name, optimizer, steps=steps)
         print(
-            f"{name:13} parameters {found.parameters:.1e}  statistics {found.statistics:.1e}  "
-            f"flips {found.flips:,} of {found.activations:,} ReLUs, in {found.steps_with_flips} of {found.steps:,} steps, there "
+            f"{name:13} parameters {found.parameters:.1e}  statistics {found.statistics:.1e}  flips {found.flips:,}",
+            f"of {found.activations:,} ReLUs, in {found.steps_with_flips} of {found.steps:,} steps, there",
             f"{found.with_flips:.1e}",
             flush=True,
         )
