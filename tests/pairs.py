@@ -78,3 +78,47 @@ class FlaxNet(nn.Module):
         x = self.drop1(x, deterministic=not train or bug.startswith("dropout"))
         x = self.classifier(x) if bug.startswith("other") else self.fc2(x)
         return x * jnp.nan if bug.startswith("not a") else x
+
+
+class Reference(torch_nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.drop, self.head = torch_nn.Linear(4, 7), torch_nn.Dropout(0.5), torch_nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.fc(x))))
+
+
+class Deterministic(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        x = nn.Dropout(0.5, name="drop")(nn.relu(nn.Dense(7, name="fc")(x)), deterministic=deterministic)
+        return nn.Dense(3, name="head")(x)
+
+
+class Maximum(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        x = nn.Dropout(0.5, name="drop")(jnp.maximum(nn.Dense(7, name="fc")(x), 0), deterministic=deterministic)
+        return nn.Dense(3, name="head")(x)
+
+
+class TorchNorm(torch_nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn, self.fc = torch_nn.BatchNorm1d(4), torch_nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(self.bn(x))
+
+
+class FlaxNorm(nn.Module):
+    fast: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        if self.fast:  # E[x^2] - E[x]^2, Flax's default
+            x = nn.BatchNorm(momentum=0.9, epsilon=1e-5, name="bn")(x, use_running_average=not train)
+        else:
+            x = BatchNorm(4, name="bn")(x, train=train)
+        return nn.Dense(3, name="fc")(x)

@@ -64,6 +64,31 @@ def of_odd(bug: str, _: Patch) -> tuple[Failure, ...]:
     ).failures
 
 
+def far_from_zero() -> np.ndarray:
+    """Inputs (N, 4) whose mean is hundreds of deviations: what a fast variance cancels in (trap 3)."""
+    return np.random.default_rng(0).normal(loc=1000, scale=3, size=(16, 4))
+
+
+def of_far(_: Patch) -> tuple[Failure, ...]:
+    torch.manual_seed(0)
+    net, x = pairs.TorchNorm(), far_from_zero()
+    return parity.check(net, pairs.FlaxNorm(fast=True), x, same_names=True, fail_fast=True).failures
+
+
+def at_zero() -> tuple[pairs.Reference, np.ndarray]:
+    """A network whose ReLU is given exact zeros, where jnp.maximum has gradient 0.5 (trap 11), and its inputs."""
+    torch.manual_seed(0)
+    net, x = pairs.Reference(), np.random.default_rng(0).normal(size=(5, 4))
+    net.fc.bias.data[:4] = 0  # not all of it: what is all zero is made random
+    x[2] = 0
+    return net, x
+
+
+def of_zero(_: Patch) -> tuple[Failure, ...]:
+    net, x = at_zero()
+    return parity.check(net, pairs.Maximum(), x, same_names=True, fail_fast=True).failures
+
+
 PAIR = [
     ("biased variance (1)", 1, "BatchNorm statistics", "bn1/var", r"biased one, off by n/\(n-1\), n=96 \(trap 1\)"),
     ("Flax's BatchNorm, old momentum (2)", 2, "BatchNorm statistics", "bn1/mean", r"old one's share \(trap 2\)"),
@@ -102,6 +127,8 @@ ODD = [
 
 BUGS = [
     *(Planted(bug, trap, "small pair", partial(of_pair, bug), *rest) for bug, trap, *rest in PAIR),
+    Planted("fast variance", 3, "norm pair", of_far, "forward, train", "bn", r"E\[x\^2\] - E\[x\]\^2.*\(trap 3\)"),
+    Planted("maximum for ReLU", 11, "dropout pair", of_zero, "gradients", "fc", r"at zero is another one \(trap 11\)"),
     *(Planted(bug, trap, "odd pair", partial(of_odd, bug), *rest) for bug, trap, *rest in ODD),
 ]
 

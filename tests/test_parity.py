@@ -6,7 +6,6 @@ import optax
 import pytest
 import torch
 from flax import linen as nn
-from torch import nn as torch_nn
 
 import jaxnets
 import jaxnets.optim
@@ -22,7 +21,9 @@ from parity.compare import relative_error
 from parity.flax_side import FlaxSide
 from parity.torch_side import TorchSide, randomised
 from parity.trajectory import OPTIMIZERS
-from tests.pairs import SHAPE, FlaxNet, TorchNet
+from tests.pairs import SHAPE, Deterministic, FlaxNet, Reference, TorchNet
+
+HUGE = 100_000_000  # parameters: the VGGs, whose every layer others are trained with here
 
 
 def inputs(seed: int = 0, count: int = 6) -> np.ndarray:
@@ -43,7 +44,9 @@ def test_the_networks_are_the_same_and_train_the_same_way(at: int, name: str):
     assert report.ok, report.failures
     checks = {result.check for result in report.results}
     assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients"}
-    # By turns, for time's sake: the command takes both for each.
+    if torchnets.MODELS[name].num_params > HUGE:
+        return
+    # By turns, for time's sake: the command takes both for each, and trains the VGGs, too.
     optimizers = suite.optimizers(name, full=False)
     result = suite.check_training(name, optimizers[at % len(optimizers)], zeros=report.zeros)
     assert not result.failure, result
@@ -110,20 +113,6 @@ def test_chaos_is_no_excuse(monkeypatch):
 # --- other people's modules -----------------------------------------------------------------------------------------
 
 
-class Deterministic(nn.Module):
-    @nn.compact
-    def __call__(self, x, deterministic=True):
-        x = nn.Dropout(0.5, name="drop")(nn.relu(nn.Dense(7, name="fc")(x)), deterministic=deterministic)
-        return nn.Dense(3, name="head")(x)
-
-
-class Maximum(nn.Module):
-    @nn.compact
-    def __call__(self, x, deterministic=True):
-        x = nn.Dropout(0.5, name="drop")(jnp.maximum(nn.Dense(7, name="fc")(x), 0), deterministic=deterministic)
-        return nn.Dense(3, name="head")(x)
-
-
 class IsTraining(nn.Module):
     @nn.compact
     def __call__(self, x, is_training):
@@ -131,29 +120,10 @@ class IsTraining(nn.Module):
         return nn.Dense(3, name="head")(x)
 
 
-class Reference(torch_nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc, self.drop, self.head = torch_nn.Linear(4, 7), torch_nn.Dropout(0.5), torch_nn.Linear(7, 3)
-
-    def forward(self, x):
-        return self.head(self.drop(torch.relu(self.fc(x))))
-
-
 @pytest.mark.parametrize("module", [Deterministic(), IsTraining()])
 def test_other_conventions_of_training_mode_are_read_off_the_signature(module):
     report = parity.check(Reference(), module, np.random.default_rng(0).normal(size=(5, 4)))
     assert report.ok, report.failures
-
-
-def test_the_gradient_of_a_relu_at_zero_is_caught():
-    net, x = Reference(), np.random.default_rng(0).normal(size=(5, 4))
-    net.fc.bias.data[:4] = 0  # not all of it: what is all zero is made random
-    x[2] = 0  # the ReLU is given exact zeros, where jnp.maximum has gradient 0.5 (trap 11)
-    assert parity.check(net, Deterministic(), x).ok
-    first = parity.check(net, Maximum(), x).failures[0]
-    assert (first.check, first.layer, first.stage) == ("gradients", "fc", "backward")
-    assert "the gradient at zero is another one (trap 11)" in first.diagnosis
 
 
 def test_the_users_modules_are_not_changed():

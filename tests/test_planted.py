@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import parity
 from parity.checks import check_sides
 from parity.flax_side import FlaxSide
 from tests import odd_pair, pairs, planted, planted_networks, planted_training
@@ -28,6 +29,14 @@ def test_a_planted_bug_is_caught_located_and_named(bug, monkeypatch):
     assert (verdict.failure.check, verdict.failure.layer) == (bug.check, bug.layer), verdict.failure
     assert verdict.diagnosed is not False, verdict.failure.diagnosis
     assert not verdict.failure.error <= verdict.failure.bound
+
+
+def test_where_two_bugs_need_special_inputs_the_right_pair_passes():
+    torch.manual_seed(0)
+    report = parity.check(pairs.TorchNorm(), pairs.FlaxNorm(), planted.far_from_zero())
+    assert report.ok, report.failures
+    net, x = planted.at_zero()
+    assert parity.check(net, pairs.Deterministic(), x).ok
 
 
 @pytest.mark.parametrize("name", RIGHT)
