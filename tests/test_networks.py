@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+import hypothesis
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,7 @@ def test_every_network_takes_a_number_of_classes(name, num_classes):
         assert net(torch.empty((3, shape[-1], *shape[:-1]))).shape == (3, num_classes)
 
 
+@hypothesis.settings(max_examples=15)  # each compiles
 @given(
     length=st.integers(1, 12),
     kernel=st.integers(1, 9),
@@ -148,11 +150,12 @@ def test_convolutions_of_any_size_are_pytorchs_also_where_the_kernel_is_larger_t
 def test_max_pool_is_pytorchs_with_padding_and_ceil_mode(side, size, stride, ceil, data):
     padding = data.draw(st.integers(0, size // 2))
     x = np.random.default_rng(0).normal(size=(2, side, side + 1, 3)).astype(np.float32) - 5  # zeros would win (trap 6)
-    if side + 2 * padding < size:
+    try:
+        expected = torch_max_pool(as_tensor(x), size, stride, padding, ceil=ceil)
+    except RuntimeError:  # with `ceil` a window may be larger than what it is laid on, up to a point
         with pytest.raises(ValueError, match="does not fit"):
             max_pool(jnp.asarray(x), size, stride, padding, ceil=ceil)
         return
-    expected = torch_max_pool(as_tensor(x), size, stride, padding, ceil=ceil)
     np.testing.assert_array_equal(
         max_pool(jnp.asarray(x), size, stride, padding, ceil=ceil), expected.permute(0, 2, 3, 1)
     )

@@ -23,8 +23,6 @@ from parity.torch_side import TorchSide, randomised
 from parity.trajectory import OPTIMIZERS
 from tests.pairs import SHAPE, Deterministic, FlaxNet, Reference, TorchNet
 
-HUGE = 100_000_000  # parameters: the VGGs, whose every layer others are trained with here
-
 
 def inputs(seed: int = 0, count: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=3, size=(count, *SHAPE))
@@ -44,9 +42,8 @@ def test_the_networks_are_the_same_and_train_the_same_way(at: int, name: str):
     assert report.ok, report.failures
     checks = {result.check for result in report.results}
     assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients"}
-    if torchnets.MODELS[name].num_params > HUGE:
-        return
-    # By turns, for time's sake: the command takes both for each, and trains the VGGs, too.
+    if torchnets.MODELS[name].num_params >= suite.LARGE:
+        return  # for time's sake; the command trains all of them, each with both
     optimizers = suite.optimizers(name, full=False)
     result = suite.check_training(name, optimizers[at % len(optimizers)], zeros=report.zeros)
     assert not result.failure, result
