@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--full",
         action="store_true",
-        help="whole depth, 100 steps instead of 10, small networks with every optimizer: an hour for all",
+        help="whole depth, 100 steps instead of 10, small networks with every optimizer: more than an hour for all",
     )
     check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
     oracle = commands.add_parser("torchvision", help="compare torchvision's own networks with our Flax ones")
