@@ -1,8 +1,14 @@
 import os
+import tempfile
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core already: threads would only get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Many commands train the same network, and compiling is most of each: once is enough. A folder for each worker, since
+# JAX does not write an entry at one stroke; gone with the worker.
+CACHE = tempfile.TemporaryDirectory(prefix="jaxnets-tests-")
+os.environ |= {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
 
 from functools import partial
 
