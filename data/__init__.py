@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from data.augment import AUGMENTATIONS
 from data.base import DataError, Dataset, Source, Split, make_dataset
 from data.frontend import apply_frontend
 from data.loader import Batch, Loader, hold_out, normalise
@@ -12,6 +13,7 @@ from data.resize import fit_to
 DATASETS: dict[str, Source] = discover("data.datasets", "DATASETS")
 
 __all__ = [
+    "AUGMENTATIONS",
     "DATASETS",
     "Batch",
     "DataError",

@@ -1,12 +1,13 @@
 """The one loader that feeds both frameworks: numpy batches, channels last, a pure function of (seed, epoch)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from data.augment import augment, draw, draw_shares, mix
 from data.base import Split, full_scale
 
 
@@ -14,7 +15,7 @@ class Batch(NamedTuple):
     """A batch, ready for the network. JAX takes it as it is, PyTorch as a view (`torchnets.steps.as_tensors`)."""
 
     inputs: np.ndarray  # (B, H, W, C) or (B, length, C) float32, normalised
-    labels: np.ndarray  # (B,) int32
+    labels: np.ndarray  # (B,) int32; under mixup (B, classes) float32, each class's share
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Loader:
         mean, std: (C,), of the scaled inputs, see `Dataset`.
         batch_size: examples a batch; the last one of an epoch holds what is left.
         seed: None reads in order (evaluation); a number shuffles anew each epoch (training).
+        augment: what changes the examples, names of `data.augment.AUGMENTATIONS`; only in training.
+        mixup: alpha of mixup, 0 for none; only in training.
+        classes: how many there are; mixup needs to know.
     """
 
     split: Split
@@ -33,6 +37,9 @@ class Loader:
     std: np.ndarray
     batch_size: int
     seed: int | None = None
+    augment: tuple[str, ...] = ()
+    mixup: float = 0.0
+    classes: int = 0
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -41,9 +48,10 @@ class Loader:
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
         """Yield every image exactly once, in an order that (seed, epoch) alone decides."""
         order, bounds = self.order(epoch), self._bounds()
+        change = self._change(epoch)
         for start, end in pairwise(bounds):
             index = order[start:end]
-            yield Batch(normalise(self.split.inputs[index], self.mean, self.std), self.split.labels[index])
+            yield change(Batch(self.split.inputs[index], self.split.labels[index]), index)
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the epoch's order of the examples, (N,); the same for any batch size and either framework."""
@@ -51,6 +59,26 @@ class Loader:
         if self.seed is None:
             return np.arange(count)
         return np.random.default_rng([self.seed, epoch]).permutation(count)
+
+    def _change(self, epoch: int) -> Callable[[Batch, np.ndarray], Batch]:
+        """Return what makes a batch of raw examples, with their indices, one for the network."""
+        count, draws, shares = len(self.split.labels), None, None
+        if self.seed is not None and self.augment:
+            draws = draw(self.augment, count, self.seed, epoch)
+        if self.seed is not None and self.mixup:
+            shares = draw_shares(self.mixup, count, self.seed, epoch)
+
+        def change(batch: Batch, index: np.ndarray) -> Batch:
+            inputs, labels = batch
+            if draws is not None:
+                inputs = inputs.astype(np.float32) / np.float32(full_scale(inputs.dtype))
+                inputs = augment(inputs, draws[index], self.augment, self.mean)
+            inputs = normalise(inputs, self.mean, self.std)
+            if shares is None:
+                return Batch(inputs, labels)
+            return Batch(*mix(inputs, np.eye(self.classes, dtype=np.float32)[labels], shares[index]))
+
+        return change
 
     def _bounds(self) -> list[int]:
         count = len(self.split.labels)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data import own_folder
+from data.augment import augmentations
 from data.registry import UserError, unknown
 from experiment.arguments import parse_arguments
 
@@ -37,8 +38,26 @@ class Config:
     """Of the optimizers momentum and nesterov; the others do not read it."""
     weight_decay: float = 0.0
     """On every parameter, biases and norms too: decoupled for adamw, added to the gradient for the others."""
+    decay_weights_only: bool = False
+    """Leave biases and norms out of --weight-decay."""
     l1: float = 0.0
     """Weight of the sum of the absolute values of all parameters, added to the loss that is minimised."""
+    dropout: float | None = None
+    """Rate of every dropout layer, of networks that have some. Default: the network's own."""
+    label_smoothing: float = 0.0
+    """Share of every label that is spread over all classes."""
+    mixup: float = 0.0
+    """Mix each two training examples, by a share drawn from Beta(mixup, mixup); 0 does not."""
+    augment: str = "none"
+    """Change the training examples at random, names with commas between: see --list-augmentations."""
+    clip_norm: float = 0.0
+    """Largest norm of all gradients together; 0 sets no limit."""
+    accumulate: int = 1
+    """Take each batch in so many pieces, one after another: for want of memory."""
+    ema: float = 0.0
+    """Keep a moving average of the weights, this much of it at each step, and judge and save that; 0 keeps none."""
+    patience: int = 0
+    """Stop after so many epochs without a better validation accuracy, and keep the best epoch's weights; 0 never."""
     schedule: Literal["constant", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"
     """Learning rate over the steps."""
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
@@ -61,6 +80,8 @@ class Config:
     """Print every network and stop."""
     list_datasets: bool = False
     """Print every dataset and stop."""
+    list_augmentations: bool = False
+    """Print every augmentation and stop."""
     dry_run: bool = False
     """Check everything, print what would be trained, write nothing."""
 
@@ -73,7 +94,7 @@ class Config:
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 # What is said to the command, not about the training; config.json holds the rest.
-NOT_SAVED = ("out", "config", "list_models", "list_datasets", "dry_run")
+NOT_SAVED = ("out", "config", "list_models", "list_datasets", "list_augmentations", "dry_run")
 SAVED = tuple(field.name for field in dataclasses.fields(Config) if field.name not in NOT_SAVED)
 
 
@@ -94,18 +115,17 @@ def check(config: Config) -> Config:
     Raises:
         UserError: says which option, what was found, and what is allowed.
     """
-    _require(config.epochs >= 1, "epochs", config.epochs, "at least 1")
-    _require(config.batch_size >= 1, "batch-size", config.batch_size, "at least 1")
-    _require(0 < config.lr < math.inf, "lr", config.lr, "a finite number above 0")
-    _require(0 <= config.momentum < 1, "momentum", config.momentum, "from 0 to below 1")
-    _require(
-        0 <= config.weight_decay < math.inf,
-        "weight-decay",
-        config.weight_decay,
-        "a finite number, 0 or above",
-    )
-    _require(0 <= config.l1 < math.inf, "l1", config.l1, "a finite number, 0 or above")
-    _require(0 <= config.seed < 2**32, "seed", config.seed, "from 0 to 4294967295")
+    for name in ("epochs", "batch_size", "accumulate"):
+        _require(getattr(config, name) >= 1, name, config, "at least 1")
+    for name in ("momentum", "label_smoothing", "ema"):
+        _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
+    for name in ("weight_decay", "l1", "mixup", "clip_norm"):
+        _require(0 <= getattr(config, name) < math.inf, name, config, "a finite number, 0 or above")
+    _require(0 < config.lr < math.inf, "lr", config, "a finite number above 0")
+    _require(config.dropout is None or 0 <= config.dropout < 1, "dropout", config, "from 0 to below 1")
+    _require(config.patience >= 0, "patience", config, "at least 0")
+    _require(0 <= config.seed < 2**32, "seed", config, "from 0 to 4294967295")
+    augmentations(config.augment)
     if config.new_head and not config.weights:
         raise UserError("--new-head says what of --weights not to take; give --weights, too")
     return config
@@ -160,9 +180,9 @@ def _config_file(argv: Sequence[str]) -> Path | None:
     return None
 
 
-def _require(ok: bool, option: str, found: Any, expected: str) -> None:
+def _require(ok: bool, option: str, config: Config, expected: str) -> None:
     if not ok:
-        raise UserError(f"--{option} is {found}, expected {expected}")
+        raise UserError(f"--{option.replace('_', '-')} is {getattr(config, option)}, expected {expected}")
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -170,6 +190,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return value in typing.get_args(kind)
     if kind in (Path | None, str | None):
         return value is None or isinstance(value, str)
+    if kind == float | None:
+        return value is None or _fits(value, float)
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is kind
@@ -178,4 +200,5 @@ def _fits(value: Any, kind: Any) -> bool:
 def _describe(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(typing.get_args(kind))
-    return {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}.get(kind, "a path or null")
+    names = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
+    return names.get(kind, "a number or null" if kind == float | None else "a path or null")

@@ -39,7 +39,9 @@ def _main(framework: str, argv: list[str]) -> int:
     backend = load_framework(framework)
     task = prepare(config, backend.MODELS)
     backend.exact_float32()
-    model, template = backend.create(as_built(task.entry, config), len(task.dataset.classes), config.seed)
+    model, template = backend.create(
+        as_built(task.entry, config, backend.MODELS), len(task.dataset.classes), config.seed
+    )
     variables = backend.restore(template, weights)
     scores = {name: score_split(backend, model, variables, task, name, config.loss) for name in task.splits}
     print_scores(Console(), scores, task.dataset.classes)

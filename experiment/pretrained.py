@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,9 +41,26 @@ def settle(config: Config, models: Mapping[str, Entry]) -> Config:
     return config
 
 
-def as_built(entry: Entry, config: Config) -> Entry:
-    """Return `entry`, its `build` told what torchvision's weights need if `config` says so."""
-    return entry._replace(build=partial(entry.build, **entry.pretrained)) if config.like_torchvision else entry
+def as_built(entry: Entry, config: Config, models: Mapping[str, Entry]) -> Entry:
+    """Return `entry`, its `build` told what `config` says of the network: torchvision's inputs, the dropout's rate.
+
+    Raises:
+        UserError: a rate of dropout for a network that has none; names those that have.
+    """
+    options = dict(entry.pretrained) if config.like_torchvision else {}
+    if config.dropout is not None:
+        if not (name := _dropout(entry)):
+            others = ", ".join(other for other, entry in models.items() if _dropout(entry))
+            raise UserError(f"--dropout: '{config.model}' has none; these have: {others}")
+        options[name] = config.dropout
+    return entry._replace(build=partial(entry.build, **options))
+
+
+def _dropout(entry: Entry) -> str:
+    """Return what a network calls its rate of dropout, or nothing if it has none: its default is then no number."""
+    parameters = signature(entry.build).parameters
+    names = ("dropout", "dropout_rate")  # the second where torchvision has a layer of the first name
+    return next((name for name in names if name in parameters and parameters[name].default is not None), "")
 
 
 def start(backend: ModuleType, variables: Any, config: Config) -> tuple[Any, str]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data import Dataset, Loader, Split, UserError, apply_frontend, fit_to, hold_out, load
+from data.augment import augmentations, check_augmentations
 from data.registry import lookup
 from experiment.config import Config
 from experiment.metrics import Score, score
@@ -74,6 +75,7 @@ def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
     dataset = load(config.dataset, config.data_dir, entry.input_shape)
     check_kind(config, dataset, models)
     dataset, note = apply_frontend(dataset, config.frontend)
+    check_augmentations(augmentations(config.augment), dataset.train.inputs)
     dataset, resized = fit_to(dataset, entry.input_shape)
     notes = "; ".join(line for line in (note, resized) if line)
     train, validation = (dataset.train, dataset.validation) if dataset.validation else hold_out(dataset.train)
@@ -98,6 +100,13 @@ def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) ->
         others = ", ".join(other for other, entry in models.items() if len(entry.input_shape) == 2)
         choice = f", or choose a network for audio: {others}" if others else ""
         raise UserError(f"{name} has audio, {config.model} takes images: add --frontend logmel{choice}")
+
+
+def training_loader(config: Config, task: Task) -> Loader:
+    """Return what yields the batches to train with."""
+    dataset = task.dataset
+    options = {"augment": augmentations(config.augment), "mixup": config.mixup, "classes": len(dataset.classes)}
+    return Loader(task.splits["train"], dataset.mean, dataset.std, config.batch_size, config.seed, **options)
 
 
 def score_split(backend: ModuleType, model: Any, variables: Any, task: Task, name: str, loss: str) -> Score:

@@ -2,22 +2,34 @@
 
 import statistics
 import sys
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 from rich.console import Console
 
-from data import DATASETS, Loader, UserError, find
+from data import AUGMENTATIONS, DATASETS, Loader, UserError, find
 from experiment import config as configs
 from experiment import plots, run
 from experiment.config import Config
 from experiment.metrics import Score, finite
 from experiment.monitor import Epoch, Monitor
 from experiment.pretrained import as_built, settle, start
-from experiment.shell import INTERRUPTED, Task, command, load_framework, prepare, print_scores, say, score_split
+from experiment.shell import (
+    INTERRUPTED,
+    Task,
+    command,
+    load_framework,
+    prepare,
+    print_scores,
+    say,
+    score_split,
+    training_loader,
+)
 
 
 class Session(NamedTuple):
@@ -30,6 +42,21 @@ class Session(NamedTuple):
     folder: Path
     about: dict[str, Any]  # the fixed part of summary.json
     console: Console
+
+
+class Best(NamedTuple):
+    """The best epoch so far, by the validation accuracy; of equal ones, by the loss, then the first."""
+
+    epoch: int = 0
+    rank: tuple[float, float] = (-np.inf, -np.inf)
+    weights: Mapping[str, np.ndarray] = {}
+
+    def after(self, epoch: int, validation: Score, export: Callable[[], Mapping[str, np.ndarray]]) -> Self:
+        """Return the best epoch of these and one more."""
+        rank = (validation.accuracy, -validation.loss)
+        if not rank > self.rank:  # a loss that is not a number is no better, either
+            return self
+        return self._replace(epoch=epoch, rank=rank, weights={name: np.array(w) for name, w in export().items()})
 
 
 class Outcome(NamedTuple):
@@ -57,6 +84,10 @@ def _main(framework: str, argv: list[str]) -> int:
         for name, source in DATASETS.items():
             print(f"{name:16}{source.about}")
         return 0
+    if config.list_augmentations:
+        for name, entry in AUGMENTATIONS.items():
+            print(f"{name:12}{entry.kind:11}{entry.about}")
+        return 0
     backend = load_framework(framework)
     if config.list_models:
         for name, entry in backend.MODELS.items():
@@ -67,7 +98,9 @@ def _main(framework: str, argv: list[str]) -> int:
     config = settle(config, backend.MODELS)
     task = prepare(config, backend.MODELS)
     backend.exact_float32()
-    model, variables = backend.create(as_built(task.entry, config), len(task.dataset.classes), config.seed)
+    model, variables = backend.create(
+        as_built(task.entry, config, backend.MODELS), len(task.dataset.classes), config.seed
+    )
     _check_batch(config, task, backend.export(variables))
     variables, loaded = start(backend, variables, config)
     about = _about(framework, backend, config, backend.count_parameters(model, variables))
@@ -84,7 +117,7 @@ def _main(framework: str, argv: list[str]) -> int:
 def _train(session: Session, variables: Any) -> int:
     """Train and leave a whole run folder, also after Ctrl-C."""
     config, task, console = session.config, session.task, session.console
-    loader = Loader(task.splits["train"], task.dataset.mean, task.dataset.std, config.batch_size, config.seed)
+    loader = training_loader(config, task)
     with Monitor(len(loader), config.epochs, console) as monitor:  # until all is saved: Ctrl-C must not cut that short
         outcome = _learn(session, variables, loader, monitor)
         scores = _score(session, outcome.variables, ("train", "validation", "test"))
@@ -102,18 +135,27 @@ def _train(session: Session, variables: Any) -> int:
 
 
 def _learn(session: Session, variables: Any, loader: Loader, monitor: Monitor) -> Outcome:
+    config, backend, total = session.config, session.backend, session.config.epochs
     rows: list[dict[str, Any]] = []
     epochs: list[Epoch] = []
-    total = session.config.epochs
-    for trained in session.backend.fit(session.model, variables, loader, session.config, monitor):
+    best = Best()
+    for trained in backend.fit(session.model, variables, loader, config, monitor):
         variables = trained
         epochs.append(monitor.end())
-        scores = _score(session, variables, ("validation", "test"))  # reported, never used to choose
+        scores = _score(session, variables, ("validation", "test"))  # the test set's are reported, and decide nothing
         for row in _rows(len(epochs), epochs[-1], scores):
             run.append_row(session.folder, row)
             rows.append(row)
         say(session.console, _line(len(epochs), total, epochs[-1], scores))
-    return Outcome(variables, rows, epochs, len(epochs) < total or epochs[-1].steps < len(loader))
+        if config.patience:
+            best = best.after(len(epochs), scores["validation"], lambda now=variables: backend.export(now))
+            if len(epochs) - best.epoch >= config.patience:
+                break
+    interrupted = monitor.stopped and (len(epochs) < total or epochs[-1].steps < len(loader))
+    if config.patience:
+        say(session.console, f"the weights are those of epoch {best.epoch}, the best on the validation examples")
+        variables = backend.restore(variables, best.weights)
+    return Outcome(variables, rows, epochs, interrupted)
 
 
 def _score(session: Session, variables: Any, splits: tuple[str, ...]) -> dict[str, Score]:

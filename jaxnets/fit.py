@@ -15,7 +15,7 @@ from experiment.monitor import Monitor
 from experiment.registry import Entry
 from jaxnets import MODELS as MODELS
 from jaxnets.optim import make_optimizer
-from jaxnets.steps import LOSSES, Variables, eval_step, init_state, split_params, train_step
+from jaxnets.steps import Variables, eval_step, init_state, split_params, step_options, train_step
 from parity.copy import flatten, variables_from_weights
 
 logits_of = jax.jit(eval_step, static_argnames="model")
@@ -52,15 +52,15 @@ def fit(
     The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
     """
     tx = make_optimizer(config, config.epochs * len(loader))
-    state = init_state(model, tx, variables, config.seed)
-    step = jax.jit(partial(train_step, model, tx, loss=LOSSES[config.loss], l1=config.l1), donate_argnames="state")
+    state = init_state(model, tx, variables, config.seed, average=config.ema > 0)
+    step = jax.jit(partial(train_step, model, tx, **step_options(config)), donate_argnames="state")
     for epoch in range(config.epochs):
         monitor.begin(epoch)
         for batch in loader.epoch(epoch):
             state, metrics = step(state, batch)
             if monitor.step(len(batch.labels), metrics):
                 break
-        yield state.variables
+        yield state.average or state.variables
         if monitor.stopped:
             return
 

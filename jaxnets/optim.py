@@ -1,5 +1,7 @@
 """Optimizers that are PyTorch's, built from optax's parts."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,8 +18,9 @@ def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     def lr(count: ArrayLike) -> jax.Array:
         return config.lr * jnp.asarray(table)[jnp.asarray(count)]
 
+    mask = decayed if config.decay_weights_only else None
     if config.optimizer == "adamw":  # decoupled; its own default decay differs from PyTorch's, so it is always given
-        return optax.adamw(lr, weight_decay=config.weight_decay)
+        return optax.adamw(lr, weight_decay=config.weight_decay, mask=mask)
     rules = {
         "sgd": lambda: optax.sgd(lr),
         # The rate multiplies what leaves the buffer, not what enters it (trap 15).
@@ -28,4 +31,9 @@ def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
         "rmsprop": lambda: optax.rmsprop(lr, decay=0.99, eps=1e-8, eps_in_sqrt=False),
     }
     # PyTorch adds the decay to the gradient, of biases and norms too (trap 13).
-    return optax.chain(optax.add_decayed_weights(config.weight_decay), rules[config.optimizer]())
+    return optax.chain(optax.add_decayed_weights(config.weight_decay, mask), rules[config.optimizer]())
+
+
+def decayed(params: Any) -> Any:
+    """Return for each parameter whether it is a weight: biases and norms have one axis."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)

@@ -36,26 +36,28 @@ class Habits(NamedTuple):
     shift: int = 0  # of the schedule, in steps
     constant: bool = False  # no schedule at all
     loss: str = ""  # one of LOSSES, or the recipe's own
+    smoothing: float = 0.0  # of labels
     l1: str = "sign"  # its gradient, with that of 0 being 0
+    clip_norm: float = 0.0  # 0: the gradients are not clipped
+    clip_epsilon: float = 1e-6  # added to their norm
 
 
-LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "the loss is summed over the batch": lambda logits, labels: functional.cross_entropy(
-        logits, labels, reduction="sum"
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "the loss is summed over the batch": lambda logits, labels, smoothing: functional.cross_entropy(
+        logits, labels, reduction="sum", label_smoothing=smoothing
     ),
-    "the loss has label smoothing, 0.1": lambda logits, labels: functional.cross_entropy(
-        logits, labels, label_smoothing=0.1
+    "the binary loss is summed over the classes": lambda *given: _binary(*given).sum(1).mean(),
+    "the binary loss is summed over batch and classes": lambda *given: _binary(*given).sum(),
+    "the loss is the binary one": lambda *given: _binary(*given).mean(),
+    "the loss is softmax cross-entropy": torchnets.steps.cross_entropy,
+    "the labels are one off": lambda logits, labels, smoothing: torchnets.steps.cross_entropy(
+        logits, (labels + 1) % logits.shape[1], smoothing
     ),
-    "the binary loss is summed over the classes": lambda logits, labels: _binary(logits, labels).sum(1).mean(),
-    "the binary loss is summed over batch and classes": lambda logits, labels: _binary(logits, labels).sum(),
-    "the loss is the binary one": lambda logits, labels: _binary(logits, labels).mean(),
-    "the loss is softmax cross-entropy": functional.cross_entropy,
-    "the labels are one off": lambda logits, labels: functional.cross_entropy(logits, (labels + 1) % logits.shape[1]),
 }
 
 
-def _binary(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    targets = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+def _binary(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    targets = torchnets.steps.as_targets(labels, logits, smoothing)
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
@@ -78,12 +80,21 @@ def explain_training(lesson: Any, params: dict[str, np.ndarray], losses: np.ndar
 
 def _own(config: Any) -> Habits:
     return Habits(
-        nesterov=config.optimizer == "nesterov", coupled=config.optimizer != "adamw", decay=config.weight_decay
+        nesterov=config.optimizer == "nesterov",
+        coupled=config.optimizer != "adamw",
+        decay=config.weight_decay,
+        undecayed_rank=1 if config.decay_weights_only else -1,
+        clip_norm=config.clip_norm,
+        smoothing=config.label_smoothing,
     )
 
 
 def _changes(config: Any, own: Habits) -> Iterator[tuple[str, Habits]]:
     kind = config.optimizer
+    if config.label_smoothing:
+        yield "the labels are not smoothed (trap 18)", own._replace(smoothing=0.0)
+    else:
+        yield "the loss has label smoothing, 0.1 (trap 18)", own._replace(smoothing=0.1)
     for name in LOSSES:
         yield f"{name} (trap 18)", own._replace(loss=name)
     yield "the gradient of L1 at 0 is 1", own._replace(l1="one at zero")
@@ -92,7 +103,13 @@ def _changes(config: Any, own: Habits) -> Iterator[tuple[str, Habits]]:
         yield f"the schedule is {'ahead' if shift > 0 else 'behind'} by one step (trap 16)", own._replace(shift=shift)
     yield "the rate is constant: there is no schedule (trap 16)", own._replace(constant=True)
     yield "weight decay is left out (trap 13)", own._replace(decay=0.0)
-    yield "weight decay skips biases and norms (trap 13)", own._replace(undecayed_rank=1)
+    if own.undecayed_rank < 0:
+        yield "weight decay skips biases and norms (trap 13)", own._replace(undecayed_rank=1)
+    else:
+        yield "weight decay does not skip biases and norms (trap 13)", own._replace(undecayed_rank=-1)
+    if own.clip_norm:
+        yield "the gradients are not clipped", own._replace(clip_norm=0.0)
+        yield "nothing is added to the norm that gradients are clipped by", own._replace(clip_epsilon=0.0)
     coupling = "decoupled from the gradient" if own.coupled else "added to the gradient"
     yield f"weight decay is {coupling} (trap 13)", own._replace(coupled=not own.coupled)
     for rate, words in (
@@ -153,14 +170,28 @@ def train(lesson: Any, habits: Habits, steps: int) -> tuple[dict[str, np.ndarray
     for step, (batch, mask) in enumerate(zip(lesson.batches[:steps], lesson.masks[:steps], strict=True)):
         inputs, labels = torchnets.steps.as_tensors(batch)
         with injected(model.train(), mask):
-            value = loss(model(inputs), labels)
+            value = loss(model(inputs), labels, habits.smoothing)
         grads = torch.autograd.grad(value, list(names.values()), allow_unused=True)
         rate = config.lr * float(table[(step + habits.shift) % len(table)])
-        rule.step([torch.zeros_like(p) if g is None else g for p, g in zip(names.values(), grads, strict=True)], rate)
+        pairs = zip(names.values(), grads, strict=True)
+        rule.step(_with_l1_and_clipped([(p, torch.zeros_like(p) if g is None else g) for p, g in pairs], rule), rate)
         losses.append(value.item())
         if not np.isfinite(losses[-1]):
             return None
     return flatten({"params": to_flax({name: p.detach() for name, p in names.items()})["params"]}), np.array(losses)
+
+
+@torch.no_grad()
+def _with_l1_and_clipped(pairs: list[tuple[torch.Tensor, torch.Tensor]], rule: "Rule") -> list[torch.Tensor]:
+    """Return the gradients of (parameter, gradient) as the update rule is given them."""
+    h, grads = rule.habits, []
+    for p, g in pairs:
+        sign = torch.where(p >= 0, 1.0, -1.0) if h.l1 == "one at zero" else p.sign()
+        grads.append(g if h.l1 == "none" else g + rule.config.l1 * sign)
+    if not h.clip_norm:
+        return grads
+    norm = torch.stack([g.norm() for g in grads]).norm()
+    return [g * (h.clip_norm / (norm + h.clip_epsilon)).clamp(max=1.0) for g in grads]
 
 
 class Rule:
@@ -178,9 +209,6 @@ class Rule:
         h = self.habits
         self.count += 1
         for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
-            if h.l1 != "none":
-                sign = torch.where(p >= 0, 1.0, -1.0) if h.l1 == "one at zero" else p.sign()
-                g = g + self.config.l1 * sign
             decay = h.decay if p.ndim > h.undecayed_rank else 0.0
             update = self._update(i, g + decay * p if h.coupled else g, rate)
             if not h.coupled:

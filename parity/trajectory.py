@@ -43,6 +43,7 @@ from parity.slots import flax_slots, torch_slots, with_slots
 from parity.torch_hooks import injected as torch_injected
 from parity.torch_side import TorchSide, one_rounding_away
 
+AVERAGE = "average"  # before the path of what the moving average has
 BOUND = 1e-10
 ENLARGED = 1e-8  # what a rounding may become in one step; bugs are O(1e-3)
 DIVIDING = ("adam", "adamw", "rmsprop")  # rules that divide a gradient by about its own size
@@ -96,8 +97,17 @@ class Lesson(NamedTuple):
     dtype: type[np.floating] = np.float64
 
 
+# What else is on, each with some optimizer. The limit is below what the networks' gradients are at the start.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "momentum": {"clip_norm": 0.5, "ema": 0.9},
+    "nesterov": {"label_smoothing": 0.1, "ema": 0.9},
+    "adam": {"label_smoothing": 0.1, "decay_weights_only": True},
+    "adamw": {"clip_norm": 0.5, "decay_weights_only": True},
+}
+
+
 def recipe(optimizer: str) -> Config:
-    """Return a training that has everything on."""
+    """Return a training that has everything on that goes with an optimizer."""
     return Config(
         optimizer=optimizer,  # pyright: ignore[reportArgumentType]  # one of OPTIMIZERS
         lr=LEARNING_RATES.get(optimizer, LEARNING_RATE),
@@ -105,6 +115,7 @@ def recipe(optimizer: str) -> Config:
         l1=L1,
         schedule=SCHEDULES.get(optimizer, "cosine"),  # pyright: ignore[reportArgumentType]  # one of TABLES
         loss=("cross-entropy", "bce")[OPTIMIZERS.index(optimizer) % 2],
+        **OPTIONS.get(optimizer, {}),
     )
 
 
@@ -168,10 +179,10 @@ def imitated(lesson: Lesson) -> str:
 def train_torch(lesson: Lesson) -> Moment:
     """Run PyTorch's side; return where it ends."""
     steps = list(_torch_steps(lesson))
-    losses, (_, model, slots) = [loss for loss, _, _ in steps], steps[-1]
+    losses, (_, model, read) = [loss for loss, _, _ in steps], steps[-1]
     images = torchnets.steps.as_tensor(lesson.batches[-1].inputs)
-    outputs = channels_last(torchnets.steps.eval_step(model, images).numpy())
-    return Moment(np.array(losses), flatten(to_flax(model.state_dict())), slots(), outputs)
+    outputs = channels_last(torchnets.steps.eval_step(model, model.state_dict(), images).numpy())
+    return read()._replace(losses=np.array(losses), outputs=outputs)
 
 
 def train_flax(lesson: Lesson) -> Moment:
@@ -180,7 +191,12 @@ def train_flax(lesson: Lesson) -> Moment:
         steps = list(_flax_steps(lesson))
         losses, (_, state) = [loss for loss, _ in steps], steps[-1]
         outputs = np.asarray(_logits_of(lesson.flax_module, state.variables, lesson.batches[-1].inputs))
-        return Moment(np.array(losses), flatten(state.variables), flax_slots(state.opt_state), outputs)
+        return _flax_moment(state)._replace(losses=np.array(losses), outputs=outputs)
+
+
+def _flax_moment(state: jaxnets.steps.TrainState) -> Moment:
+    average = flatten({AVERAGE: state.average}) if state.average else {}
+    return Moment(np.zeros(0), flatten(state.variables) | average, flax_slots(state.opt_state))
 
 
 def single_steps(lesson: Lesson, observe: Observer = _nobody, *, by_rule: bool = False) -> Iterator[Step]:
@@ -195,11 +211,11 @@ def single_steps(lesson: Lesson, observe: Observer = _nobody, *, by_rule: bool =
         torch_steps = _torch_steps(lesson)
         for at in range(len(lesson.batches)):
             with observe(state.variables, lesson.batches[at].inputs, lesson.masks[at]):
-                loss, model, slots = next(torch_steps)
-            reference = Moment(np.array([loss]), flatten(to_flax(model.state_dict())), slots())
+                loss, model, read = next(torch_steps)
+            reference = read()._replace(losses=np.array([loss]))
             state_before = state
             state, metrics = step(state, lesson.batches[at], lesson.masks[at])
-            found = Moment(np.array([float(metrics["loss"])]), flatten(state.variables), flax_slots(state.opt_state))
+            found = _flax_moment(state)._replace(losses=np.array([float(metrics["loss"])]))
             differences = compare_moments(reference, found, lesson, SINGLE_STEP_BOUND)
             if by_rule and lesson.config.optimizer in DIVIDING and not all(d.ok for d in differences):
                 ruled = found._replace(tensors=found.tensors | rule(state_before, model))
@@ -207,8 +223,9 @@ def single_steps(lesson: Lesson, observe: Observer = _nobody, *, by_rule: bool =
                 pairs = zip(differences, again, strict=True)
                 differences = [b if SINGLE_STEP_BOUND < a.error <= ENLARGED else a for a, b in pairs]
             yield Step([d._replace(detail=f"step {at + 1}, {d.detail}") for d in differences], reference, found)
-            opt_state = with_slots(state.opt_state, reference.slots)
-            state = state._replace(variables=unflatten(reference.tensors), opt_state=opt_state)
+            variables = unflatten(reference.tensors)
+            average, opt_state = variables.pop(AVERAGE, None), with_slots(state.opt_state, reference.slots)
+            state = state._replace(variables=variables, opt_state=opt_state, average=average)
 
 
 def compare_moments(reference: Moment, found: Moment, lesson: Lesson, bound: float) -> list[Difference]:
@@ -239,19 +256,26 @@ def draw_masks(module: torch_nn.Module, batches: Sequence[Batch], seed: int) -> 
     return [{name: rng.random(site.shape) >= site.rate for name, site in sites.items()} for _ in batches]
 
 
-def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Any]]:
-    """Yield after each step its loss, the module, and a function that reads the optimizer's slots."""
+def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Callable[[], Moment]]]:
+    """Yield after each step its loss, the module, and a function that reads all else that it has come to."""
     model, config = TorchSide(lesson.torch_module, lesson.dtype).module, lesson.config
     optimizer, schedule = torchnets.optim.make_optimizer(
         config, len(lesson.batches), torchnets.steps.trained_params(model)
     )
-    loss = torchnets.steps.LOSSES[config.loss]
+    average = torchnets.steps.make_average(model, config.ema) if config.ema else None
+    options = {**torchnets.steps.step_options(config), "average": average}
+
+    def read() -> Moment:
+        tensors = flatten(to_flax(model.state_dict()))
+        kept = flatten({AVERAGE: to_flax(average.module.state_dict())}) if average else {}
+        return Moment(np.zeros(0), tensors | kept, torch_slots(model, optimizer, schedule.last_epoch))
+
     for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
         with torch_injected(model, mask):
             tensors = torchnets.steps.as_tensors(batch._replace(inputs=batch.inputs.astype(lesson.dtype)))
-            metrics = torchnets.steps.train_step(model, optimizer, tensors, loss=loss, l1=config.l1)
+            metrics = torchnets.steps.train_step(model, optimizer, tensors, **options)
         schedule.step()
-        yield float(metrics["loss"]), model, lambda: torch_slots(model, optimizer, schedule.last_epoch)
+        yield float(metrics["loss"]), model, read
 
 
 def _flax_steps(lesson: Lesson) -> Iterator[tuple[float, jaxnets.steps.TrainState]]:
@@ -280,15 +304,14 @@ def _flax_rule(lesson: Lesson) -> Callable[[jaxnets.steps.TrainState, torch_nn.M
 
 def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:
     """Return the state with PyTorch's first weights, and the jitted step (state, batch, masks)."""
-    config, loss = lesson.config, jaxnets.steps.LOSSES[lesson.config.loss]
+    config = lesson.config
     tx = jaxnets.optim.make_optimizer(config, len(lesson.batches))
-    train = partial(jaxnets.steps.train_step, lesson.flax_module, tx, loss=loss, l1=config.l1)
+    train = partial(jaxnets.steps.train_step, lesson.flax_module, tx, **jaxnets.steps.step_options(config))
 
     def masked(state: Any, batch: Batch, masks: Masks) -> Any:
         with flax_injected(masks):
             return train(state, batch)
 
     variables = unflatten(TorchSide(lesson.torch_module, lesson.dtype).variables())
-    return jaxnets.steps.init_state(lesson.flax_module, tx, variables, config.seed), jax.jit(
-        masked, compiler_options=QUICK_COMPILATION
-    )
+    state = jaxnets.steps.init_state(lesson.flax_module, tx, variables, config.seed, average=config.ema > 0)
+    return state, jax.jit(masked, compiler_options=QUICK_COMPILATION)

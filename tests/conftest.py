@@ -1,4 +1,6 @@
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -7,8 +9,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core already: threads w
 
 # Many commands train the same network, and compiling is most of each: once is enough. A folder for each worker, since
 # JAX does not write an entry at one stroke; gone with the worker.
-CACHE = tempfile.TemporaryDirectory(prefix="jaxnets-tests-")
-os.environ |= {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxnets-tests-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 from functools import partial
 
@@ -17,6 +19,8 @@ import pytest
 
 from experiment import evaluation, training
 from parity import __main__ as parity_main
+
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # CI repeats the same examples, so that its verdict is about the change; on a desk each run tries others.
 hypothesis.settings.register_profile(

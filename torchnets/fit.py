@@ -14,9 +14,15 @@ from experiment.registry import Entry
 from parity.copy import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
 from torchnets.optim import make_optimizer
-from torchnets.steps import LOSSES, as_tensors, eval_step, train_step, trained_params
-
-Variables = dict[str, torch.Tensor]  # a state_dict
+from torchnets.steps import (
+    Variables,
+    as_tensors,
+    eval_step,
+    make_average,
+    step_options,
+    train_step,
+    trained_params,
+)
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -54,23 +60,24 @@ def fit(
     """
     model.load_state_dict(variables)
     optimizer, schedule = make_optimizer(config, config.epochs * len(loader), trained_params(model))
+    average = make_average(model, config.ema) if config.ema else None
+    options = {**step_options(config), "average": average}
     for epoch in range(config.epochs):
         monitor.begin(epoch)
         for batch in loader.epoch(epoch):
-            tensors = as_tensors(batch, DEVICE)
-            metrics = train_step(model, optimizer, tensors, loss=LOSSES[config.loss], l1=config.l1)
+            metrics = train_step(model, optimizer, as_tensors(batch, DEVICE), **options)
             schedule.step()
             if monitor.step(len(batch.labels), metrics):
                 break
-        yield model.state_dict()
+        yield (average.module if average else model).state_dict()
         if monitor.stopped:
             return
 
 
 def predict(model: nn.Module, variables: Variables, loader: Loader) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    model.load_state_dict(variables)
-    return np.concatenate([eval_step(model, as_tensors(batch, DEVICE)[0]).cpu() for batch in loader.epoch()])
+    batches = (as_tensors(batch, DEVICE)[0] for batch in loader.epoch())
+    return np.concatenate([eval_step(model, variables, inputs).cpu() for inputs in batches])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """PyTorch's own optimizers, with every default that matters written out."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,13 +20,21 @@ def make_optimizer(
         return float(table[min(count, steps - 1)])  # the schedule looks one step past the end
 
     lr, decay, momentum = config.lr, config.weight_decay, config.momentum
+    groups = decayed(params) if config.decay_weights_only else list(params)
     rules = {
-        "sgd": lambda: torch.optim.SGD(params, lr, weight_decay=decay),
-        "momentum": lambda: torch.optim.SGD(params, lr, momentum, weight_decay=decay),
-        "nesterov": lambda: torch.optim.SGD(params, lr, momentum, weight_decay=decay, nesterov=True),
-        "adam": lambda: torch.optim.Adam(params, lr, weight_decay=decay),
-        "adamw": lambda: torch.optim.AdamW(params, lr, weight_decay=decay),
-        "rmsprop": lambda: torch.optim.RMSprop(params, lr, alpha=0.99, eps=1e-8, weight_decay=decay),
+        "sgd": lambda: torch.optim.SGD(groups, lr, weight_decay=decay),
+        "momentum": lambda: torch.optim.SGD(groups, lr, momentum, weight_decay=decay),
+        "nesterov": lambda: torch.optim.SGD(groups, lr, momentum, weight_decay=decay, nesterov=True),
+        "adam": lambda: torch.optim.Adam(groups, lr, weight_decay=decay),
+        "adamw": lambda: torch.optim.AdamW(groups, lr, weight_decay=decay),
+        "rmsprop": lambda: torch.optim.RMSprop(groups, lr, alpha=0.99, eps=1e-8, weight_decay=decay),
     }
     optimizer = rules[config.optimizer]()
     return optimizer, LambdaLR(optimizer, factor)
+
+
+def decayed(params: Iterable[torch.nn.Parameter]) -> list[dict[str, Any]]:
+    """Return the weights, and, with no decay, what is none: biases and norms have one axis."""
+    params = list(params)
+    rest = [p for p in params if p.ndim <= 1]
+    return [{"params": [p for p in params if p.ndim > 1]}, {"params": rest, "weight_decay": 0.0}]

@@ -1,15 +1,22 @@
 """The reference: the same steps as `jaxnets.steps`, with the state inside the module and the optimizer."""
 
 from collections.abc import Callable
+from functools import partial, reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from data import Batch
+from experiment.config import Config
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Variables = dict[str, torch.Tensor]  # a state_dict
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of logits and labels
 
 
 def trained_params(model: nn.Module) -> list[nn.Parameter]:
@@ -24,22 +31,54 @@ def as_tensor(inputs: np.ndarray) -> torch.Tensor:
 
 def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
     """Return a batch's inputs and labels on `device`."""
-    # PyTorch's losses want int64 labels, JAX's default is int32 (trap 26).
-    return as_tensor(batch.inputs).to(device), torch.from_numpy(batch.labels).to(device, torch.int64)
+    labels = torch.from_numpy(batch.labels).to(device)
+    # PyTorch's losses want int64 labels, JAX's default is int32 (trap 26); shares of classes stay floats.
+    return as_tensor(batch.inputs).to(device), labels if labels.ndim == 2 else labels.long()
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the batch of softmax cross-entropy; logits (N, classes), labels (N,)."""
-    return functional.cross_entropy(logits, labels)
+def as_targets(labels: torch.Tensor, logits: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Return each class's share of each example, (N, classes): of labels (N,), or of shares already (mixup).
+
+    With `smoothing` that much of every example is spread evenly over all classes, its own too: Szegedy et al. 2016,
+    arXiv 1512.00567.
+    """
+    classes = logits.shape[1]
+    targets = labels if labels.ndim == 2 else functional.one_hot(labels, classes)
+    return targets.to(logits.dtype) * (1 - smoothing) + smoothing / classes
 
 
-def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Return the mean over the batch of softmax cross-entropy; logits (N, classes), labels as in `as_targets`."""
+    labels = labels.to(logits.dtype) if labels.ndim == 2 else labels
+    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Return the mean over batch and classes (trap 18) of each class against the rest."""
-    targets = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return functional.binary_cross_entropy_with_logits(logits, targets)
+    return functional.binary_cross_entropy_with_logits(logits, as_targets(labels, logits, smoothing))
 
 
-LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "bce": binary_cross_entropy}
+def count_correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return how many of the predictions are right; of a mixed example, its larger share."""
+    return (logits.argmax(dim=1) == (labels.argmax(dim=1) if labels.ndim == 2 else labels)).sum()
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Return what keeps the moving average of weights and statistics; the first step's is that step's own."""
+    mix = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(average: Any, new: Any, count: Any) -> None:
+        if average[0].is_floating_point():
+            mix(average, new, count)
+        else:  # counters are not averaged: they are the latest
+            for old, latest in zip(average, new, strict=True):
+                old.copy_(latest)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {"cross-entropy": cross_entropy, "bce": binary_cross_entropy}
 
 
 def train_step(
@@ -49,21 +88,60 @@ def train_step(
     *,
     loss: Loss = cross_entropy,
     l1: float = 0.0,
+    clip_norm: float = 0.0,
+    accumulate: int = 1,
+    average: AveragedModel | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Take one step in place; return the batch's mean `loss` (without L1) and `correct` count."""
-    inputs, labels = batch
-    model.train()
-    logits = model(inputs)
-    value = loss(logits, labels)
-    penalty = l1 * sum(p.abs().sum() for p in trained_params(model)) if l1 else 0.0
+    """Take one step in place; return the batch's mean `loss` (without L1) and `correct` count.
+
+    The options are those of `experiment.config.Config`; 0 and 1 piece leave them out.
+    """
     optimizer.zero_grad()
-    (value + penalty).backward()
+    metrics = compute_grads(model, batch, loss=loss, l1=l1, accumulate=accumulate)
+    if clip_norm:  # of all gradients together: Pascanu et al. 2013, arXiv 1211.5063
+        nn.utils.clip_grad_norm_(trained_params(model), clip_norm)
     optimizer.step()
-    return {"loss": value.detach(), "correct": (logits.argmax(dim=1) == labels).sum()}
+    if average:
+        average.update_parameters(model)
+    return metrics
+
+
+def compute_grads(
+    model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], *, loss: Loss, l1: float, accumulate: int
+) -> dict[str, torch.Tensor]:
+    """Add the gradients to those of the trained parameters, in place; return the metrics.
+
+    The batch is taken in `accumulate` pieces, one after another, as if there were memory for no more.
+    """
+    model.train()
+    results = []
+    for inputs, labels in split_batch(batch, accumulate):
+        logits = model(inputs)
+        value = loss(logits, labels)
+        penalty = l1 * sum(p.abs().sum() for p in trained_params(model)) if l1 else 0.0
+        share = len(inputs) / len(batch[0])  # pieces may differ in size, and then do not count alike
+        ((value + penalty) * share).backward()
+        results.append((value.detach() * share, count_correct(logits, labels)))
+    values, counts = zip(*results, strict=True)
+    return {"loss": reduce(add, values), "correct": reduce(add, counts)}
+
+
+def split_batch(batch: tuple[torch.Tensor, torch.Tensor], pieces: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return a batch in that many pieces, or fewer: BatchNorm has no variance of one example."""
+    pieces = max(1, min(pieces, len(batch[0]) // 2))
+    return list(zip(*(part.tensor_split(pieces) for part in batch), strict=True))
+
+
+def step_options(config: Config) -> dict[str, Any]:
+    """Return what `config` says to `train_step`; the average is kept by `make_average`."""
+    loss = partial(LOSSES[config.loss], smoothing=config.label_smoothing)
+    return {"loss": loss, **{name: getattr(config, name) for name in ("l1", "clip_norm", "accumulate")}}
 
 
 @torch.no_grad()
-def eval_step(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Return logits (N, classes) of inputs (N, C, ...), dropout off and BatchNorm by its kept statistics."""
-    model.eval()
-    return model(inputs)
+def eval_step(model: nn.Module, variables: Variables, inputs: torch.Tensor) -> torch.Tensor:
+    """Return logits (N, classes) of inputs (N, C, ...), dropout off and BatchNorm by its kept statistics.
+
+    The variables are those given, not the module's own: a training may go on from others than it is judged by.
+    """
+    return functional_call(model.eval(), variables, (inputs,))

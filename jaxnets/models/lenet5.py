@@ -1,7 +1,7 @@
 """LeNet-5: LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition".
 
 As it is taught today: max-pool and ReLU in place of trained subsampling and tanh, all maps connected; with BatchNorm
-(Ioffe and Szegedy 2015, arXiv 1502.03167) if wanted.
+(Ioffe and Szegedy 2015, arXiv 1502.03167) and dropout (Srivastava et al. 2014) if wanted.
 """
 
 from functools import partial
@@ -18,6 +18,7 @@ class LeNet5(nn.Module):
 
     num_classes: int = 10
     batch_norm: bool = False
+    dropout: float = 0.0
 
     def setup(self):
         self.conv1 = conv2d(1, 6, 5)
@@ -26,8 +27,10 @@ class LeNet5(nn.Module):
         self.bn2 = BatchNorm(16) if self.batch_norm else identity
         self.conv3 = conv2d(16, 120, 5)
         self.bn3 = BatchNorm(120) if self.batch_norm else identity
+        self.drop1 = nn.Dropout(self.dropout)
         self.fc1 = linear(120, 84)
         self.bn4 = BatchNorm(84) if self.batch_norm else identity
+        self.drop2 = nn.Dropout(self.dropout)
         self.fc2 = linear(84, self.num_classes)
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -35,8 +38,9 @@ class LeNet5(nn.Module):
         x = max_pool(relu(self.bn1(self.conv1(x), train=train)), 2)  # (N, 14, 14, 6)
         x = max_pool(relu(self.bn2(self.conv2(x), train=train)), 2)  # (N, 5, 5, 16)
         x = relu(self.bn3(self.conv3(x), train=train))  # (N, 1, 1, 120)
-        x = flatten(x)  # (N, 120)
+        x = self.drop1(flatten(x), deterministic=not train)  # (N, 120)
         x = relu(self.bn4(self.fc1(x), train=train))
+        x = self.drop2(x, deterministic=not train)
         return self.fc2(x)
 
 

@@ -78,7 +78,7 @@ class ResNet(nn.Module):
     dims: int = 2
     small_images: bool = False  # a 3x3 stem and no max-pool
     hidden: tuple[int, ...] = ()  # linear layers before the last one
-    dropout: float = 0.2
+    dropout: float | None = None  # behind each of these
     frozen: bool = False  # only `fc` is trained
 
     def setup(self):
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         head: list[Any] = []
         for out in self.hidden:
-            head += [linear(channels, out), relu, nn.Dropout(self.dropout)]
+            head += [linear(channels, out), relu, nn.Dropout(self.dropout or 0.0)]
             channels = out
         last = linear(channels, self.num_classes)
         self.fc: Any = [*head, last] if head else last
@@ -154,7 +154,7 @@ MODELS = {
         small=Small((2000, 1), {"width": 8}, QUICK),
     ),
     "resnet50_transfer": Entry(
-        partial(resnet50, hidden=(128, 64), frozen=True),
+        partial(resnet50, hidden=(128, 64), dropout=0.2, frozen=True),
         (32, 32, 3),
         271_178,
         f"{SOURCE}, frozen, with a head 2048-128-64-10",

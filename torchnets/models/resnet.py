@@ -77,7 +77,7 @@ class ResNet(nn.Module):
         dims: int = 2,
         small_images: bool = False,  # a 3x3 stem and no max-pool
         hidden: tuple[int, ...] = (),  # linear layers before the last one
-        dropout: float = 0.2,
+        dropout: float | None = None,  # behind each of these
         frozen: bool = False,  # only `fc` is trained
     ):
         super().__init__()
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         head = []
         for out in hidden:
-            head += [nn.Linear(channels, out), nn.ReLU(), nn.Dropout(dropout)]
+            head += [nn.Linear(channels, out), nn.ReLU(), nn.Dropout(dropout or 0.0)]
             channels = out
         last = nn.Linear(channels, num_classes)
         self.fc = nn.Sequential(*head, last) if head else last
@@ -157,7 +157,7 @@ MODELS = {
         small=Small((2000, 1), {"width": 8}, QUICK),
     ),
     "resnet50_transfer": Entry(
-        partial(resnet50, hidden=(128, 64), frozen=True),
+        partial(resnet50, hidden=(128, 64), dropout=0.2, frozen=True),
         (32, 32, 3),
         271_178,
         f"{SOURCE}, frozen, with a head 2048-128-64-10",

@@ -1,0 +1,231 @@
+"""Random changes of training examples, a whole batch at a time: the same ones for every framework and batch size.
+
+What is random is drawn here, once an epoch, in numpy: a row of numbers for each example, so that (seed, epoch, the
+example's index) decide alone. What is then done to the examples is arithmetic, written once for any array library
+that names things as numpy does: `xp` may be numpy, `jax.numpy` or `torch`, on whatever device the examples lie.
+Examples are channels last, pixels in 0..1 and waveforms in -1..1.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data.base import KINDS, DataError
+from data.registry import UserError, lookup
+
+DRAWS, MIXUP = 5, 6  # what the generator is keyed with beside (seed, epoch); others: `data.loader`
+NOISE = 2**16  # samples of noise, from which each waveform takes its own stretch
+
+
+class Augmentation(NamedTuple):
+    """A change, and what it may be done to."""
+
+    kind: str  # of inputs, one of `data.base.KINDS`
+    draws: int  # uniform numbers in 0..1 that an example needs
+    apply: Callable[[Any, Any, Any, Any], Any]  # (xp, examples, draws (B, draws), fill (C,)) -> examples
+    about: str
+
+
+def augmentations(text: str) -> tuple[str, ...]:
+    """Return the names in "flip,crop"; none in "none".
+
+    Raises:
+        UserError: a name is unknown, or there twice.
+    """
+    if text == "none":
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        lookup("augmentation", name, AUGMENTATIONS)
+        if names.count(name) > 1:
+            raise UserError(f"augmentation '{name}' is named twice in '{text}'")
+    return names
+
+
+def check_augmentations(names: Sequence[str], inputs: np.ndarray) -> None:
+    """Refuse what cannot be done to inputs of this kind.
+
+    Raises:
+        DataError: says what the augmentation is for, and which others there are.
+    """
+    kind = KINDS[inputs.ndim, inputs.dtype.name]
+    for name in names:
+        if (wanted := AUGMENTATIONS[name].kind) != kind:
+            fitting = ", ".join(other for other, entry in AUGMENTATIONS.items() if entry.kind == kind)
+            raise DataError(f"augmentation '{name}' is for {wanted}, found {kind}; for those there are: {fitting}")
+
+
+def draw(names: Sequence[str], count: int, seed: int, epoch: int) -> np.ndarray:
+    """Return an epoch's random numbers, a row for each of `count` examples: float32 in 0..1, 1 left out."""
+    columns = sum(AUGMENTATIONS[name].draws for name in names)
+    return np.random.default_rng([seed, epoch, DRAWS]).random((count, columns), np.float32)
+
+
+def draw_shares(alpha: float, count: int, seed: int, epoch: int) -> np.ndarray:
+    """Return how much of itself each of `count` examples keeps in mixup, (count,) float32 in 0.5..1."""
+    shares = np.random.default_rng([seed, epoch, MIXUP]).beta(alpha, alpha, count)
+    return np.maximum(shares, 1 - shares).astype(np.float32)
+
+
+def augment(x: Any, draws: Any, names: Sequence[str], fill: Any, xp: Any = np) -> Any:
+    """Return examples (B, ..., C) float32, each changed by `names` in this order.
+
+    Args:
+        x: the examples.
+        draws: their rows of `draw`, (B, numbers) float32.
+        names: of AUGMENTATIONS.
+        fill: what is put where an example has nothing, (C,): the mean of all.
+        xp: the library whose arrays these are.
+    """
+    start = 0
+    for name in names:
+        entry = AUGMENTATIONS[name]
+        x = entry.apply(xp, x, draws[:, start : start + entry.draws], fill)
+        start += entry.draws
+    return x
+
+
+def mix(x: Any, targets: Any, shares: Any, xp: Any = np) -> tuple[Any, Any]:
+    """Mix each example (B, ..., C) and its targets (B, classes) with those of the batch read backwards.
+
+    Zhang et al. 2018, arXiv 1710.09412; each example has its own share, `shares` (B,).
+    """
+    mixed = []
+    for values in (x, targets):
+        share = shares.reshape(-1, *(1,) * (values.ndim - 1))
+        mixed.append(share * values + (1 - share) * xp.flip(values, (0,)))
+    return mixed[0], mixed[1]
+
+
+def _between(draws: Any, low: float, high: float) -> Any:
+    return low + (high - low) * draws
+
+
+def _each(draws: Any, ndim: int) -> Any:
+    """Return numbers (B,) so that they broadcast against examples of `ndim` axes."""
+    return draws.reshape(-1, *(1,) * (ndim - 1))
+
+
+def _positions(xp: Any, x: Any, axis: int) -> Any:
+    """Return 0, 1, ... along an axis of `x`, (1, length), float32 and on its device."""
+    return xp.arange(x.shape[axis], dtype=xp.float32, **_place(xp, x))[None]
+
+
+def _gather(xp: Any, x: Any, rows: Any, columns: Any) -> Any:
+    """Return x[b, rows[b, i, j], columns[b, i, j]] for all; the indices, whole numbers as floats, may broadcast."""
+    examples = xp.arange(x.shape[0], **_place(xp, x))[:, None, None]
+    rows, columns = (at.long() if xp.__name__ == "torch" else at.astype("int32") for at in (rows, columns))
+    return x[examples, rows, columns]
+
+
+def _place(xp: Any, x: Any) -> dict[str, Any]:
+    return {"device": x.device} if xp.__name__ == "torch" else {}  # the others need not be told
+
+
+def _flip(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001 (the signature of every augmentation)
+    return xp.where(_each(draws, x.ndim) < 0.5, xp.flip(x, (2,)), x)
+
+
+def _crop(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+    indices = []
+    for axis in (1, 2):
+        length = x.shape[axis]
+        most = length // 8
+        moved = _positions(xp, x, axis) + (xp.floor(draws[:, axis - 1] * (2 * most + 1)) - most)[:, None]
+        back = xp.abs(moved)  # reflected at both ends
+        indices.append(length - 1 - xp.abs(length - 1 - back))
+    return _gather(xp, x, indices[0][:, :, None], indices[1][:, None, :])
+
+
+def _cutout(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
+    inside: Any = True
+    for axis, place in ((1, (slice(None), slice(None), None)), (2, (slice(None), None, slice(None)))):
+        side = max(1, x.shape[axis] // 4)
+        # Centred anywhere, so that it may lie half outside, as in the paper.
+        start = xp.floor(draws[:, axis - 1] * x.shape[axis])[:, None] - side // 2
+        along = _positions(xp, x, axis)
+        inside = inside & ((along >= start) & (along < start + side))[place]
+    return xp.where(inside[..., None], fill, x)
+
+
+def _affine(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+    height, width = x.shape[1:3]
+    angle = _each(_between(draws[:, 0], -1, 1) * math.radians(10), 3)
+    scale = _each(_between(draws[:, 1], 0.9, 1.1), 3)
+    down, right = (_each(_between(draws[:, at], -1, 1), 3) * size / 16 for at, size in ((2, height), (3, width)))
+    # Where in the old picture each pixel of the new one comes from, from its middle.
+    rows = _positions(xp, x, 1)[:, :, None] - (height - 1) / 2 - down
+    columns = _positions(xp, x, 2)[:, None, :] - (width - 1) / 2 - right
+    cos, sin = xp.cos(angle) / scale, xp.sin(angle) / scale
+    old_rows = xp.clip(cos * rows - sin * columns + (height - 1) / 2, 0, height - 1)
+    old_columns = xp.clip(sin * rows + cos * columns + (width - 1) / 2, 0, width - 1)
+    top, left = xp.floor(old_rows), xp.floor(old_columns)
+    below, beside = xp.clip(top + 1, 0, height - 1), xp.clip(left + 1, 0, width - 1)
+    low, aside = (old_rows - top)[..., None], (old_columns - left)[..., None]
+    upper = _gather(xp, x, top, left) * (1 - aside) + _gather(xp, x, top, beside) * aside
+    lower = _gather(xp, x, below, left) * (1 - aside) + _gather(xp, x, below, beside) * aside
+    return upper * (1 - low) + lower * low
+
+
+def _color(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+    brightness, contrast, saturation = (_each(_between(draws[:, at], 0.7, 1.3), x.ndim) for at in range(3))
+    x = xp.clip(x * brightness, 0, 1)
+    x = xp.clip(contrast * x + (1 - contrast) * _each(x.mean((1, 2, 3)), x.ndim), 0, 1)
+    return xp.clip(saturation * x + (1 - saturation) * x.mean(-1)[..., None], 0, 1)
+
+
+def _shift(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+    length = x.shape[1]
+    most = length // 10
+    old = _positions(xp, x, 1) - (xp.floor(draws[:, :1] * (2 * most + 1)) - most)
+    there = (old >= 0) & (old < length)
+    moved = _gather(xp, x[:, None], xp.zeros_like(old)[:, None], xp.clip(old, 0, length - 1)[:, None])[:, 0]
+    return xp.where(there[..., None], moved, xp.zeros_like(moved))
+
+
+def _noise(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+    # One long stretch of noise for all, and each example has its own place in it.
+    signal = xp.asarray(_white(), **_place(xp, x))[None, None, :, None]
+    start = xp.floor(draws[:, :1] * NOISE)
+    at = (start + _positions(xp, x, 1)) % NOISE
+    level = _each((x * x).mean((1, 2)) ** 0.5 * 10 ** (-_between(draws[:, 1], 20, 40) / 20), x.ndim)
+    return x + level * _gather(xp, signal, xp.zeros_like(at)[:, None], at[:, None])[:, 0]
+
+
+@functools.cache
+def _white() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=NOISE).astype(np.float32)
+
+
+def _gain(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+    return x * _each(10 ** (_between(draws[:, 0], -6, 6) / 20), x.ndim)
+
+
+def _specaugment(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
+    """Two bands of frequencies, two stretches of time: Park et al. 2019, arXiv 1904.08779."""
+    for at, axis in enumerate((1, 1, 2, 2)):
+        length = x.shape[axis]
+        size = xp.floor(draws[:, 2 * at] * (length // 8 + 1))
+        start = xp.floor(draws[:, 2 * at + 1] * (length - size + 1))
+        along = _positions(xp, x, axis)
+        inside = (along >= start[:, None]) & (along < (start + size)[:, None])
+        x = xp.where((inside[:, :, None] if axis == 1 else inside[:, None, :])[..., None], fill, x)
+    return x
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "affine": Augmentation("images", 4, _affine, "turned by up to 10 degrees, moved by 1/16, scaled by 0.9 to 1.1"),
+    "color": Augmentation("images", 3, _color, "brightness, contrast and saturation times 0.7 to 1.3"),
+    "crop": Augmentation("images", 2, _crop, "moved by up to 1/8 of the size, edges reflected"),
+    "cutout": Augmentation("images", 2, _cutout, "a square of a quarter of the size becomes the mean, 1708.04552"),
+    "flip": Augmentation("images", 1, _flip, "left and right swapped, half of the time"),
+    "gain": Augmentation("waveforms", 1, _gain, "louder or softer by up to 6 dB"),
+    "noise": Augmentation("waveforms", 2, _noise, "white noise, 20 to 40 dB softer, is added"),
+    "shift": Augmentation("waveforms", 1, _shift, "earlier or later by up to a tenth of the length"),
+    "specaugment": Augmentation(
+        "features", 8, _specaugment, "two bands and two stretches become the mean, 1904.08779"
+    ),
+}
