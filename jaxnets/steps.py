@@ -67,8 +67,8 @@ def count_correct(logits: Array, labels: Array) -> jax.Array:
 
 def clip_by_norm(grads: Any, limit: float) -> Any:
     """Scale the gradients so that the norm of them all is at most `limit`: Pascanu et al. 2013, arXiv 1211.5063."""
-    norm = optax.global_norm(grads)
-    # PyTorch adds 1e-6 to the norm; optax's own transformation does not (trap 29).
+    norm = optax.tree.norm(grads)
+    # PyTorch adds 1e-6 to the norm; optax's own transformation does not (trap 30).
     scale = jnp.minimum(limit / (norm + 1e-6), 1.0)
     return jax.tree.map(lambda g: g * scale, grads)
 

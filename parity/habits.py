@@ -90,6 +90,13 @@ def _own(config: Any) -> Habits:
 
 
 def _changes(config: Any, own: Habits) -> Iterator[tuple[str, Habits]]:
+    yield from _single_changes(config, own)
+    if config.decay_weights_only:  # an update rule put together otherwise easily lacks that, too
+        for words, habits in _single_changes(config, own):
+            yield f"{words}, and weight decay does not skip biases and norms", habits._replace(undecayed_rank=-1)
+
+
+def _single_changes(config: Any, own: Habits) -> Iterator[tuple[str, Habits]]:
     kind = config.optimizer
     if config.label_smoothing:
         yield "the labels are not smoothed (trap 18)", own._replace(smoothing=0.0)
@@ -109,7 +116,7 @@ def _changes(config: Any, own: Habits) -> Iterator[tuple[str, Habits]]:
         yield "weight decay does not skip biases and norms (trap 13)", own._replace(undecayed_rank=-1)
     if own.clip_norm:
         yield "the gradients are not clipped", own._replace(clip_norm=0.0)
-        yield "nothing is added to the norm that gradients are clipped by", own._replace(clip_epsilon=0.0)
+        yield "nothing is added to the norm that gradients are clipped by (trap 30)", own._replace(clip_epsilon=0.0)
     coupling = "decoupled from the gradient" if own.coupled else "added to the gradient"
     yield f"weight decay is {coupling} (trap 13)", own._replace(coupled=not own.coupled)
     for rate, words in (

@@ -54,18 +54,33 @@ def losses(change: Callable[[Any], Any]) -> Callable[[Patch], None]:
     return lambda patch: patch(jaxnets.steps, "LOSSES", wrong)
 
 
+def of_step(name: str, wrong: Any) -> Callable[[Patch], None]:
+    """Put a function in the place of one of `jaxnets.steps`."""
+    return lambda patch: patch(jaxnets.steps, name, wrong)
+
+
+def clipped_by_optax(grads: Any, limit: float) -> Any:
+    tx = optax.clip_by_global_norm(limit)
+    return tx.update(grads, tx.init(grads))[0]
+
+
+def wrong_average(average: Any, variables: Any, step: Any, decay: float) -> Any:
+    return UPDATE_AVERAGE(average, variables, step, 1 - decay)
+
+
 def shifted_schedule(patch: Patch) -> None:
     patch(jaxnets.optim, "factors", lambda name, steps: np.roll(factors(name, steps), 1))
 
 
 def smoothed(_: Any) -> Any:
-    def loss(logits, labels):
+    def loss(logits, labels, smoothing):  # noqa: ARG001
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype), 0.1)
         return optax.softmax_cross_entropy(logits, targets).mean()
 
     return loss
 
 
+UPDATE_AVERAGE = jaxnets.steps.update_average
 TRAINING = [
     (
         "decay subtracted behind the rule",
@@ -145,18 +160,50 @@ TRAINING = [
         "summed loss",
         18,
         "sgd",
-        losses(lambda loss: lambda x, y: len(y) * loss(x, y)),
+        losses(lambda loss: lambda x, y, **options: len(y) * loss(x, y, **options)),
         "loss",
         r"summed over the batch",
     ),
-    ("label smoothing", 18, "nesterov", losses(smoothed), "loss", r"label smoothing, 0.1 \(trap 18\)"),
+    ("label smoothing", 18, "sgd", losses(smoothed), "loss", r"label smoothing, 0.1 \(trap 18\)"),
     (
         "labels one off",
         26,
         "sgd",
-        losses(lambda loss: lambda x, y: loss(x, (y + 1) % 10)),
+        losses(lambda loss: lambda x, y, **options: loss(x, (y + 1) % 10, **options)),
         "loss",
         r"labels are one off",
+    ),
+    (
+        "labels not smoothed",
+        18,
+        "adam",
+        losses(lambda loss: lambda x, y, smoothing: loss(x, y)),  # noqa: ARG005
+        "loss",
+        r"labels are not smoothed \(trap 18\)",
+    ),
+    (
+        "clipped by optax",
+        30,
+        "momentum",
+        of_step("clip_by_norm", clipped_by_optax),
+        "momentum_buffer/params/fc1/kernel",
+        r"nothing is added to the norm",
+    ),
+    (
+        "not clipped",
+        None,
+        "momentum",
+        of_step("clip_by_norm", lambda grads, _: grads),
+        "momentum_buffer/params/fc1/kernel",
+        r"gradients are not clipped",
+    ),
+    (
+        "average of the new share",
+        None,
+        "momentum",
+        of_step("update_average", wrong_average),
+        "average/params/fc1/kernel",
+        "",
     ),
     (
         "gradient of L1 at zero",
