@@ -5,12 +5,13 @@ import json
 import math
 import typing
 from collections.abc import Sequence
+from importlib.resources import files as files_of
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from data import own_folder
 from data.augment import augmentations
-from data.registry import UserError, unknown
+from data.registry import UserError, lookup, unknown
 from experiment.arguments import parse_arguments
 
 
@@ -74,12 +75,18 @@ class Config:
     """Of the initial weights, the order of the examples, and dropout."""
     out: Path | None = None
     """Run folder to make. Default: runs/<time>-<model>-<dataset>-<framework>."""
+    recipe: str | None = None
+    """Take the options from a recipe, see --list-recipes; options given beside it win."""
+    seeds: int = 1
+    """Train so many times, with --seed and those after it, and print the mean and the deviation."""
     config: Path | None = None
     """Repeat the run whose config.json this is; options given beside it win."""
     list_models: bool = False
     """Print every network and stop."""
     list_datasets: bool = False
     """Print every dataset and stop."""
+    list_recipes: bool = False
+    """Print every recipe with what it comes to, and stop."""
     list_augmentations: bool = False
     """Print every augmentation and stop."""
     dry_run: bool = False
@@ -94,18 +101,21 @@ class Config:
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 # What is said to the command, not about the training; config.json holds the rest.
-NOT_SAVED = ("out", "config", "list_models", "list_datasets", "list_augmentations", "dry_run")
-SAVED = tuple(field.name for field in dataclasses.fields(Config) if field.name not in NOT_SAVED)
+NOT_SAVED = ("out", "config", "recipe", "seeds", "dry_run")
+NAMES = (field.name for field in dataclasses.fields(Config))
+SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 
 
 def parse(argv: Sequence[str], prog: str) -> Config:
-    """Make a checked Config from a command line; with --config FILE, that file's values are the defaults.
+    """Make a checked Config from a command line; the values of --config FILE or --recipe NAME are the defaults.
 
     Raises:
-        UserError: an option is out of range, or the file is not a configuration.
+        UserError: an option is out of range, or the file is not a configuration; or no such recipe.
     """
-    file = _config_file(argv)
-    default = load_config(file) if file else Config()
+    file, name = _given(argv, "--config"), _given(argv, "--recipe")
+    if file and name:
+        raise UserError("--config and --recipe both say what the options are; give one of them")
+    default = load_config(Path(file)) if file else load_recipe(name) if name else Config()
     return check(parse_arguments(Config, argv, prog, default))
 
 
@@ -115,7 +125,7 @@ def check(config: Config) -> Config:
     Raises:
         UserError: says which option, what was found, and what is allowed.
     """
-    for name in ("epochs", "batch_size", "accumulate"):
+    for name in ("epochs", "batch_size", "accumulate", "seeds"):
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
@@ -157,27 +167,58 @@ def load_config(path: Path) -> Config:
         raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected an object of options, found {type(values).__name__}")
+    return _from_values(path, values)
+
+
+class Recipe(NamedTuple):
+    """An experiment: what it is, where it is from, what others and we have got, and its options."""
+
+    about: str
+    source: str
+    original: str | None  # the figure of the original
+    expected: str | None  # what it came to here; None: it has not been run
+    options: dict[str, Any]
+
+
+def recipes() -> dict[str, Recipe]:
+    """Return every recipe by name."""
+    files = sorted(files_of("recipes").iterdir(), key=lambda file: file.name)
+    found = {file.name.removesuffix(".json"): file for file in files if file.name.endswith(".json")}
+    return {name: Recipe(**json.loads(file.read_text())) for name, file in found.items()}
+
+
+def load_recipe(name: str) -> Config:
+    """Return the options of a recipe.
+
+    Raises:
+        UserError: there is none of that name; or its options are not such.
+    """
+    return _from_values(f"recipe {name}", lookup("recipe", name, recipes()).options)
+
+
+def _from_values(source: Path | str, values: dict[str, Any]) -> Config:
     types = typing.get_type_hints(Config)
     for name, value in values.items():
         if name not in SAVED:
-            raise UserError(f"{path}: {unknown('option', name, SAVED)}")
+            raise UserError(f"{source}: {unknown('option', name, SAVED)}")
         if not _fits(value, types[name]):
-            raise UserError(f"{path}: option '{name}' is {value!r}, expected {_describe(types[name])}")
+            raise UserError(f"{source}: option '{name}' is {value!r}, expected {_describe(types[name])}")
     if values.get("data_dir"):
-        values["data_dir"] = Path(values["data_dir"])
+        values = values | {"data_dir": Path(values["data_dir"])}
     try:
         return check(Config(**values))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{source}: {error}") from None
 
 
-def _config_file(argv: Sequence[str]) -> Path | None:
+def _given(argv: Sequence[str], option: str) -> str:
+    """Return the value of an option on a command line that has not been parsed yet, or nothing."""
     for at, word in enumerate(argv):
-        if word == "--config" and at + 1 < len(argv):
-            return Path(argv[at + 1])
-        if word.startswith("--config="):
-            return Path(word.removeprefix("--config="))
-    return None
+        if word == option and at + 1 < len(argv):
+            return argv[at + 1]
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
+    return ""
 
 
 def _require(ok: bool, option: str, config: Config, expected: str) -> None:

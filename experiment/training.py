@@ -1,5 +1,6 @@
 """The command that trains: `python -m jaxnets.train`, and `torchnets.train` with the other framework behind it."""
 
+import dataclasses
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -44,6 +45,13 @@ class Session(NamedTuple):
     console: Console
 
 
+class Result(NamedTuple):
+    """How a training has ended."""
+
+    code: int  # the command's exit code
+    summary: dict[str, Any]  # what summary.json holds
+
+
 class Best(NamedTuple):
     """The best epoch so far, by the validation accuracy; of equal ones, by the loss, then the first."""
 
@@ -80,13 +88,8 @@ def main(framework: str) -> None:
 
 def _main(framework: str, argv: list[str]) -> int:
     config, console = configs.parse(argv, f"python -m {framework}.train"), Console()
-    if config.list_datasets:
-        for name, source in DATASETS.items():
-            print(f"{name:16}{source.about}")
-        return 0
-    if config.list_augmentations:
-        for name, entry in AUGMENTATIONS.items():
-            print(f"{name:12}{entry.kind:11}{entry.about}")
+    if lines := listing(config):
+        print("\n".join(lines))
         return 0
     backend = load_framework(framework)
     if config.list_models:
@@ -95,12 +98,33 @@ def _main(framework: str, argv: list[str]) -> int:
         return 0
     run.check_free(config)
     find(config.dataset, config.data_dir)
+    backend.exact_float32()
+    if config.seeds > 1 and not config.dry_run:
+        return many(framework, backend, config, console)
+    session, variables = begin(framework, backend, config, console)
+    return _train(session, variables).code if session else 0
+
+
+def listing(config: Config) -> list[str]:
+    """Return what a --list option that needs no framework asks for; nothing if there is none."""
+    if config.list_datasets:
+        return [f"{name:16}{source.about}" for name, source in DATASETS.items()]
+    if config.list_augmentations:
+        return [f"{name:12}{entry.kind:11}{entry.about}" for name, entry in AUGMENTATIONS.items()]
+    if config.list_recipes:
+        return [
+            f"{name:26}{recipe.about} ({recipe.source}); {recipe.expected or 'not yet run'}"
+            for name, recipe in configs.recipes().items()
+        ]
+    return []
+
+
+def begin(framework: str, backend: ModuleType, config: Config, console: Console) -> tuple[Session | None, Any]:
+    """Check all that a training needs, say what it will be, and make its folder; no session in a dry run."""
     config = settle(config, backend.MODELS)
     task = prepare(config, backend.MODELS)
-    backend.exact_float32()
-    model, variables = backend.create(
-        as_built(task.entry, config, backend.MODELS), len(task.dataset.classes), config.seed
-    )
+    entry = as_built(task.entry, config, backend.MODELS)
+    model, variables = backend.create(entry, len(task.dataset.classes), config.seed)
     _check_batch(config, task, backend.export(variables))
     variables, loaded = start(backend, variables, config)
     about = _about(framework, backend, config, backend.count_parameters(model, variables))
@@ -109,19 +133,41 @@ def _main(framework: str, argv: list[str]) -> int:
         say(console, loaded)
     if config.dry_run:
         print(f"dry run, nothing written; would train with {configs.to_json(config)}", end="")
-        return 0
-    folder = run.make_folder(config, framework)
-    return _train(Session(backend, model, config, task, folder, about, console), variables)
+        return None, variables
+    return Session(backend, model, config, task, run.make_folder(config, framework), about, console), variables
 
 
-def _train(session: Session, variables: Any) -> int:
+def many(framework: str, backend: ModuleType, config: Config, console: Console) -> int:
+    """Train with several seeds, each in a folder of its own inside of one; print and write mean and deviation."""
+    folder, found = run.make_folder(config, framework), []
+    for seed in range(config.seed, config.seed + config.seeds):
+        one = dataclasses.replace(config, seed=seed, out=folder / f"seed-{seed}")
+        session, variables = begin(framework, backend, one, console)
+        assert session  # not a dry run
+        found.append(_train(session, variables))
+        if found[-1].code:
+            return found[-1].code
+    summary = found[0].summary | {"seeds": [result.summary["seed"] for result in found]}
+    for split in ("train", "validation", "test"):
+        values = [result.summary[split]["accuracy"] for result in found]
+        mean, deviation = statistics.mean(values), statistics.stdev(values)
+        summary[split] = {"accuracy": mean, "deviation": deviation, "accuracies": values}
+        say(console, f"{split:10} {mean:.2%} +- {deviation:.2%} ({', '.join(f'{value:.2%}' for value in values)})")
+    summary["seconds"] = sum(result.summary["seconds"] for result in found)
+    summary["examples_per_second"] = statistics.median(result.summary["examples_per_second"] for result in found)
+    del summary["seed"]
+    run.write_summary(folder, summary)
+    return 0
+
+
+def _train(session: Session, variables: Any) -> Result:
     """Train and leave a whole run folder, also after Ctrl-C."""
     config, task, console = session.config, session.task, session.console
     loader = training_loader(config, task)
     with Monitor(len(loader), config.epochs, console) as monitor:  # until all is saved: Ctrl-C must not cut that short
         outcome = _learn(session, variables, loader, monitor)
         scores = _score(session, outcome.variables, ("train", "validation", "test"))
-        _write_results(session, outcome, scores)
+        summary = _write_results(session, outcome, scores)
     print_scores(console, scores, task.dataset.classes)
     say(console, f"{outcome.examples_per_second:,.0f} examples/s in training; saved in {session.folder}")
     if any(finite(result.loss) is None for result in scores.values()):
@@ -130,8 +176,8 @@ def _train(session: Session, variables: Any) -> int:
         last = outcome.epochs[-1]
         done = f"{len(outcome.epochs) - 1} epochs and {last.steps} of {len(loader)} steps"
         print(f"interrupted after {done}; what was trained until then is in {session.folder}", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+        return Result(INTERRUPTED, summary)
+    return Result(0, summary)
 
 
 def _learn(session: Session, variables: Any, loader: Loader, monitor: Monitor) -> Outcome:
@@ -177,6 +223,7 @@ def _about(framework: str, backend: ModuleType, config: Config, parameters: int)
         "framework": framework,
         "model": config.model,
         "dataset": config.dataset_name,
+        "seed": config.seed,
         "parameters": parameters,
         "device": device,
         "versions": {"python": python_version(), "numpy": version("numpy"), **versions},
@@ -204,7 +251,7 @@ def _line(number: int, epochs: int, epoch: Epoch, scores: dict[str, Score]) -> s
     return f"epoch {number:2}/{epochs}  {'  '.join(parts)}  {epoch.examples / epoch.seconds:8,.0f} examples/s"
 
 
-def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None:
+def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> dict[str, Any]:
     folder, classes = session.folder, session.task.dataset.classes
     run.write_weights(folder, session.backend.export(outcome.variables))
     title = f"{session.config.model} on {session.config.dataset_name}, {session.about['framework']}"
@@ -214,5 +261,6 @@ def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score])
     per_class = zip(classes, scores["test"].per_class(), strict=True)
     summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
     summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
-    summary |= {"interrupted": outcome.interrupted}
+    summary |= {"interrupted": outcome.interrupted, "seconds": sum(epoch.seconds for epoch in outcome.epochs)}
     run.write_summary(folder, summary)  # last: a folder with a summary is a whole one
+    return summary
