@@ -14,7 +14,7 @@ from data.base import Split, full_scale
 class Batch(NamedTuple):
     """A batch, ready for the network. JAX takes it as it is, PyTorch as a view (`torchnets.steps.as_tensors`)."""
 
-    inputs: np.ndarray  # (B, H, W, C) or (B, length, C) float32, normalised
+    inputs: np.ndarray  # (B, H, W, C) or (B, length, C), normalised, float32 unless told otherwise
     labels: np.ndarray  # (B,) int32; under mixup (B, classes) float32, each class's share
 
 
@@ -30,6 +30,7 @@ class Loader:
         augment: what changes the examples, names of `data.augment.AUGMENTATIONS`; only in training.
         mixup: alpha of mixup, 0 for none; only in training.
         classes: how many there are; mixup needs to know.
+        dtype: of the inputs that are yielded.
     """
 
     split: Split
@@ -40,6 +41,7 @@ class Loader:
     augment: tuple[str, ...] = ()
     mixup: float = 0.0
     classes: int = 0
+    dtype: type[np.floating] = np.float32
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -73,7 +75,7 @@ class Loader:
             if draws is not None:
                 inputs = inputs.astype(np.float32) / np.float32(full_scale(inputs.dtype))
                 inputs = augment(inputs, draws[index], self.augment, self.mean)
-            inputs = normalise(inputs, self.mean, self.std)
+            inputs = normalise(inputs, self.mean, self.std).astype(self.dtype, copy=False)
             if shares is None:
                 return Batch(inputs, labels)
             return Batch(*mix(inputs, np.eye(self.classes, dtype=np.float32)[labels], shares[index]))

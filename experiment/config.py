@@ -57,6 +57,10 @@ class Config:
     """Take each batch in so many pieces, one after another: for want of memory."""
     ema: float = 0.0
     """Keep a moving average of the weights, this much of it at each step, and judge and save that; 0 keeps none."""
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """What is computed in. Under bfloat16 weights, statistics and losses stay float32."""
+    tf32: bool = False
+    """On a GPU, let float32 products be rounded to TF32: faster, and a thousand times less exact."""
     patience: int = 0
     """Stop after so many epochs without a better validation accuracy, and keep the best epoch's weights; 0 never."""
     schedule: Literal["constant", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"

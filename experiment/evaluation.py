@@ -38,11 +38,11 @@ def _main(framework: str, argv: list[str]) -> int:
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
     backend = load_framework(framework)
     task = prepare(config, backend.MODELS)
-    backend.exact_float32()
+    backend.set_precision(config)
     model, template = backend.create(
         as_built(task.entry, config, backend.MODELS), len(task.dataset.classes), config.seed
     )
     variables = backend.restore(template, weights)
-    scores = {name: score_split(backend, model, variables, task, name, config.loss) for name in task.splits}
+    scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
     print_scores(Console(), scores, task.dataset.classes)
     return 0

@@ -34,6 +34,29 @@ def curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     return _png(figure)
 
 
+def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+    """Return a PNG of several runs' curves; `runs` are names to rows of metrics.jsonl."""
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for at, (name, rows) in enumerate(runs.items()):
+        for axes, key, split, style in (
+            (left, "loss", "train", "-"),
+            (left, "loss", "validation", "--"),
+            (right, "accuracy", "validation", "--"),
+            (right, "accuracy", "test", ":"),
+        ):
+            points = [(row["epoch"], row[key]) for row in rows if row["split"] == split]
+            ys = [np.nan if value is None else value * (100 if key == "accuracy" else 1) for _, value in points]
+            label = f"{name}, {split}"
+            axes.plot([epoch for epoch, _ in points], ys, style, marker=".", color=f"C{at % 10}", label=label)
+    for axes, title in ((left, "loss"), (right, "accuracy (%)")):
+        axes.set(xlabel="epoch", ylabel=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return _png(figure)
+
+
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
     """Return a PNG of a confusion matrix (classes, classes): counts, coloured by the share of each row."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)

@@ -32,6 +32,7 @@ class Task(NamedTuple):
     dataset: Dataset  # in the size that the network takes
     splits: dict[str, Split]  # train, validation, test: no image is in two of them
     note: str | None  # what was done to the examples to make them fit
+    shape: tuple[int, ...]  # of an example before that
 
 
 def command(main: Callable[[], int]) -> None:
@@ -74,12 +75,13 @@ def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
     entry = lookup("model", config.model, models)
     dataset = load(config.dataset, config.data_dir, entry.input_shape)
     check_kind(config, dataset, models)
+    shape = dataset.train.inputs.shape[1:]
     dataset, note = apply_frontend(dataset, config.frontend)
     check_augmentations(augmentations(config.augment), dataset.train.inputs)
     dataset, resized = fit_to(dataset, entry.input_shape)
     notes = "; ".join(line for line in (note, resized) if line)
     train, validation = (dataset.train, dataset.validation) if dataset.validation else hold_out(dataset.train)
-    return Task(entry, dataset, {"train": train, "validation": validation, "test": dataset.test}, notes or None)
+    return Task(entry, dataset, {"train": train, "validation": validation, "test": dataset.test}, notes or None, shape)
 
 
 def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) -> None:
@@ -105,14 +107,29 @@ def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) ->
 def training_loader(config: Config, task: Task) -> Loader:
     """Return what yields the batches to train with."""
     dataset = task.dataset
-    options = {"augment": augmentations(config.augment), "mixup": config.mixup, "classes": len(dataset.classes)}
-    return Loader(task.splits["train"], dataset.mean, dataset.std, config.batch_size, config.seed, **options)
+    return Loader(
+        task.splits["train"],
+        dataset.mean,
+        dataset.std,
+        config.batch_size,
+        config.seed,
+        augment=augmentations(config.augment),
+        mixup=config.mixup,
+        classes=len(dataset.classes),
+        dtype=input_dtype(config),
+    )
 
 
-def score_split(backend: ModuleType, model: Any, variables: Any, task: Task, name: str, loss: str) -> Score:
+def input_dtype(config: Config) -> type[np.floating]:
+    """Return what the network is given; under bfloat16 it is rounded only when it gets there."""
+    return np.float64 if config.precision == "float64" else np.float32
+
+
+def score_split(backend: ModuleType, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
     """Judge the network on a whole split, in evaluation mode."""
-    loader = Loader(task.splits[name], task.dataset.mean, task.dataset.std, EVAL_BATCH)
-    return score(backend.predict(model, variables, loader), task.splits[name].labels, loss)
+    dataset, split = task.dataset, task.splits[name]
+    loader = Loader(split, dataset.mean, dataset.std, EVAL_BATCH, dtype=input_dtype(config))
+    return score(backend.predict(model, variables, loader, config), split.labels, config.loss)
 
 
 def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[str, ...]) -> None:

@@ -98,7 +98,7 @@ def _main(framework: str, argv: list[str]) -> int:
         return 0
     run.check_free(config)
     find(config.dataset, config.data_dir)
-    backend.exact_float32()
+    backend.set_precision(config)
     if config.seeds > 1 and not config.dry_run:
         return many(framework, backend, config, console)
     session, variables = begin(framework, backend, config, console)
@@ -205,8 +205,8 @@ def _learn(session: Session, variables: Any, loader: Loader, monitor: Monitor) -
 
 
 def _score(session: Session, variables: Any, splits: tuple[str, ...]) -> dict[str, Score]:
-    backend, model, task, loss = session.backend, session.model, session.task, session.config.loss
-    return {name: score_split(backend, model, variables, task, name, loss) for name in splits}
+    backend, model, task, config = session.backend, session.model, session.task, session.config
+    return {name: score_split(backend, model, variables, task, name, config) for name in splits}
 
 
 def _check_batch(config: Config, task: Task, weights: dict[str, Any]) -> None:
@@ -262,5 +262,13 @@ def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score])
     summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
     summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
     summary |= {"interrupted": outcome.interrupted, "seconds": sum(epoch.seconds for epoch in outcome.epochs)}
+    summary |= {"inputs": _about_inputs(session.task)}
     run.write_summary(folder, summary)  # last: a folder with a summary is a whole one
     return summary
+
+
+def _about_inputs(task: Task) -> dict[str, Any]:
+    """Return what has to be known to classify other files as the examples were."""
+    dataset = task.dataset
+    statistics = {name: getattr(dataset, name).astype(float).tolist() for name in ("mean", "std")}
+    return {"shape": list(task.shape), "rate": dataset.rate, **statistics, "classes": list(dataset.classes)}

@@ -15,10 +15,10 @@ from experiment.monitor import Monitor
 from experiment.registry import Entry
 from jaxnets import MODELS as MODELS
 from jaxnets.optim import make_optimizer
-from jaxnets.steps import Variables, eval_step, init_state, split_params, step_options, train_step
+from jaxnets.steps import Variables, cast, compute_dtype, eval_step, init_state, split_params, step_options, train_step
 from parity.copy import flatten, variables_from_weights
 
-logits_of = jax.jit(eval_step, static_argnames="model")
+logits_of = jax.jit(eval_step, static_argnames=("model", "dtype"))
 
 
 def describe() -> tuple[str, dict[str, str]]:
@@ -27,16 +27,18 @@ def describe() -> tuple[str, dict[str, str]]:
     return f"{device.platform}: {device.device_kind}", {name: version(name) for name in ("jax", "flax", "optax")}
 
 
-def exact_float32() -> None:
-    """Make float32 mean float32 on a GPU, too, where JAX would multiply in TF32 (trap 19)."""
-    jax.config.update("jax_default_matmul_precision", "highest")
+def set_precision(config: Config) -> None:
+    """Make float32 mean float32 on a GPU, too, where JAX would multiply in TF32 (trap 19); and allow float64."""
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if config.tf32 else "highest")
+    jax.config.update("jax_enable_x64", config.precision == "float64")
 
 
 def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variables]:
     """Return a network and its initial variables."""
     model = entry.build(num_classes=num_classes)
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    return model, jax.jit(model.init)(key, jnp.zeros((1, *entry.input_shape)))
+    variables = jax.jit(model.init)(key, jnp.zeros((1, *entry.input_shape)))
+    return model, cast(variables, jnp.float64) if jax.config.read("jax_enable_x64") else variables
 
 
 def count_parameters(model: nn.Module, variables: Variables) -> int:
@@ -65,9 +67,10 @@ def fit(
             return
 
 
-def predict(model: nn.Module, variables: Variables, loader: Loader) -> np.ndarray:
+def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    return np.concatenate([logits_of(model, variables, batch.inputs) for batch in loader.epoch()])
+    dtype = compute_dtype(config)
+    return np.concatenate([logits_of(model, variables, batch.inputs, dtype=dtype) for batch in loader.epoch()])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -130,7 +130,8 @@ class BatchNorm(nn.Module):
             mean.value = (1 - self.momentum) * mean.value + self.momentum * x_mean
             var.value = (1 - self.momentum) * var.value + self.momentum * x_var * (n / (n - 1))
             count.value += 1
-        return (x - x_mean) * (jax.lax.rsqrt(x_var + self.epsilon) * scale) + bias
+        y = (x - x_mean) * (jax.lax.rsqrt(x_var + self.epsilon) * scale) + bias
+        return y.astype(x.dtype)  # under bfloat16 only what is in between is wider
 
 
 def sequential(layers: Sequence[Callable[..., Any]], x: jax.Array, *, train: bool) -> jax.Array:

@@ -123,6 +123,7 @@ def train_step(
     clip_norm: float = 0.0,
     accumulate: int = 1,
     ema: float = 0.0,
+    dtype: Any = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one step; return the new state, and the batch's mean `loss` (without L1) and `correct` count.
 
@@ -131,7 +132,7 @@ def train_step(
     params, frozen = split_params(model, state.variables["params"])
     dropout_key = jax.random.fold_in(state.key, state.step)
     grads, updated, metrics = compute_grads(
-        model, state.variables, batch, dropout_key, loss=loss, l1=l1, accumulate=accumulate
+        model, state.variables, batch, dropout_key, loss=loss, l1=l1, accumulate=accumulate, dtype=dtype
     )
     if clip_norm:
         grads = clip_by_norm(grads, clip_norm)
@@ -143,7 +144,15 @@ def train_step(
 
 
 def compute_grads(
-    model: nn.Module, variables: Variables, batch: Batch, key: jax.Array, *, loss: Loss, l1: float, accumulate: int
+    model: nn.Module,
+    variables: Variables,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    loss: Loss,
+    l1: float,
+    accumulate: int,
+    dtype: Any = None,
 ) -> tuple[Any, Variables, dict[str, jax.Array]]:
     """Return the trained parameters' gradients, all other variables after the forward pass, and the metrics.
 
@@ -152,13 +161,11 @@ def compute_grads(
     params, frozen = split_params(model, variables["params"])
 
     def objective(params: Any, rest: Any, piece: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
-        logits, updated = model.apply(
+        every, options = (
             {**rest, "params": {**frozen, **params}},
-            piece.inputs,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
+            {"mutable": ["batch_stats"], "rngs": {"dropout": key}},
         )
+        logits, updated = forward(model, every, piece.inputs, dtype, train=True, **options)
         value = loss(logits, piece.labels)
         penalty = l1 * sum(absolute(p).sum() for p in jax.tree.leaves(params)) if l1 else 0.0
         share = len(piece.inputs) / len(batch.inputs)  # pieces may differ in size, and then do not count alike
@@ -181,12 +188,42 @@ def split_batch(batch: Batch, pieces: int) -> list[Batch]:
     return [Batch(*piece) for piece in zip(*(jnp.array_split(part, pieces) for part in batch), strict=True)]
 
 
+def forward(model: nn.Module, variables: Variables, inputs: Array, dtype: Any, **options: Any) -> Any:
+    """Return what `model.apply` does, computed in `dtype` (None: in that of the inputs), the logits float32 at least.
+
+    As under PyTorch's autocast, layers that multiply get their weights rounded, while BatchNorm keeps its own.
+    """
+    if dtype is None:
+        return model.apply(variables, inputs, **options)
+    rounded = {**variables, "params": round_products(variables["params"], dtype)}
+    found: Any = model.apply(rounded, jnp.asarray(inputs, dtype), **options)
+    return (found[0].astype(jnp.float32), found[1]) if "mutable" in options else found.astype(jnp.float32)
+
+
+def round_products(params: Any, dtype: Any) -> Any:
+    """Return the parameters, those of layers with a kernel in `dtype`; gradients come back in their own."""
+    if "kernel" in params:
+        return cast(params, dtype)
+    return {name: round_products(value, dtype) if isinstance(value, dict) else value for name, value in params.items()}
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Return a tree with all that is floating in `dtype`."""
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def compute_dtype(config: Config) -> Any:
+    """Return what is computed in, if it is not what the weights are in."""
+    return jnp.bfloat16 if config.precision == "bfloat16" else None
+
+
 def step_options(config: Config) -> dict[str, Any]:
     """Return what `config` says to `train_step`."""
     loss = partial(LOSSES[config.loss], smoothing=config.label_smoothing)
-    return {"loss": loss, **{name: getattr(config, name) for name in ("l1", "clip_norm", "accumulate", "ema")}}
+    options = {name: getattr(config, name) for name in ("l1", "clip_norm", "accumulate", "ema")}
+    return {"loss": loss, "dtype": compute_dtype(config), **options}
 
 
-def eval_step(model: nn.Module, variables: Variables, inputs: Array) -> Any:
+def eval_step(model: nn.Module, variables: Variables, inputs: Array, *, dtype: Any = None) -> Any:
     """Return logits (N, classes) of inputs (N, ..., C), dropout off and BatchNorm by its kept statistics."""
-    return model.apply(variables, inputs, train=False)
+    return forward(model, variables, inputs, dtype, train=False)

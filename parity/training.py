@@ -105,7 +105,7 @@ def compare_runs(runs: list[Trained]) -> Comparison:
 
 
 def _run(name: str, backend: ModuleType, task: Task, config: Config, seed: int, console: Console) -> Trained:
-    backend.exact_float32()
+    backend.set_precision(config)
     model, variables = backend.create(backend.MODELS[config.model], len(task.dataset.classes), seed)
     stored = backend.export(variables)
     initial = stored if name == "jaxnets" else flatten(to_flax(stored))
@@ -116,7 +116,7 @@ def _run(name: str, backend: ModuleType, task: Task, config: Config, seed: int, 
             monitor.end()
         if monitor.stopped:
             raise KeyboardInterrupt
-        score = score_split(backend, model, variables, task, "test", config.loss)
+        score = score_split(backend, model, variables, task, "test", config)
     return Trained(name, seed, score.accuracy, {path: np.array(array) for path, array in initial.items()})
 
 

@@ -17,7 +17,7 @@ from functools import partial
 import hypothesis
 import pytest
 
-from experiment import evaluation, training
+from experiment import comparison, evaluation, prediction, training
 from parity import __main__ as parity_main
 
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
@@ -51,7 +51,7 @@ def run_main(monkeypatch, capsys, tmp_path):
 
     def run(command: str, *argv: object) -> tuple[int, str, str]:
         framework, _, what = command.partition(".")
-        main = {"train": training.main, "evaluate": evaluation.main}[what]
+        main = {"train": training, "evaluate": evaluation, "predict": prediction, "compare": comparison}[what].main
         monkeypatch.setattr("sys.argv", [command, *map(str, argv)])
         with pytest.raises(SystemExit) as stop:
             main(framework)

@@ -17,6 +17,7 @@ from torchnets.optim import make_optimizer
 from torchnets.steps import (
     Variables,
     as_tensors,
+    compute_dtype,
     eval_step,
     make_average,
     step_options,
@@ -33,10 +34,11 @@ def describe() -> tuple[str, dict[str, str]]:
     return f"{DEVICE.type}: {name}", {"torch": version("torch")}
 
 
-def exact_float32() -> None:
-    """Make float32 mean float32 on a GPU, too, where cuDNN would convolve in TF32 (trap 19)."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+def set_precision(config: Config) -> None:
+    """Make float32 mean float32 on a GPU, too, where cuDNN would convolve in TF32 (trap 19); and allow float64."""
+    torch.backends.cudnn.allow_tf32 = config.tf32
+    torch.backends.cuda.matmul.allow_tf32 = config.tf32
+    torch.set_default_dtype(torch.float64 if config.precision == "float64" else torch.float32)
 
 
 def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variables]:
@@ -74,10 +76,11 @@ def fit(
             return
 
 
-def predict(model: nn.Module, variables: Variables, loader: Loader) -> np.ndarray:
+def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
+    dtype = compute_dtype(config)
     batches = (as_tensors(batch, DEVICE)[0] for batch in loader.epoch())
-    return np.concatenate([eval_step(model, variables, inputs).cpu() for inputs in batches])
+    return np.concatenate([eval_step(model, variables, inputs, dtype=dtype).cpu() for inputs in batches])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -91,13 +91,14 @@ def train_step(
     clip_norm: float = 0.0,
     accumulate: int = 1,
     average: AveragedModel | None = None,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, torch.Tensor]:
     """Take one step in place; return the batch's mean `loss` (without L1) and `correct` count.
 
     The options are those of `experiment.config.Config`; 0 and 1 piece leave them out.
     """
     optimizer.zero_grad()
-    metrics = compute_grads(model, batch, loss=loss, l1=l1, accumulate=accumulate)
+    metrics = compute_grads(model, batch, loss=loss, l1=l1, accumulate=accumulate, dtype=dtype)
     if clip_norm:  # of all gradients together: Pascanu et al. 2013, arXiv 1211.5063
         nn.utils.clip_grad_norm_(trained_params(model), clip_norm)
     optimizer.step()
@@ -107,7 +108,13 @@ def train_step(
 
 
 def compute_grads(
-    model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], *, loss: Loss, l1: float, accumulate: int
+    model: nn.Module,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    *,
+    loss: Loss,
+    l1: float,
+    accumulate: int,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, torch.Tensor]:
     """Add the gradients to those of the trained parameters, in place; return the metrics.
 
@@ -116,7 +123,7 @@ def compute_grads(
     model.train()
     results = []
     for inputs, labels in split_batch(batch, accumulate):
-        logits = model(inputs)
+        logits = forward(model, inputs, dtype)
         value = loss(logits, labels)
         penalty = l1 * sum(p.abs().sum() for p in trained_params(model)) if l1 else 0.0
         share = len(inputs) / len(batch[0])  # pieces may differ in size, and then do not count alike
@@ -132,16 +139,34 @@ def split_batch(batch: tuple[torch.Tensor, torch.Tensor], pieces: int) -> list[t
     return list(zip(*(part.tensor_split(pieces) for part in batch), strict=True))
 
 
+def forward(model: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, dtype: Any) -> torch.Tensor:
+    """Return what `model` does, computed in `dtype` (None: in that of the inputs), the logits float32 at least.
+
+    Layers that multiply get their weights rounded, while BatchNorm keeps its own: PyTorch's autocast.
+    """
+    if dtype is None:
+        return model(inputs)
+    with torch.autocast(inputs.device.type, dtype):
+        return model(inputs.to(dtype)).float()
+
+
+def compute_dtype(config: Config) -> torch.dtype | None:
+    """Return what is computed in, if it is not what the weights are in."""
+    return torch.bfloat16 if config.precision == "bfloat16" else None
+
+
 def step_options(config: Config) -> dict[str, Any]:
     """Return what `config` says to `train_step`; the average is kept by `make_average`."""
     loss = partial(LOSSES[config.loss], smoothing=config.label_smoothing)
-    return {"loss": loss, **{name: getattr(config, name) for name in ("l1", "clip_norm", "accumulate")}}
+    options = {name: getattr(config, name) for name in ("l1", "clip_norm", "accumulate")}
+    return {"loss": loss, "dtype": compute_dtype(config), **options}
 
 
 @torch.no_grad()
-def eval_step(model: nn.Module, variables: Variables, inputs: torch.Tensor) -> torch.Tensor:
+def eval_step(model: nn.Module, variables: Variables, inputs: torch.Tensor, *, dtype: Any = None) -> torch.Tensor:
     """Return logits (N, classes) of inputs (N, C, ...), dropout off and BatchNorm by its kept statistics.
 
     The variables are those given, not the module's own: a training may go on from others than it is judged by.
     """
-    return functional_call(model.eval(), variables, (inputs,))
+    model.eval()
+    return forward(lambda inputs: functional_call(model, variables, (inputs,)), inputs, dtype)

@@ -1,0 +1,6 @@
+"""Compare runs, trained by either framework: python -m jaxnets.compare RUN RUN... (see --help)."""
+
+from experiment import comparison
+
+if __name__ == "__main__":
+    comparison.main("jaxnets")
