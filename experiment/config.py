@@ -93,6 +93,8 @@ class Config:
     """Print every recipe with what it comes to, and stop."""
     list_augmentations: bool = False
     """Print every augmentation and stop."""
+    summary: bool = False
+    """Print the network's layers with their shapes, parameters and FLOPs, and stop."""
     dry_run: bool = False
     """Check everything, print what would be trained, write nothing."""
 
@@ -105,7 +107,7 @@ class Config:
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 # What is said to the command, not about the training; config.json holds the rest.
-NOT_SAVED = ("out", "config", "recipe", "seeds", "dry_run")
+NOT_SAVED = ("out", "config", "recipe", "seeds", "summary", "dry_run")
 NAMES = (field.name for field in dataclasses.fields(Config))
 SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 

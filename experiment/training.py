@@ -14,11 +14,13 @@ import numpy as np
 from rich.console import Console
 
 from data import AUGMENTATIONS, DATASETS, Loader, UserError, find
+from data.registry import lookup
 from experiment import config as configs
 from experiment import plots, run
 from experiment.config import Config
 from experiment.metrics import Score, finite
 from experiment.monitor import Epoch, Monitor
+from experiment.outline import print_outline
 from experiment.pretrained import as_built, settle, start
 from experiment.shell import (
     INTERRUPTED,
@@ -96,6 +98,9 @@ def _main(framework: str, argv: list[str]) -> int:
         for name, entry in backend.MODELS.items():
             print(f"{name:20}{'x'.join(map(str, entry.input_shape)):12}{entry.num_params:>12,}  {entry.source}")
         return 0
+    if config.summary:
+        entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
+        return print_outline(console, backend.outline(entry))
     run.check_free(config)
     find(config.dataset, config.data_dir)
     backend.set_precision(config)

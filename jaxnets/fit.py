@@ -15,6 +15,7 @@ from experiment.monitor import Monitor
 from experiment.registry import Entry
 from jaxnets import MODELS as MODELS
 from jaxnets.optim import make_optimizer
+from jaxnets.outline import outline as outline
 from jaxnets.steps import Variables, cast, compute_dtype, eval_step, init_state, split_params, step_options, train_step
 from parity.copy import flatten, variables_from_weights
 

@@ -8,8 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
+import jaxnets
+import jaxnets.fit as jax_fit
+import torchnets
+import torchnets.fit as torch_fit
 from data import load
 from experiment.prediction import probabilities
 
@@ -140,3 +146,28 @@ def test_a_run_is_predicted_with_after_its_dataset_has_gone(finished, run_main, 
     Image.fromarray(load("digits").test.inputs[0, ..., 0]).save(tmp_path / "a.png")
     assert run_main("jaxnets.predict", "run", "a.png")[0] == 0
     assert len(safetensors.numpy.load_file(finished / "weights.safetensors")) > 0
+
+
+@pytest.mark.parametrize("name", jaxnets.MODELS)
+def test_the_summary_counts_what_pytorch_counts(name):
+    ours, theirs = (side.outline(side.MODELS[name]) for side in (jax_fit, torch_fit))
+    assert [layer._replace(name="", kind="") for layer in ours] == [
+        layer._replace(name="", kind="") for layer in theirs
+    ]
+    assert [layer.name.replace("/", ".") for layer in ours] == [
+        re.sub(r"\.(\d+)", r"_\1", layer.name) for layer in theirs
+    ]
+    entry = jaxnets.MODELS[name]
+    assert sum(layer.parameters for layer in ours) == entry.num_params + entry.num_frozen
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        torchnets.MODELS[name].build().eval()(torch.zeros(1, *entry.input_shape).movedim(-1, 1))
+    assert sum(layer.flops for layer in ours) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_summary_is_printed_and_nothing_else_is_done(framework, run_main, tmp_path):
+    code, out, err = run_main(f"{framework}.train", "--model", "lenet5", "--summary", "--dataset", "mnist")
+    assert (code, err) == (0, "")
+    assert re.search(r"conv2 .* Conv\w* .* 10x10x16 .* 2,416 .* 480,000", out)
+    assert re.search(r"all .* 61,706 ", out)
+    assert list(tmp_path.iterdir()) == []

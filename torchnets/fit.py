@@ -14,6 +14,7 @@ from experiment.registry import Entry
 from parity.copy import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
 from torchnets.optim import make_optimizer
+from torchnets.outline import outline as outline
 from torchnets.steps import (
     Variables,
     as_tensors,
