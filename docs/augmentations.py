@@ -1,8 +1,8 @@
 # %% [markdown]
 # # What augmentation does
 #
-# Every change by itself, on the same examples: the embedded digits, telephone tones, and their log-mel spectrograms. What
-# is random is drawn once for each example and epoch, in numpy, so both frameworks train on the same pixels.
+# Every change by itself, on the same examples: the embedded digits, telephone tones, and their log-mel spectrograms.
+# What is random is drawn once for each example and epoch, in numpy, so both frameworks train on the same pixels.
 
 # %%
 import sys

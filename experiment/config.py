@@ -83,6 +83,10 @@ class Config:
     """Take the options from a recipe, see --list-recipes; options given beside it win."""
     seeds: int = 1
     """Train so many times, with --seed and those after it, and print the mean and the deviation."""
+    tune: tuple[str, ...] = ()
+    """Search for the best validation accuracy: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each trial."""
+    trials: int = 20
+    """How many trainings --tune may take."""
     config: Path | None = None
     """Repeat the run whose config.json this is; options given beside it win."""
     list_models: bool = False
@@ -107,7 +111,7 @@ class Config:
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 # What is said to the command, not about the training; config.json holds the rest.
-NOT_SAVED = ("out", "config", "recipe", "seeds", "summary", "dry_run")
+NOT_SAVED = ("out", "config", "recipe", "seeds", "tune", "trials", "summary", "dry_run")
 NAMES = (field.name for field in dataclasses.fields(Config))
 SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 
@@ -131,7 +135,7 @@ def check(config: Config) -> Config:
     Raises:
         UserError: says which option, what was found, and what is allowed.
     """
-    for name in ("epochs", "batch_size", "accumulate", "seeds"):
+    for name in ("epochs", "batch_size", "accumulate", "seeds", "trials"):
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
@@ -142,6 +146,11 @@ def check(config: Config) -> Config:
     _require(config.patience >= 0, "patience", config, "at least 0")
     _require(0 <= config.seed < 2**32, "seed", config, "from 0 to 4294967295")
     augmentations(config.augment)
+    for name, found in parse_space(config.tune).items():
+        for value in found.choices or (found.low, found.high):
+            check(dataclasses.replace(config, tune=(), **{name: value}))
+    if config.tune and config.seeds > 1:
+        raise UserError("--tune trains each trial once; leave out --seeds, and give it to what was found")
     if config.new_head and not config.weights:
         raise UserError("--new-head says what of --weights not to take; give --weights, too")
     return config
@@ -174,6 +183,51 @@ def load_config(path: Path) -> Config:
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected an object of options, found {type(values).__name__}")
     return _from_values(path, values)
+
+
+class Range(NamedTuple):
+    """What an option may be in a search: numbers from `low` to `high`, or one of the `choices`."""
+
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Any, ...] = ()
+    whole: bool = False
+
+    @property
+    def log(self) -> bool:
+        """Whether it spans more than a factor of ten: then each factor is as likely as any other."""
+        return self.low > 0 and self.high / self.low >= 10
+
+
+def parse_space(words: Sequence[str]) -> dict[str, Range]:
+    """Return what `--tune lr=1e-4..1e-1 batch_size=32,64` means.
+
+    Raises:
+        UserError: no such option, or a range or a choice that is none.
+    """
+    types, space = typing.get_type_hints(Config), {}
+    for word in words:
+        name, _, text = word.partition("=")
+        name = name.replace("-", "_")
+        if name not in SAVED:
+            raise UserError(f"--tune {word}: {unknown('option', name, SAVED)}")
+        kind = float if types[name] == float | None else types[name]
+        low, dots, high = text.partition("..")
+        try:
+            if dots and kind in (int, float):
+                space[name] = Range(kind(low), kind(high), whole=kind is int)
+            else:
+                number = kind if kind in (int, float) else str
+                space[name] = Range(choices=tuple(number(choice) for choice in text.split(",")))
+        except ValueError:
+            raise UserError(f"--tune {word}: expected {_describe(types[name])} in it, found '{text}'") from None
+        found = space[name]
+        if not found.choices and not found.low < found.high:
+            raise UserError(f"--tune {word}: expected the smaller number first, and a larger one")
+        for value in found.choices or (found.low, found.high):
+            if not _fits(value, types[name]):
+                raise UserError(f"--tune {word}: found {value!r}, expected {_describe(types[name])}")
+    return space
 
 
 class Recipe(NamedTuple):

@@ -1,7 +1,7 @@
 """The two pictures of a run: how it learned, and what it still confuses."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,27 @@ def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str]) -> bytes:
+    """Return a PNG of a search: validation accuracy over each option, later trials darker; `log`: options."""
+    names = list(rows[0]["options"])
+    figure = Figure(figsize=(4 * len(names) + 4, 4), layout="constrained")
+    accuracies = [100 * row["validation"] for row in rows]
+    first, *others = np.atleast_1d(figure.subplots(1, len(names) + 1, sharey=True))
+    first.plot([row["trial"] for row in rows], accuracies, "o")
+    first.plot([row["trial"] for row in rows], np.maximum.accumulate(accuracies), "-")
+    first.set(xlabel="trial", ylabel="validation accuracy (%)")
+    for axes, name in zip(others, names, strict=True):
+        values = [row["options"][name] for row in rows]
+        values = [str(value) for value in values] if isinstance(values[0], str) else values
+        axes.scatter(values, accuracies, c=range(len(rows)), cmap="Blues", edgecolors="grey")
+        axes.set_xlabel(name)
+        if name in log:
+            axes.set_xscale("log")
+    for axes in (first, *others):
+        axes.grid(alpha=0.3)
     return _png(figure)
 
 

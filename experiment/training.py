@@ -1,6 +1,5 @@
 """The command that trains: `python -m jaxnets.train`, and `torchnets.train` with the other framework behind it."""
 
-import dataclasses
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from experiment.metrics import Score, finite
 from experiment.monitor import Epoch, Monitor
 from experiment.outline import print_outline
 from experiment.pretrained import as_built, settle, start
+from experiment.repeated import Result, repeat, tune
 from experiment.shell import (
     INTERRUPTED,
     Task,
@@ -45,13 +45,6 @@ class Session(NamedTuple):
     folder: Path
     about: dict[str, Any]  # the fixed part of summary.json
     console: Console
-
-
-class Result(NamedTuple):
-    """How a training has ended."""
-
-    code: int  # the command's exit code
-    summary: dict[str, Any]  # what summary.json holds
 
 
 class Best(NamedTuple):
@@ -104,10 +97,16 @@ def _main(framework: str, argv: list[str]) -> int:
     run.check_free(config)
     find(config.dataset, config.data_dir)
     backend.set_precision(config)
+
+    def train_one(config: Config) -> Result:
+        session, variables = begin(framework, backend, config, console)
+        return _train(session, variables) if session else Result(0, {})
+
+    if config.tune and not config.dry_run:
+        return tune(framework, config, console, train_one)
     if config.seeds > 1 and not config.dry_run:
-        return many(framework, backend, config, console)
-    session, variables = begin(framework, backend, config, console)
-    return _train(session, variables).code if session else 0
+        return repeat(framework, config, console, train_one)
+    return train_one(config).code
 
 
 def listing(config: Config) -> list[str]:
@@ -140,29 +139,6 @@ def begin(framework: str, backend: ModuleType, config: Config, console: Console)
         print(f"dry run, nothing written; would train with {configs.to_json(config)}", end="")
         return None, variables
     return Session(backend, model, config, task, run.make_folder(config, framework), about, console), variables
-
-
-def many(framework: str, backend: ModuleType, config: Config, console: Console) -> int:
-    """Train with several seeds, each in a folder of its own inside of one; print and write mean and deviation."""
-    folder, found = run.make_folder(config, framework), []
-    for seed in range(config.seed, config.seed + config.seeds):
-        one = dataclasses.replace(config, seed=seed, out=folder / f"seed-{seed}")
-        session, variables = begin(framework, backend, one, console)
-        assert session  # not a dry run
-        found.append(_train(session, variables))
-        if found[-1].code:
-            return found[-1].code
-    summary = found[0].summary | {"seeds": [result.summary["seed"] for result in found]}
-    for split in ("train", "validation", "test"):
-        values = [result.summary[split]["accuracy"] for result in found]
-        mean, deviation = statistics.mean(values), statistics.stdev(values)
-        summary[split] = {"accuracy": mean, "deviation": deviation, "accuracies": values}
-        say(console, f"{split:10} {mean:.2%} +- {deviation:.2%} ({', '.join(f'{value:.2%}' for value in values)})")
-    summary["seconds"] = sum(result.summary["seconds"] for result in found)
-    summary["examples_per_second"] = statistics.median(result.summary["examples_per_second"] for result in found)
-    del summary["seed"]
-    run.write_summary(folder, summary)
-    return 0
 
 
 def _train(session: Session, variables: Any) -> Result:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import wave
 from pathlib import Path
 
@@ -170,4 +171,52 @@ def test_the_summary_is_printed_and_nothing_else_is_done(framework, run_main, tm
     assert (code, err) == (0, "")
     assert re.search(r"conv2 .* Conv\w* .* 10x10x16 .* 2,416 .* 480,000", out)
     assert re.search(r"all .* 61,706 ", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_search_finds_the_best_by_validation_and_keeps_every_trial(framework, run_main, tmp_path):
+    space = ("--tune", "lr=1e-5..1e-2", "batch-size=32,64", "--trials", 3)
+    code, out, err = run_main(f"{framework}.train", "--model", "mlp", "--epochs", 1, *space, "--out", "search")
+    assert (code, err) == (0, "")
+    found = json.loads((tmp_path / "search/trials.json").read_text())
+    assert [row["trial"] for row in found["trials"]] == [1, 2, 3]
+    assert found["best"] == max(found["trials"], key=lambda row: row["validation"])
+    for row in found["trials"]:
+        folder = tmp_path / f"search/trial-{row['trial']:03}"
+        config = json.loads((folder / "config.json").read_text())
+        assert (config["lr"], config["batch_size"]) == (row["options"]["lr"], row["options"]["batch_size"])
+        assert 1e-5 <= config["lr"] <= 1e-2
+        assert config["batch_size"] in (32, 64)
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["validation"]["accuracy"] == row["validation"]
+    assert f"best is trial {found['best']['trial']}: --lr {found['best']['options']['lr']:.4g} --batch-size" in out
+    with Image.open(tmp_path / "search/trials.png") as image:
+        assert min(image.size) >= 400
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--tune", "lr=1..0.1"], "--tune lr=1..0.1: expected the smaller number first, and a larger one"),
+        (["--tune", "lrr=1..2"], "--tune lrr=1..2: unknown option 'lrr'. Did you mean 'lr'?"),
+        (["--tune", "lr=fast,slow"], "--tune lr=fast,slow: expected a number in it, found 'fast,slow'"),
+        (["--tune", "loss=bce,mse"], "--tune loss=bce,mse: found 'mse', expected one of cross-entropy, bce"),
+        (["--tune", "lr=0..1"], "--lr is 0.0, expected a finite number above 0"),
+        (["--tune", "lr=0.1..1", "--seeds", "2"], "--tune trains each trial once; leave out --seeds"),
+    ],
+)
+def test_a_search_of_nothing_is_one_clear_line(argv, said, run_main, tmp_path):
+    code, _, err = run_main("torchnets.train", *argv)
+    assert code == 1
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_optuna_a_search_says_which_extra_to_install(run_main, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = run_main("torchnets.train", "--tune", "lr=0.1..1")
+    assert code == 1
+    assert err.startswith("error: --tune needs optuna, which is an extra: pip install 'jaxnets[tune]'")
     assert list(tmp_path.iterdir()) == []

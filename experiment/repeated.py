@@ -1,0 +1,93 @@
+"""Many trainings for one answer: with several seeds, or in search of the best options."""
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from data import UserError
+from experiment import plots, run
+from experiment.config import Config, Range, parse_space
+from experiment.shell import say
+
+
+class Result(NamedTuple):
+    """How a training has ended."""
+
+    code: int  # the command's exit code
+    summary: dict[str, Any]  # what summary.json holds
+
+
+Train = Callable[[Config], Result]
+
+
+def repeat(framework: str, config: Config, console: Console, train: Train) -> int:
+    """Train with several seeds, each in a folder of its own inside of one; print and write mean and deviation."""
+    folder, found = run.make_folder(config, framework), []
+    for seed in range(config.seed, config.seed + config.seeds):
+        found.append(train(dataclasses.replace(config, seed=seed, seeds=1, out=folder / f"seed-{seed}")))
+        if found[-1].code:
+            return found[-1].code
+    summary = found[0].summary | {"seeds": [result.summary["seed"] for result in found]}
+    for split in ("train", "validation", "test"):
+        values = [result.summary[split]["accuracy"] for result in found]
+        mean, deviation = statistics.mean(values), statistics.stdev(values)
+        summary[split] = {"accuracy": mean, "deviation": deviation, "accuracies": values}
+        say(console, f"{split:10} {mean:.2%} +- {deviation:.2%} ({', '.join(f'{value:.2%}' for value in values)})")
+    summary["seconds"] = sum(result.summary["seconds"] for result in found)
+    summary["examples_per_second"] = statistics.median(result.summary["examples_per_second"] for result in found)
+    del summary["seed"]
+    run.write_summary(folder, summary)
+    return 0
+
+
+def tune(framework: str, config: Config, console: Console, train: Train) -> int:
+    """Search the options of --tune for the best validation accuracy; the test set decides nothing.
+
+    Raises:
+        UserError: optuna, an extra, is not installed; or a trial's options do not go together.
+    """
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        extra = "pip install 'jaxnets[tune]', or in a clone pip install -c constraints.txt -e '.[tune]'"
+        raise UserError(f"--tune needs optuna, which is an extra: {extra}") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space, folder = parse_space(config.tune), run.make_folder(config, framework)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=config.seed))
+    rows: list[dict[str, Any]] = []
+    best: dict[str, Any] = {}
+    for number in range(config.trials):
+        trial = study.ask()
+        options = {name: _suggest(trial, name, found) for name, found in space.items()}
+        say(console, f"trial {number + 1} of {config.trials}: {_in_words(options)}")
+        changes: dict[str, Any] = {**options, "tune": (), "out": folder / f"trial-{number + 1:03}"}
+        result = train(dataclasses.replace(config, **changes))
+        if result.code:
+            return result.code
+        accuracies = {split: result.summary[split]["accuracy"] for split in ("validation", "test")}
+        study.tell(trial, accuracies["validation"])
+        rows.append({"trial": number + 1, "options": options, **accuracies})
+        # After each, so that nothing is lost with what comes later.
+        best = max(rows, key=lambda row: row["validation"])
+        run.write(folder / "trials.json", (json.dumps({"best": best, "trials": rows}, indent=1) + "\n").encode())
+        run.write(folder / "trials.png", plots.trials(rows, {name for name, found in space.items() if found.log}))
+    figures = f"validation {best['validation']:.2%}, test {best['test']:.2%}"
+    say(console, f"best is trial {best['trial']}: {_in_words(best['options'])} ({figures}); all in {folder}")
+    return 0
+
+
+def _suggest(trial: Any, name: str, found: Range) -> Any:
+    if found.choices:
+        return trial.suggest_categorical(name, found.choices)
+    if found.whole:
+        return trial.suggest_int(name, int(found.low), int(found.high), log=found.log)
+    return trial.suggest_float(name, found.low, found.high, log=found.log)
+
+
+def _in_words(options: dict[str, Any]) -> str:
+    values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in options.items()}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
