@@ -1,0 +1,75 @@
+"""Run recipes with both frameworks, and gather what they came to.
+
+Run by: python -m benchmarks.recipes FOLDER --data-dir DATA [--seeds N] [--json FILE] [RECIPE ...], which trains what
+FOLDER does not hold yet (none named: nothing), and prints a table of all that it holds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+FRAMEWORKS = ("jaxnets", "torchnets")
+
+
+def main() -> None:
+    """Train what is missing, then show all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("recipes", nargs="*")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    for recipe in arguments.recipes:
+        for framework in FRAMEWORKS:
+            train(framework, recipe, arguments)
+    rows = [row(path.parent) for path in sorted(arguments.folder.glob("*nets/summary.json"))]
+    print("| recipe | framework | test | validation | training | epochs | minutes a run |\n" + "| --- " * 7 + "|")
+    for one in rows:
+        accuracies = " | ".join(in_words(one[split]) for split in ("test", "validation", "train"))
+        print(f"| {one['recipe']} | {one['framework']} | {accuracies} | {one['epochs']} | {one['minutes']:.1f} |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def train(framework: str, recipe: str, arguments: argparse.Namespace) -> None:
+    """Train a recipe's seeds, unless they are there."""
+    out = arguments.folder / f"{recipe}-{framework}"
+    if (out / "summary.json").exists():
+        return
+    command = [sys.executable, "-m", f"{framework}.train", "--recipe", recipe, "--seeds", str(arguments.seeds)]
+    options = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
+    subprocess.run([*command, *options, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """Return what a folder's summary says: of one run, or of several seeds."""
+    summary = json.loads((folder / "summary.json").read_text())
+    recipe, _, framework = folder.name.rpartition("-")
+    seeds = summary.get("seeds") or [summary["seed"]]
+    splits = {
+        split: {"mean": summary[split]["accuracy"], "deviation": summary[split].get("deviation")}
+        for split in ("train", "validation", "test")
+    }
+    about = {name: summary[name] for name in ("parameters", "epochs", "device", "versions", "examples_per_second")}
+    return {
+        "recipe": recipe,
+        "framework": framework,
+        "seeds": seeds,
+        **splits,
+        "minutes": summary["seconds"] / 60 / len(seeds),
+        **about,
+    }
+
+
+def in_words(accuracy: dict[str, Any]) -> str:
+    """Return a mean, with its deviation if there are several seeds."""
+    spread = f" ± {accuracy['deviation']:.2%}" if accuracy["deviation"] is not None else ""
+    return f"{accuracy['mean']:.2%}{spread}"
+
+
+if __name__ == "__main__":
+    main()
