@@ -233,7 +233,7 @@ def test_many_seeds_come_to_a_mean_and_a_deviation(framework, run_main, tmp_path
         (["--ema", "1"], "--ema is 1.0, expected from 0 to below 1"),
         (["--patience", "-1"], "--patience is -1, expected at least 0"),
         (["--seeds", "0"], "--seeds is 0, expected at least 1"),
-        (["--recipe", "lenet5-mnist"], "unknown recipe 'lenet5-mnist'. Did you mean 'lenet5-mnist-original'? Known:"),
+        (["--recipe", "lenet5-agument"], "unknown recipe 'lenet5-agument'. Did you mean 'lenet5-augment'? Known:"),
         (["--recipe", "mlp-mnist", "--config", "c.json"], "--config and --recipe both say what the options are;"),
     ],
 )
