@@ -95,7 +95,7 @@ def mix(x: Any, targets: Any, shares: Any, xp: Any = np) -> tuple[Any, Any]:
     """
     mixed = []
     for values in (x, targets):
-        share = shares.reshape(-1, *(1,) * (values.ndim - 1))
+        share = _each(shares, values.ndim)
         mixed.append(share * values + (1 - share) * xp.flip(values, (0,)))
     return mixed[0], mixed[1]
 
@@ -125,11 +125,11 @@ def _place(xp: Any, x: Any) -> dict[str, Any]:
     return {"device": x.device} if xp.__name__ == "torch" else {}  # the others need not be told
 
 
-def _flip(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001 (the signature of every augmentation)
+def _flip(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     return xp.where(_each(draws, x.ndim) < 0.5, xp.flip(x, (2,)), x)
 
 
-def _crop(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+def _crop(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     indices = []
     for axis in (1, 2):
         length = x.shape[axis]
@@ -151,7 +151,7 @@ def _cutout(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
     return xp.where(inside[..., None], fill, x)
 
 
-def _affine(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+def _affine(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     height, width = x.shape[1:3]
     angle = _each(_between(draws[:, 0], -1, 1) * math.radians(10), 3)
     scale = _each(_between(draws[:, 1], 0.9, 1.1), 3)
@@ -170,14 +170,14 @@ def _affine(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
     return upper * (1 - low) + lower * low
 
 
-def _color(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+def _color(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     brightness, contrast, saturation = (_each(_between(draws[:, at], 0.7, 1.3), x.ndim) for at in range(3))
     x = xp.clip(x * brightness, 0, 1)
     x = xp.clip(contrast * x + (1 - contrast) * _each(x.mean((1, 2, 3)), x.ndim), 0, 1)
     return xp.clip(saturation * x + (1 - saturation) * x.mean(-1)[..., None], 0, 1)
 
 
-def _shift(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+def _shift(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     length = x.shape[1]
     most = length // 10
     old = _positions(xp, x, 1) - (xp.floor(draws[:, :1] * (2 * most + 1)) - most)
@@ -186,7 +186,7 @@ def _shift(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
     return xp.where(there[..., None], moved, xp.zeros_like(moved))
 
 
-def _noise(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+def _noise(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     # One long stretch of noise for all, and each example has its own place in it.
     signal = xp.asarray(_white(), **_place(xp, x))[None, None, :, None]
     start = xp.floor(draws[:, :1] * NOISE)
@@ -200,7 +200,7 @@ def _white() -> np.ndarray:
     return np.random.default_rng(0).normal(size=NOISE).astype(np.float32)
 
 
-def _gain(xp: Any, x: Any, draws: Any, fill: Any) -> Any:  # noqa: ARG001
+def _gain(_xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     return x * _each(10 ** (_between(draws[:, 0], -6, 6) / 20), x.ndim)
 
 
