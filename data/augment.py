@@ -100,6 +100,16 @@ def mix(x: Any, targets: Any, shares: Any, xp: Any = np) -> tuple[Any, Any]:
     return mixed[0], mixed[1]
 
 
+def as_type(xp: Any, x: Any, dtype: str) -> Any:
+    """Return `x` in another dtype."""
+    return x.to(getattr(xp, dtype)) if xp.__name__ == "torch" else x.astype(dtype, copy=False)
+
+
+def like(xp: Any, values: np.ndarray, x: Any) -> Any:
+    """Return numpy's `values` as an array of the library, and on the device, of `x`."""
+    return xp.asarray(values, **_place(xp, x))
+
+
 def _between(draws: Any, low: float, high: float) -> Any:
     return low + (high - low) * draws
 
@@ -188,7 +198,7 @@ def _shift(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
 
 def _noise(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     # One long stretch of noise for all, and each example has its own place in it.
-    signal = xp.asarray(_white(), **_place(xp, x))[None, None, :, None]
+    signal = like(xp, _white(), x)[None, None, :, None]
     start = xp.floor(draws[:, :1] * NOISE)
     at = (start + _positions(xp, x, 1)) % NOISE
     level = _each((x * x).mean((1, 2)) ** 0.5 * 10 ** (-_between(draws[:, 1], 20, 40) / 20), x.ndim)

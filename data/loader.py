@@ -1,13 +1,12 @@
 """The one loader that feeds both frameworks: numpy batches, channels last, a pure function of (seed, epoch)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.augment import augment, draw, draw_shares, mix
+from data.augment import as_type, augment, draw, draw_shares, like, mix
 from data.base import Split, full_scale
 
 
@@ -16,6 +15,23 @@ class Batch(NamedTuple):
 
     inputs: np.ndarray  # (B, H, W, C) or (B, length, C), normalised, float32 unless told otherwise
     labels: np.ndarray  # (B,) int32; under mixup (B, classes) float32, each class's share
+
+
+class RawBatch(NamedTuple):
+    """A batch as it is stored, and the random numbers that are its own: what `Loader.finish` makes a `Batch` of."""
+
+    inputs: Any  # (B, ..., C) as in `Split`
+    labels: Any  # (B,) int32
+    draws: Any  # (B, numbers) float32 for the augmentations, none if there are none
+    shares: Any  # (B,) float32 for mixup, (0,) if there is none
+
+
+class Drawn(NamedTuple):
+    """All that is random in an epoch, a row for each example."""
+
+    order: np.ndarray  # (N,) the examples, as they come
+    draws: np.ndarray | None  # (N, numbers) for the augmentations
+    shares: np.ndarray | None  # (N,) for mixup
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,7 @@ class Loader:
         mixup: alpha of mixup, 0 for none; only in training.
         classes: how many there are; mixup needs to know.
         dtype: of the inputs that are yielded.
+        shard, shards: yield one of so many parts of each batch; all of them, in order, are the batch.
     """
 
     split: Split
@@ -42,18 +59,68 @@ class Loader:
     mixup: float = 0.0
     classes: int = 0
     dtype: type[np.floating] = np.float32
+    shard: int = 0
+    shards: int = 1
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return len(self._bounds()) - 1
 
-    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """Yield every image exactly once, in an order that (seed, epoch) alone decides."""
-        order, bounds = self.order(epoch), self._bounds()
-        change = self._change(epoch)
-        for start, end in pairwise(bounds):
-            index = order[start:end]
-            yield change(Batch(self.split.inputs[index], self.split.labels[index]), index)
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield every image exactly once, in an order that (seed, epoch) alone decides; from batch `start` on."""
+        return map(self.finish, self.raw(epoch, start))
+
+    def raw(self, epoch: int = 0, start: int = 0) -> Iterator[RawBatch]:
+        """Yield the batches of `epoch` before any arithmetic: `finish` does that, on a device if need be."""
+        drawn = self.draw(epoch)
+        for number in range(start, len(self)):
+            yield self.take(drawn, number)
+
+    def draw(self, epoch: int) -> Drawn:
+        """Return all that is random in an epoch: what (seed, epoch) alone decides."""
+        count, draws, shares = len(self.split.labels), None, None
+        if self.seed is not None and self.augment:
+            draws = draw(self.augment, count, self.seed, epoch)
+        if self.seed is not None and self.mixup:
+            shares = draw_shares(self.mixup, count, self.seed, epoch)
+        return Drawn(self.order(epoch), draws, shares)
+
+    def take(self, drawn: Drawn, number: int) -> RawBatch:
+        """Return one batch of an epoch before any arithmetic."""
+        first, end = self._bounds()[number : number + 2]
+        index = drawn.order[first:end]
+        if drawn.shares is None:
+            index = self._part(index)  # else an example's partner in mixup may lie in another part
+        draws = np.empty((len(index), 0), np.float32) if drawn.draws is None else drawn.draws[index]
+        shares = np.empty(0, np.float32) if drawn.shares is None else drawn.shares[index]
+        return RawBatch(self.split.inputs[index], self.split.labels[index], draws, shares)
+
+    def batch(self, drawn: Drawn, number: int) -> Batch:
+        """Return one batch of an epoch."""
+        return self.finish(self.take(drawn, number))
+
+    def finish(self, raw: RawBatch, xp: Any = np) -> Batch:
+        """Return the batch for the network, augmented, normalised and mixed; the arrays may be of any library `xp`."""
+        inputs, labels, draws, shares = raw
+        unit = full_scale(self.split.inputs.dtype)
+        if draws.shape[1]:
+            inputs, unit = as_type(xp, inputs, "float32") / np.float32(unit), 1.0
+            inputs = augment(inputs, draws, self.augment, like(xp, self.mean, inputs), xp)
+        inputs = as_type(xp, normalise(inputs, self.mean, self.std, unit, xp), np.dtype(self.dtype).name)
+        if not len(shares):
+            return Batch(inputs, labels)
+        targets = like(xp, np.eye(self.classes, dtype=np.float32), inputs)[labels]
+        return Batch(*(self._part(part) for part in mix(inputs, targets, shares, xp)))
+
+    def _part(self, whole: Any) -> Any:
+        """Return this shard's part of a batch."""
+        ends = [len(whole) * at // self.shards for at in (self.shard, self.shard + 1)]
+        return whole[ends[0] : ends[1]]
+
+    def indices(self, epoch: int, number: int) -> np.ndarray:
+        """Return which examples are in a batch of an epoch, (B,)."""
+        first, end = self._bounds()[number : number + 2]
+        return self.order(epoch)[first:end]
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the epoch's order of the examples, (N,); the same for any batch size and either framework."""
@@ -61,26 +128,6 @@ class Loader:
         if self.seed is None:
             return np.arange(count)
         return np.random.default_rng([self.seed, epoch]).permutation(count)
-
-    def _change(self, epoch: int) -> Callable[[Batch, np.ndarray], Batch]:
-        """Return what makes a batch of raw examples, with their indices, one for the network."""
-        count, draws, shares = len(self.split.labels), None, None
-        if self.seed is not None and self.augment:
-            draws = draw(self.augment, count, self.seed, epoch)
-        if self.seed is not None and self.mixup:
-            shares = draw_shares(self.mixup, count, self.seed, epoch)
-
-        def change(batch: Batch, index: np.ndarray) -> Batch:
-            inputs, labels = batch
-            if draws is not None:
-                inputs = inputs.astype(np.float32) / np.float32(full_scale(inputs.dtype))
-                inputs = augment(inputs, draws[index], self.augment, self.mean)
-            inputs = normalise(inputs, self.mean, self.std).astype(self.dtype, copy=False)
-            if shares is None:
-                return Batch(inputs, labels)
-            return Batch(*mix(inputs, np.eye(self.classes, dtype=np.float32)[labels], shares[index]))
-
-        return change
 
     def _bounds(self) -> list[int]:
         count = len(self.split.labels)
@@ -91,10 +138,10 @@ class Loader:
         return bounds
 
 
-def normalise(inputs: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Map inputs (..., C) to float32 with the training set's mean 0 and standard deviation 1."""
-    scale = (1 / (full_scale(inputs.dtype) * std)).astype(np.float32)
-    return inputs.astype(np.float32) * scale - (mean / std).astype(np.float32)
+def normalise(inputs: Any, mean: np.ndarray, std: np.ndarray, unit: float, xp: Any = np) -> Any:
+    """Map inputs (..., C), `unit` the largest of them, to float32 with the training set's mean 0 and deviation 1."""
+    scale, offset = (1 / (unit * std)).astype(np.float32), (mean / std).astype(np.float32)
+    return as_type(xp, inputs, "float32") * like(xp, scale, inputs) - like(xp, offset, inputs)
 
 
 def hold_out(train: Split, share: float = 0.1) -> tuple[Split, Split]:

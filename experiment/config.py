@@ -1,8 +1,9 @@
-"""The one configuration of a training run: command line, JSON file and checks are all made from it."""
+"""A training's options: from a command line, a JSON file or a recipe, checked, and back to JSON."""
 
 import dataclasses
 import json
 import math
+import re
 import typing
 from collections.abc import Sequence
 from importlib.resources import files as files_of
@@ -13,120 +14,42 @@ from data import own_folder
 from data.augment import augmentations
 from data.registry import UserError, lookup, unknown
 from experiment.arguments import parse_arguments
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Train a network; everything that decides the numbers, in one place."""
-
-    model: str = "lenet5"
-    """Network, see --list-models."""
-    dataset: str = "digits"
-    """Dataset, see --list-datasets; or the path of a folder of pictures."""
-    data_dir: Path | None = None
-    """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
-    frontend: Literal["none", "logmel"] = "none"
-    """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
-    epochs: int = 15
-    """Passes over the training examples."""
-    batch_size: int = 64
-    """Images a step."""
-    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "adam"
-    """Update rule, as PyTorch defines it."""
-    lr: float = 3e-3
-    """Learning rate (its peak, under a schedule)."""
-    momentum: float = 0.9
-    """Of the optimizers momentum and nesterov; the others do not read it."""
-    weight_decay: float = 0.0
-    """On every parameter, biases and norms too: decoupled for adamw, added to the gradient for the others."""
-    decay_weights_only: bool = False
-    """Leave biases and norms out of --weight-decay."""
-    l1: float = 0.0
-    """Weight of the sum of the absolute values of all parameters, added to the loss that is minimised."""
-    dropout: float | None = None
-    """Rate of every dropout layer, of networks that have some. Default: the network's own."""
-    label_smoothing: float = 0.0
-    """Share of every label that is spread over all classes."""
-    mixup: float = 0.0
-    """Mix each two training examples, by a share drawn from Beta(mixup, mixup); 0 does not."""
-    augment: str = "none"
-    """Change the training examples at random, names with commas between: see --list-augmentations."""
-    clip_norm: float = 0.0
-    """Largest norm of all gradients together; 0 sets no limit."""
-    accumulate: int = 1
-    """Take each batch in so many pieces, one after another: for want of memory."""
-    ema: float = 0.0
-    """Keep a moving average of the weights, this much of it at each step, and judge and save that; 0 keeps none."""
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"
-    """What is computed in. Under bfloat16 weights, statistics and losses stay float32."""
-    tf32: bool = False
-    """On a GPU, let float32 products be rounded to TF32: faster, and a thousand times less exact."""
-    patience: int = 0
-    """Stop after so many epochs without a better validation accuracy, and keep the best epoch's weights; 0 never."""
-    schedule: Literal["constant", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"
-    """Learning rate over the steps."""
-    loss: Literal["cross-entropy", "bce"] = "cross-entropy"
-    """Softmax cross-entropy, or binary cross-entropy of each class against the rest."""
-    weights: str | None = None
-    """Start from these instead of random ones: a .pth or .safetensors file of either framework, a run folder, or
-    the word torchvision for the pretrained ones."""
-    new_head: bool = False
-    """With --weights: the last layer starts at random, so that a file made for other classes will do."""
-    like_torchvision: bool = False
-    """Build the network as torchvision's weights need it (GoogLeNet: inputs rescaled). --weights torchvision, and the
-    folder of a run that had this, say so by themselves; a file cannot."""
-    seed: int = 0
-    """Of the initial weights, the order of the examples, and dropout."""
-    out: Path | None = None
-    """Run folder to make. Default: runs/<time>-<model>-<dataset>-<framework>."""
-    recipe: str | None = None
-    """Take the options from a recipe, see --list-recipes; options given beside it win."""
-    seeds: int = 1
-    """Train so many times, with --seed and those after it, and print the mean and the deviation."""
-    tune: tuple[str, ...] = ()
-    """Search for the best validation accuracy: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each trial."""
-    trials: int = 20
-    """How many trainings --tune may take."""
-    config: Path | None = None
-    """Repeat the run whose config.json this is; options given beside it win."""
-    list_models: bool = False
-    """Print every network and stop."""
-    list_datasets: bool = False
-    """Print every dataset and stop."""
-    list_recipes: bool = False
-    """Print every recipe with what it comes to, and stop."""
-    list_augmentations: bool = False
-    """Print every augmentation and stop."""
-    summary: bool = False
-    """Print the network's layers with their shapes, parameters and FLOPs, and stop."""
-    dry_run: bool = False
-    """Check everything, print what would be trained, write nothing."""
-
-    @property
-    def dataset_name(self) -> str:
-        """Return the dataset's name, of a folder of pictures only the last part of its path."""
-        folder = own_folder(self.dataset)
-        return folder.name if folder else self.dataset
-
+from experiment.options import FREE, SAVED, Config
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
-# What is said to the command, not about the training; config.json holds the rest.
-NOT_SAVED = ("out", "config", "recipe", "seeds", "tune", "trials", "summary", "dry_run")
-NAMES = (field.name for field in dataclasses.fields(Config))
-SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
+EVERY = re.compile(r"([1-9][0-9]*)(epoch|step)s?")  # of --checkpoint-every
+AUTO = "auto"  # the word for --resume that is no folder
 
 
-def parse(argv: Sequence[str], prog: str) -> Config:
+def parse(argv: Sequence[str], prog: str, run: Path | None = None) -> Config:
     """Make a checked Config from a command line; the values of --config FILE or --recipe NAME are the defaults.
 
+    With `run`, a run folder to go on with, its own options are.
+
     Raises:
-        UserError: an option is out of range, or the file is not a configuration; or no such recipe.
+        UserError: an option is out of range, or the file is not a configuration; or no such recipe; or an option is
+            not that of the run to go on with.
     """
-    file, name = _given(argv, "--config"), _given(argv, "--recipe")
+    file, name = given(argv, "--config"), given(argv, "--recipe")
     if file and name:
         raise UserError("--config and --recipe both say what the options are; give one of them")
-    default = load_config(Path(file)) if file else load_recipe(name) if name else Config()
-    return check(parse_arguments(Config, argv, prog, default))
+    if run and not (file or name):
+        default = dataclasses.replace(load_config(run / "config.json"), out=run)
+    else:
+        default = load_config(Path(file)) if file else load_recipe(name) if name else Config()
+    config = check(parse_arguments(Config, argv, prog, default))
+    return _check_resumed(run, config) if run else config
+
+
+def _check_resumed(run: Path, config: Config) -> Config:
+    before, now = (json.loads(to_json(one)) for one in (load_config(run / "config.json"), config))
+    changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before[name] != now[name]]
+    changed = [line for line in changed if line.split()[0] not in FREE]
+    if changed:
+        raise UserError(f"--resume {run}: not the same training: {'; '.join(changed)}")
+    if config.seeds > 1 or config.tune:
+        raise UserError("--resume goes on with one training; leave out --seeds and --tune")
+    return dataclasses.replace(config, out=run)
 
 
 def check(config: Config) -> Config:
@@ -135,7 +58,7 @@ def check(config: Config) -> Config:
     Raises:
         UserError: says which option, what was found, and what is allowed.
     """
-    for name in ("epochs", "batch_size", "accumulate", "seeds", "trials"):
+    for name in ("epochs", "batch_size", "accumulate", "seeds", "trials", "keep"):
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
@@ -143,7 +66,9 @@ def check(config: Config) -> Config:
         _require(0 <= getattr(config, name) < math.inf, name, config, "a finite number, 0 or above")
     _require(0 < config.lr < math.inf, "lr", config, "a finite number above 0")
     _require(config.dropout is None or 0 <= config.dropout < 1, "dropout", config, "from 0 to below 1")
-    _require(config.patience >= 0, "patience", config, "at least 0")
+    for name in ("patience", "workers"):
+        _require(getattr(config, name) >= 0, name, config, "at least 0")
+    _require(bool(EVERY.fullmatch(config.checkpoint_every)), "checkpoint_every", config, "2epochs, 500steps or so")
     _require(0 <= config.seed < 2**32, "seed", config, "from 0 to 4294967295")
     augmentations(config.augment)
     for name, found in parse_space(config.tune).items():
@@ -151,6 +76,8 @@ def check(config: Config) -> Config:
             check(dataclasses.replace(config, tune=(), **{name: value}))
     if config.tune and config.seeds > 1:
         raise UserError("--tune trains each trial once; leave out --seeds, and give it to what was found")
+    if config.workers and config.augment_on == "device":
+        raise UserError("--workers does what --augment-on device leaves to the device; give one of them")
     if config.new_head and not config.weights:
         raise UserError("--new-head says what of --weights not to take; give --weights, too")
     return config
@@ -271,7 +198,13 @@ def _from_values(source: Path | str, values: dict[str, Any]) -> Config:
         raise UserError(f"{source}: {error}") from None
 
 
-def _given(argv: Sequence[str], option: str) -> str:
+def every(config: Config) -> tuple[int, str]:
+    """Return what --checkpoint-every says: how many, and "epoch" or "step"."""
+    number, unit = EVERY.fullmatch(config.checkpoint_every).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    return int(number), unit
+
+
+def given(argv: Sequence[str], option: str) -> str:
     """Return the value of an option on a command line that has not been parsed yet, or nothing."""
     for at, word in enumerate(argv):
         if word == option and at + 1 < len(argv):

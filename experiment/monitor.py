@@ -1,8 +1,9 @@
-"""What watches a training loop: clock, progress bar, Ctrl-C. The loop itself knows none of them."""
+"""What watches a training loop: clock, progress bar, signals, bad numbers. The loop itself knows none of them."""
 
+import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 REFRESH = 0.1  # seconds between two looks at the loss; each look waits for the device
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Epoch(NamedTuple):
@@ -22,14 +24,52 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-class Monitor:
-    """Collects the steps' metrics, shows them, and turns the first Ctrl-C into a request to stop.
+class Counts(NamedTuple):
+    """What an epoch's steps have come to so far: with this it can be gone on with."""
 
-    Used as a context; `begin` before an epoch, `step` after each batch, `end` after the epoch.
+    loss: float = 0.0  # the sum over the examples
+    correct: int = 0
+    examples: int = 0
+    steps: int = 0
+    skipped: int = 0  # steps whose loss or gradients were not finite; they count in `steps` only
+    seconds: float = 0.0
+
+
+class BadStep(NamedTuple):
+    """A step whose loss or gradients were no finite numbers."""
+
+    number: int  # of the epoch, from 0
+    loss: float
+    grad_norm: float
+
+
+class Monitor:
+    """Collects the steps' metrics, shows them, and turns the first Ctrl-C or SIGTERM into a request to stop.
+
+    Used as a context; `begin` before an epoch, `step` after each batch, `end` after the epoch. The second signal ends
+    the process at once.
+
+    Attributes:
+        stopped: the signal that asked to stop, or 0.
+        bad: the first step that was not finite, unless those are skipped.
     """
 
-    def __init__(self, steps: int, epochs: int, console: Console):
-        self.stopped = False
+    def __init__(
+        self,
+        steps: int,
+        epochs: int,
+        console: Console,
+        *,
+        every: int = 0,
+        skip: bool = False,
+        watch: Callable[[int], None] | None = None,
+    ):
+        """`every` so many steps of the training the loop is to hand over its state; 0 never.
+
+        `skip` says that steps that are not finite change nothing; `watch` is called after each step, with its number.
+        """
+        self.stopped, self.bad = 0, None
+        self._every, self._skip, self._watch = every, skip, watch
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
         self._steps, self._epochs, self._looked = steps, epochs, 0.0
         self._bar = Progress(
@@ -44,7 +84,7 @@ class Monitor:
         self._task = self._bar.add_task("train", total=steps, epoch="", text="")
 
     def __enter__(self) -> Self:
-        self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
+        self._old = {number: signal.signal(number, self._interrupt) for number in SIGNALS}
         self._bar.start()
         return self
 
@@ -52,41 +92,58 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
-        signal.signal(signal.SIGINT, self._old_handler)
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
 
-    def begin(self, epoch: int) -> None:
-        """Start an epoch's clock."""
-        self._loss, self._correct, self._examples, self._done = 0.0, 0, 0, 0
+    def begin(self, epoch: int, counts: Counts | None = None) -> None:
+        """Start an epoch's clock; with `counts`, go on with it."""
+        self._counts, self._epoch = counts or Counts(), epoch
         self._bar.reset(self._task, total=self._steps, epoch=f"{epoch + 1}/{self._epochs}", text="")
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - self._counts.seconds
 
     def step(self, examples: int, metrics: Mapping[str, Any]) -> bool:
-        """Take a step's `loss` and `correct`, still on the device perhaps; return whether to stop."""
+        """Take a step's `loss`, `correct` and `grad_norm`, still on the device perhaps.
+
+        Returns:
+            Whether the loop is to hand over its state now: to be saved, or since it is to stop.
+        """
         self._pending.append((examples, metrics))
+        number = self._epoch * self._steps + self._counts.steps + len(self._pending)
+        if self._watch:
+            self._watch(number)
         if (now := time.perf_counter()) - self._looked > REFRESH:
             self._looked = now
-            self._read()
-            text = f"loss {self._loss / self._examples:.4f}  accuracy {self._correct / self._examples:.2%}"
-            speed = self._examples / (time.perf_counter() - self._start)
-            self._bar.update(self._task, completed=self._done, text=f"{text}  {speed:,.0f} examples/s")
-        return self.stopped
+            counts = self.read()
+            shown = max(counts.examples, 1)
+            text = f"loss {counts.loss / shown:.4f}  accuracy {counts.correct / shown:.2%}"
+            self._bar.update(
+                self._task, completed=counts.steps, text=f"{text}  {shown / counts.seconds:,.0f} examples/s"
+            )
+        return bool(self.stopped or self.bad or (self._every and number % self._every == 0))
 
     def end(self) -> Epoch:
         """Stop the epoch's clock, once the device has finished."""
-        self._read()
-        seconds = time.perf_counter() - self._start
-        examples = max(self._examples, 1)
-        return Epoch(self._loss / examples, self._correct / examples, self._examples, self._done, seconds)
+        counts = self.read()
+        examples = max(counts.examples, 1)
+        return Epoch(counts.loss / examples, counts.correct / examples, counts.examples, counts.steps, counts.seconds)
 
-    def _read(self) -> None:
-        for examples, metrics in self._pending:
-            self._loss += float(metrics["loss"]) * examples
-            self._correct += int(metrics["correct"])
-            self._examples += examples
-        self._done += len(self._pending)
+    def read(self) -> Counts:
+        """Return what the epoch has come to, once the device has finished."""
+        loss, correct, examples, steps, skipped, _ = self._counts
+        for count, metrics in self._pending:
+            value, norm = float(metrics["loss"]), float(metrics["grad_norm"])
+            if not math.isfinite(value + norm) and self._skip:
+                skipped += 1
+            else:
+                if not math.isfinite(value + norm):
+                    self.bad = self.bad or BadStep(steps, value, norm)
+                loss, correct, examples = loss + value * count, correct + int(metrics["correct"]), examples + count
+            steps += 1
         self._pending.clear()
+        self._counts = Counts(loss, correct, examples, steps, skipped, time.perf_counter() - self._start)
+        return self._counts
 
-    def _interrupt(self, *_: object) -> None:
-        if self.stopped:  # the second time, or the saving hangs: no more patience
-            raise KeyboardInterrupt
-        self.stopped = True
+    def _interrupt(self, number: int, *_: object) -> None:
+        self.stopped = number
+        for other in SIGNALS:  # no more patience, even if a step hangs inside the framework
+            signal.signal(other, signal.SIG_DFL)

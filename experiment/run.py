@@ -1,7 +1,7 @@
 """A run folder: made once, never overwritten, every file written whole or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import safetensors.numpy
 
 from data.registry import UserError
 from experiment.config import Config, load_config, to_json
+from experiment.durable import cannot_write, write
 
+RUNS = Path("runs")
 CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", "weights.safetensors"
 
 # safetensors' names. Its own reader for numpy stops at bfloat16, which is to be named as what it is, not to crash.
@@ -43,7 +45,7 @@ def make_folder(config: Config, framework: str) -> Path:
         UserError: it exists already (nothing in it is touched), or cannot be made.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = config.out or Path("runs") / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
+    path = config.out or RUNS / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -58,13 +60,6 @@ def check_free(config: Config) -> None:
     """Refuse an --out that exists before any work is done for it."""
     if config.out and config.out.exists():
         raise UserError(f"{config.out} exists already and is never overwritten; name another folder with --out")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -96,9 +91,21 @@ def check_new(path: Path) -> None:
 
 
 def append_row(folder: Path, row: Mapping[str, Any]) -> None:
-    """Add a line to metrics.jsonl."""
-    with (folder / METRICS).open("a") as file:
-        file.write(json.dumps(row, allow_nan=False) + "\n")
+    """Add a line to metrics.jsonl.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with (folder / METRICS).open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+    except OSError as error:
+        raise cannot_write(folder / METRICS, error) from None
+
+
+def write_rows(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write metrics.jsonl anew: a run that goes on starts from the rows of its checkpoint."""
+    write(folder / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
@@ -124,9 +131,19 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         UserError: missing or damaged, or numbers of a type that numpy cannot hold.
     """
     try:
-        found = safetensors.deserialize(path.read_bytes())
+        return unpack(path.read_bytes(), path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def unpack(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a safetensors file's bytes; `path` is where they are from.
+
+    Raises:
+        UserError: see `read_weights`.
+    """
+    try:
+        found = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from None
     if odd := {tensor["dtype"] for _, tensor in found} - DTYPES.keys():

@@ -5,6 +5,7 @@ when the command line has been read, so that `--help` waits for none.
 """
 
 import importlib
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -22,7 +23,7 @@ from experiment.metrics import Score, score
 from experiment.registry import Entry
 
 EVAL_BATCH = 1000
-INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended: 128 + SIGINT
+SIGNALLED = 128  # the exit code of a command that a signal ended is this and its number: 130 Ctrl-C, 143 SIGTERM
 
 
 class Task(NamedTuple):
@@ -43,7 +44,7 @@ def command(main: Callable[[], int]) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted: nothing more is saved", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(SIGNALLED + signal.SIGINT)
 
 
 def needs_torch(what: str) -> UserError:

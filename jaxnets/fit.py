@@ -1,22 +1,35 @@
 """The loop around the steps: what `experiment.shell` asks of a framework."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from data import Loader
+from data import Batch, Loader
 from experiment.config import Config
 from experiment.monitor import Monitor
+from experiment.point import Point, Start
 from experiment.registry import Entry
 from jaxnets import MODELS as MODELS
 from jaxnets.optim import make_optimizer
 from jaxnets.outline import outline as outline
-from jaxnets.steps import Variables, cast, compute_dtype, eval_step, init_state, split_params, step_options, train_step
+from jaxnets.state import from_arrays, to_arrays
+from jaxnets.steps import (
+    Variables,
+    cast,
+    compute_dtype,
+    eval_step,
+    init_state,
+    split_params,
+    step_options,
+    train_step,
+)
 from parity.copy import flatten, variables_from_weights
 
 logits_of = jax.jit(eval_step, static_argnames=("model", "dtype"))
@@ -48,24 +61,42 @@ def count_parameters(model: nn.Module, variables: Variables) -> int:
 
 
 def fit(
-    model: nn.Module, variables: Variables, loader: Loader, config: Config, monitor: Monitor
-) -> Iterator[Variables]:
-    """Train from `variables`; yield those after each epoch, valid until the next is asked for.
+    model: nn.Module,
+    variables: Variables,
+    loader: Loader,
+    config: Config,
+    monitor: Monitor,
+    start: Start | None = None,
+) -> Iterator[Point]:
+    """Train from `variables`, or go on from `start`; yield each epoch's end, and where the monitor asks to.
 
     The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
     """
     tx = make_optimizer(config, config.epochs * len(loader))
     state = init_state(model, tx, variables, config.seed, average=config.ema > 0)
+    state, first, done = (from_arrays(state, start.state), start.epoch, start.batches) if start else (state, 0, 0)
     step = jax.jit(partial(train_step, model, tx, **step_options(config)), donate_argnames="state")
-    for epoch in range(config.epochs):
-        monitor.begin(epoch)
-        for batch in loader.epoch(epoch):
+    batches = on_device(loader) if config.augment_on == "device" else loader.epoch
+    for epoch in range(first, config.epochs):
+        monitor.begin(epoch, start.counts if start and done else None)
+        for number, batch in enumerate(batches(epoch, done), done + 1):
             state, metrics = step(state, batch)
-            if monitor.step(len(batch.labels), metrics):
-                break
-        yield state.average or state.variables
-        if monitor.stopped:
-            return
+            if monitor.step(len(batch.labels), metrics) or number == len(loader):
+                yield Point(epoch, number, state.average or state.variables, partial(to_arrays, state))
+                if monitor.stopped:
+                    return
+        done = 0
+
+
+def on_device(loader: Loader) -> Callable[[int, int], Iterator[Batch]]:
+    """Return what yields an epoch's batches from one on, all arithmetic on them done where the network computes."""
+    finish = jax.jit(partial(loader.finish, xp=jnp))
+    return lambda epoch, start: map(finish, loader.raw(epoch, start))
+
+
+def trace(folder: Path) -> AbstractContextManager[None]:
+    """Return what records all that is computed, for TensorBoard and Perfetto."""
+    return jax.profiler.trace(str(folder))
 
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:

@@ -123,24 +123,39 @@ def train_step(
     clip_norm: float = 0.0,
     accumulate: int = 1,
     ema: float = 0.0,
+    skip: bool = False,
     dtype: Any = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Take one step; return the new state, and the batch's mean `loss` (without L1) and `correct` count.
+    """Take one step; return the new state, and the batch's mean `loss` (without L1), `correct` count and `grad_norm`.
 
-    The options are those of `experiment.config.Config`; 0 and 1 piece leave them out.
+    The options are those of `experiment.config.Config`; 0 and 1 piece leave them out. With `skip` a step whose loss
+    or gradients are not finite changes nothing but the count of steps.
     """
     params, frozen = split_params(model, state.variables["params"])
     dropout_key = jax.random.fold_in(state.key, state.step)
     grads, updated, metrics = compute_grads(
         model, state.variables, batch, dropout_key, loss=loss, l1=l1, accumulate=accumulate, dtype=dtype
     )
+    metrics["grad_norm"] = optax.tree.norm(grads)
     if clip_norm:
         grads = clip_by_norm(grads, clip_norm)
     updates, opt_state = tx.update(grads, state.opt_state, params)
     params: Any = optax.apply_updates(params, updates)
     variables: Variables = {**updated, "params": {**frozen, **params}}
     average = update_average(state.average, variables, state.step, ema) if state.average else None
-    return TrainState(state.step + 1, variables, opt_state, state.key, average), metrics
+    after = TrainState(state.step + 1, variables, opt_state, state.key, average)
+    return (skip_unless(is_finite(metrics), after, state) if skip else after), metrics
+
+
+def is_finite(metrics: dict[str, jax.Array]) -> jax.Array:
+    """Return whether a step's loss and gradients are finite; the norm is if all gradients are."""
+    return jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+
+
+def skip_unless(ok: jax.Array, after: TrainState, before: TrainState) -> TrainState:
+    """Return the state after a step if all is well, else the one before; the step counts either way."""
+    whole = jax.tree.map(partial(jnp.where, ok), after._replace(key=None), before._replace(key=None))
+    return whole._replace(step=after.step, key=after.key)
 
 
 def compute_grads(
@@ -221,7 +236,7 @@ def step_options(config: Config) -> dict[str, Any]:
     """Return what `config` says to `train_step`."""
     loss = partial(LOSSES[config.loss], smoothing=config.label_smoothing)
     options = {name: getattr(config, name) for name in ("l1", "clip_norm", "accumulate", "ema")}
-    return {"loss": loss, "dtype": compute_dtype(config), **options}
+    return {"loss": loss, "dtype": compute_dtype(config), "skip": config.on_nan == "skip", **options}
 
 
 def eval_step(model: nn.Module, variables: Variables, inputs: Array, *, dtype: Any = None) -> Any:

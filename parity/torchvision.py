@@ -15,6 +15,7 @@ from torch import nn
 
 import jaxnets
 from data import fit_to, load
+from data.base import full_scale
 from data.loader import normalise
 from data.registry import lookup
 from experiment.registry import Entry
@@ -115,7 +116,7 @@ def real_images(name: str, data_dir: Path | None, count: int = IMAGES) -> np.nda
     except ValueError:  # a window that does not fit
         fitted, _ = fit_to(dataset._replace(train=few, test=few), INPUT_SHAPE)
         few = fitted.test
-    return normalise(few.inputs, dataset.mean, dataset.std)
+    return normalise(few.inputs, dataset.mean, dataset.std, full_scale(few.inputs.dtype))
 
 
 def rows(names: Sequence[str], data_dir: Path | None) -> Iterator[dict[str, Any]]:

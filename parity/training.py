@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from scipy import stats
 
-from data import Loader
+from data import Loader, UserError
 from experiment.config import Config
 from experiment.monitor import Monitor
 from experiment.shell import Task, load_framework, prepare, score_split
@@ -111,9 +111,11 @@ def _run(name: str, backend: ModuleType, task: Task, config: Config, seed: int, 
     initial = stored if name == "jaxnets" else flatten(to_flax(stored))
     loader = Loader(task.splits["train"], task.dataset.mean, task.dataset.std, config.batch_size, seed)
     with Monitor(len(loader), config.epochs, console) as monitor:
-        for trained in backend.fit(model, variables, loader, dataclasses.replace(config, seed=seed), monitor):
-            variables = trained
+        for point in backend.fit(model, variables, loader, dataclasses.replace(config, seed=seed), monitor):
+            variables = point.variables
             monitor.end()
+            if monitor.bad:
+                raise UserError(f"{name}, seed {seed}: step {monitor.bad.number + 1} of an epoch is not finite")
         if monitor.stopped:
             raise KeyboardInterrupt
         score = score_split(backend, model, variables, task, "test", config)

@@ -1,23 +1,31 @@
 """The loop around the steps: what `experiment.shell` asks of a framework."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from data import Loader
+from data.loader import RawBatch
 from experiment.config import Config
 from experiment.monitor import Monitor
+from experiment.point import Point, Start
 from experiment.registry import Entry
 from parity.copy import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
 from torchnets.optim import make_optimizer
 from torchnets.outline import outline as outline
+from torchnets.state import TrainState, from_arrays, to_arrays
 from torchnets.steps import (
     Variables,
     as_tensors,
+    as_views,
     compute_dtype,
     eval_step,
     make_average,
@@ -55,26 +63,67 @@ def count_parameters(model: nn.Module, variables: Variables) -> int:  # noqa: AR
 
 
 def fit(
-    model: nn.Module, variables: Variables, loader: Loader, config: Config, monitor: Monitor
-) -> Iterator[Variables]:
-    """Train from `variables`; yield those after each epoch, valid until the next is asked for.
+    model: nn.Module,
+    variables: Variables,
+    loader: Loader,
+    config: Config,
+    monitor: Monitor,
+    start: Start | None = None,
+) -> Iterator[Point]:
+    """Train from `variables`, or go on from `start`; yield each epoch's end, and where the monitor asks to.
 
-    The state lives in the module: the tensors yielded change under their reader in the next epoch (trap 22).
+    The state lives in the module: the tensors yielded change under their reader in the next step (trap 22).
     """
     model.load_state_dict(variables)
     optimizer, schedule = make_optimizer(config, config.epochs * len(loader), trained_params(model))
     average = make_average(model, config.ema) if config.ema else None
+    state = TrainState(model, optimizer, schedule, average)
+    if start:
+        from_arrays(state, start.state)
+    first, done = (start.epoch, start.batches) if start else (0, 0)
     options = {**step_options(config), "average": average}
-    for epoch in range(config.epochs):
-        monitor.begin(epoch)
-        for batch in loader.epoch(epoch):
-            metrics = train_step(model, optimizer, as_tensors(batch, DEVICE), **options)
-            schedule.step()
-            if monitor.step(len(batch.labels), metrics):
-                break
-        yield (average.module if average else model).state_dict()
-        if monitor.stopped:
-            return
+    batches = on_device(loader) if config.augment_on == "device" else on_host(loader)
+    for epoch in range(first, config.epochs):
+        monitor.begin(epoch, start.counts if start and done else None)
+        for number, batch in enumerate(batches(epoch, done), done + 1):
+            metrics = train_step(model, optimizer, batch, **options)
+            if not metrics.get("skipped"):
+                schedule.step()
+            if monitor.step(len(batch[1]), metrics) or number == len(loader):
+                yield Point(
+                    epoch, number, (average.module if average else model).state_dict(), partial(to_arrays, state)
+                )
+                if monitor.stopped:
+                    return
+        done = 0
+
+
+def on_host(loader: Loader) -> Callable[[int, int], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
+    """Return what yields an epoch's batches from one on."""
+    return lambda epoch, start: (as_tensors(batch, DEVICE) for batch in loader.epoch(epoch, start))
+
+
+def on_device(loader: Loader) -> Callable[[int, int], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
+    """Return what yields an epoch's batches from one on, all arithmetic on them done where the network computes."""
+
+    def finish(raw: RawBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        raw = RawBatch(*(torch.from_numpy(part).to(DEVICE) for part in raw))
+        batch: Any = loader.finish(raw, torch)
+        return as_views(*batch)
+
+    return lambda epoch, start: map(finish, loader.raw(epoch, start))
+
+
+def trace(folder: Path) -> AbstractContextManager[None]:
+    """Return what records all that is computed, for Perfetto and chrome://tracing."""
+
+    @contextmanager
+    def record() -> Iterator[None]:
+        with torch.profiler.profile(acc_events=True) as found:
+            yield
+        found.export_chrome_trace(str(folder / "trace.json"))
+
+    return record()
 
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:

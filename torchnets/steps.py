@@ -31,9 +31,13 @@ def as_tensor(inputs: np.ndarray) -> torch.Tensor:
 
 def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
     """Return a batch's inputs and labels on `device`."""
-    labels = torch.from_numpy(batch.labels).to(device)
+    return as_views(*(torch.from_numpy(part).to(device) for part in batch))
+
+
+def as_views(inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs (N, ..., C) as (N, C, ...), and the labels as the losses want them."""
     # PyTorch's losses want int64 labels, JAX's default is int32 (trap 26); shares of classes stay floats.
-    return as_tensor(batch.inputs).to(device), labels if labels.ndim == 2 else labels.long()
+    return inputs.movedim(-1, 1), labels if labels.ndim == 2 else labels.long()
 
 
 def as_targets(labels: torch.Tensor, logits: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -91,20 +95,34 @@ def train_step(
     clip_norm: float = 0.0,
     accumulate: int = 1,
     average: AveragedModel | None = None,
+    skip: bool = False,
     dtype: torch.dtype | None = None,
-) -> dict[str, torch.Tensor]:
-    """Take one step in place; return the batch's mean `loss` (without L1) and `correct` count.
+) -> dict[str, Any]:
+    """Take one step in place; return the batch's mean `loss` (without L1), `correct` count and `grad_norm`.
 
-    The options are those of `experiment.config.Config`; 0 and 1 piece leave them out.
+    The options are those of `experiment.config.Config`; 0 and 1 piece leave them out. With `skip` a step whose loss
+    or gradients are not finite changes nothing, and is said to be `skipped`.
     """
     optimizer.zero_grad()
+    before = [buffer.clone() for buffer in model.buffers()] if skip else []  # the forward pass moves statistics
     metrics = compute_grads(model, batch, loss=loss, l1=l1, accumulate=accumulate, dtype=dtype)
+    grads = [p.grad for p in trained_params(model) if p.grad is not None]
+    metrics["grad_norm"] = nn.utils.get_total_norm(grads)
+    if skip and not is_finite(metrics):  # waits for the device, which only --on-nan skip does
+        for buffer, old in zip(model.buffers(), before, strict=True):
+            buffer.copy_(old)
+        return {**metrics, "skipped": True}
     if clip_norm:  # of all gradients together: Pascanu et al. 2013, arXiv 1211.5063
-        nn.utils.clip_grad_norm_(trained_params(model), clip_norm)
+        nn.utils.clip_grads_with_norm_(trained_params(model), clip_norm, metrics["grad_norm"])
     optimizer.step()
     if average:
         average.update_parameters(model)
     return metrics
+
+
+def is_finite(metrics: dict[str, torch.Tensor]) -> bool:
+    """Return whether a step's loss and gradients are finite; the norm is if all gradients are."""
+    return bool(metrics["loss"].isfinite() & metrics["grad_norm"].isfinite())
 
 
 def compute_grads(
@@ -159,7 +177,7 @@ def step_options(config: Config) -> dict[str, Any]:
     """Return what `config` says to `train_step`; the average is kept by `make_average`."""
     loss = partial(LOSSES[config.loss], smoothing=config.label_smoothing)
     options = {name: getattr(config, name) for name in ("l1", "clip_norm", "accumulate")}
-    return {"loss": loss, "dtype": compute_dtype(config), **options}
+    return {"loss": loss, "dtype": compute_dtype(config), "skip": config.on_nan == "skip", **options}
 
 
 @torch.no_grad()

@@ -1,0 +1,138 @@
+"""Every option of a training, with its meaning: the one place that `--help`, config.json and the README follow."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from data import own_folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Train a network; everything that decides the numbers, in one place."""
+
+    model: str = "lenet5"
+    """Network, see --list-models."""
+    dataset: str = "digits"
+    """Dataset, see --list-datasets; or the path of a folder of pictures."""
+    data_dir: Path | None = None
+    """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
+    frontend: Literal["none", "logmel"] = "none"
+    """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
+    epochs: int = 15
+    """Passes over the training examples."""
+    batch_size: int = 64
+    """Images a step."""
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "adam"
+    """Update rule, as PyTorch defines it."""
+    lr: float = 3e-3
+    """Learning rate (its peak, under a schedule)."""
+    momentum: float = 0.9
+    """Of the optimizers momentum and nesterov; the others do not read it."""
+    weight_decay: float = 0.0
+    """On every parameter, biases and norms too: decoupled for adamw, added to the gradient for the others."""
+    decay_weights_only: bool = False
+    """Leave biases and norms out of --weight-decay."""
+    l1: float = 0.0
+    """Weight of the sum of the absolute values of all parameters, added to the loss that is minimised."""
+    dropout: float | None = None
+    """Rate of every dropout layer, of networks that have some. Default: the network's own."""
+    label_smoothing: float = 0.0
+    """Share of every label that is spread over all classes."""
+    mixup: float = 0.0
+    """Mix each two training examples, by a share drawn from Beta(mixup, mixup); 0 does not."""
+    augment: str = "none"
+    """Change the training examples at random, names with commas between: see --list-augmentations."""
+    clip_norm: float = 0.0
+    """Largest norm of all gradients together; 0 sets no limit."""
+    accumulate: int = 1
+    """Take each batch in so many pieces, one after another: for want of memory."""
+    ema: float = 0.0
+    """Keep a moving average of the weights, this much of it at each step, and judge and save that; 0 keeps none."""
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """What is computed in. Under bfloat16 weights, statistics and losses stay float32."""
+    tf32: bool = False
+    """On a GPU, let float32 products be rounded to TF32: faster, and a thousand times less exact."""
+    patience: int = 0
+    """Stop after so many epochs without a better validation accuracy, and keep the best epoch's weights; 0 never."""
+    schedule: Literal["constant", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"
+    """Learning rate over the steps."""
+    loss: Literal["cross-entropy", "bce"] = "cross-entropy"
+    """Softmax cross-entropy, or binary cross-entropy of each class against the rest."""
+    weights: str | None = None
+    """Start from these instead of random ones: a .pth or .safetensors file of either framework, a run folder, or
+    the word torchvision for the pretrained ones."""
+    new_head: bool = False
+    """With --weights: the last layer starts at random, so that a file made for other classes will do."""
+    like_torchvision: bool = False
+    """Build the network as torchvision's weights need it (GoogLeNet: inputs rescaled). --weights torchvision, and the
+    folder of a run that had this, say so by themselves; a file cannot."""
+    seed: int = 0
+    """Of the initial weights, the order of the examples, and dropout."""
+    out: Path | None = None
+    """Run folder to make. Default: runs/<time>-<model>-<dataset>-<framework>."""
+    recipe: str | None = None
+    """Take the options from a recipe, see --list-recipes; options given beside it win."""
+    seeds: int = 1
+    """Train so many times, with --seed and those after it, and print the mean and the deviation."""
+    tune: tuple[str, ...] = ()
+    """Search for the best validation accuracy: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each trial."""
+    trials: int = 20
+    """How many trainings --tune may take."""
+    config: Path | None = None
+    """Repeat the run whose config.json this is; options given beside it win."""
+    list_models: bool = False
+    """Print every network and stop."""
+    list_datasets: bool = False
+    """Print every dataset and stop."""
+    list_recipes: bool = False
+    """Print every recipe with what it comes to, and stop."""
+    list_augmentations: bool = False
+    """Print every augmentation and stop."""
+    checkpoint_every: str = "1epoch"
+    """How often all that the training goes on from is saved: 2epochs, 500steps and so on."""
+    keep: int = 2
+    """How many checkpoints are kept, beside that of the best epoch."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """When the loss or a gradient is no finite number: stop, or leave that step out and go on."""
+    workers: int = 0
+    """Processes that read and augment the training examples; 0 does it between the steps."""
+    augment_on: Literal["host", "device"] = "host"
+    """Where examples are augmented and normalised: as they are read, or where the network computes."""
+    resume: str | None = None
+    """Go on with a run folder from its last whole checkpoint; or auto: with --out if it is there, else the newest run
+    in runs/."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files into the run folder, too."""
+    profile: bool = False
+    """Record what ten steps of the first epoch spend their time on, in the run folder's profile/."""
+    summary: bool = False
+    """Print the network's layers with their shapes, parameters and FLOPs, and stop."""
+    dry_run: bool = False
+    """Check everything, print what would be trained, write nothing."""
+
+    @property
+    def dataset_name(self) -> str:
+        """Return the dataset's name, of a folder of pictures only the last part of its path."""
+        folder = own_folder(self.dataset)
+        return folder.name if folder else self.dataset
+
+
+# What is said to the command, not about the training; config.json holds the rest.
+NOT_SAVED = (
+    "out",
+    "config",
+    "recipe",
+    "seeds",
+    "tune",
+    "trials",
+    "resume",
+    "tensorboard",
+    "profile",
+    "summary",
+    "dry_run",
+)
+NAMES = tuple(field.name for field in dataclasses.fields(Config))
+SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
+# Of these a run may be resumed with others: they change no number.
+FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers")

@@ -1,0 +1,29 @@
+"""--profile: what a few steps spend their time on, by the framework's own profiler."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Self
+
+FIRST, LAST = 6, 15  # steps, from 1: compiling is over by then
+
+
+class Profile:
+    """Starts and stops a trace; used as a context, so that it ends with a short epoch, too."""
+
+    def __init__(self, trace: Callable[[Path], AbstractContextManager[None]], folder: Path):
+        self._trace, self._folder, self._stack = trace, folder, ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def after(self, step: int) -> None:
+        """Take notice that a step is over."""
+        if step == FIRST - 1:
+            self._folder.mkdir(exist_ok=True)
+            self._stack.enter_context(self._trace(self._folder))
+        elif step == LAST:
+            self._stack.close()

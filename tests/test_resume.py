@@ -1,0 +1,258 @@
+"""Going on with a training: exactly where it was, whatever has ended it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiment import checkpoint, durable
+from tests.test_commands import FRAMEWORKS, start
+
+# Every random thing is on, and all that is kept from step to step.
+OPTIONS = "--model ann --epochs 2 --batch-size 256 --optimizer adamw --augment affine,cutout --mixup 0.2 --dropout 0.2"
+OPTIONS += " --ema 0.9 --clip-norm 1 --label-smoothing 0.1 --weight-decay 0.01 --patience 5 --out run"
+
+
+def result(run: Path) -> dict[str, object]:
+    """All that a finished run has come to, byte by byte, but what the clock says."""
+    found, skipped = checkpoint.newest(run)
+    assert found
+    assert not skipped
+    arrays = {name: array.tobytes() for name, array in {**found.state, **found.best}.items()}
+    summary = json.loads((run / "summary.json").read_text())
+    scores = {split: summary[split] for split in ("train", "validation", "test")}
+    return {
+        "weights": (run / "weights.safetensors").read_bytes(),
+        "rows": (run / "metrics.jsonl").read_text(),
+        "scores": scores,
+        **arrays,
+    }
+
+
+def forget_after(run: Path, step: int) -> None:
+    """Make a finished run one that was killed right after the checkpoint of a step."""
+    for folder in checkpoint.folders(run):
+        if int(folder.name.removeprefix("step-")) > step:
+            shutil.rmtree(folder)
+    for name in ("summary.json", "weights.safetensors", "curves.png", "confusion.png"):
+        (run / name).unlink()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_from_any_step_on_it_is_the_same_training_bit_by_bit(framework, run_main, tmp_path):
+    every = ("--checkpoint-every", "1step", "--keep", 100)
+    code, _, err = run_main(f"{framework}.train", *OPTIONS.split(), *every)
+    assert (code, err) == (0, "")
+    run, whole = tmp_path / "run", result(tmp_path / "run")
+    steps = sorted(int(path.name.removeprefix("step-")) for path in checkpoint.folders(run))
+    assert steps == list(range(1, 13))
+    for step in steps:
+        again = tmp_path / f"from-{step}"
+        shutil.copytree(run, again, symlinks=True)
+        forget_after(again, step)
+        code, out, err = run_main(f"{framework}.train", "--resume", again)
+        assert (code, err) == (0, "")
+        assert f"goes on from {again}/checkpoints/step-{step:09}, after step {step}\n" in out
+        assert result(again) == whole, step
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_kills_lose_at_most_what_came_after_the_last_checkpoint(framework, tmp_path):
+    code = [sys.executable, "-W", "ignore", "-m", "tests.killing", framework, str(tmp_path), "20"]
+    cached = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # each fork would compile all anew
+    root = Path(__file__).parents[1]
+    found = subprocess.run(code, cwd=root, env=cached, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    at_random, saving, disk = (value for line in found.stdout.splitlines() for value in json.loads(line).values())
+    assert at_random["kills"] == 20
+    assert at_random["steps lost"] <= 4
+    assert (
+        saving["kills"] >= 11
+    )  # open, write and fsync of two files, the folder's own and its parent's fsync, a rename
+    assert saving["steps lost"] == 4  # the one that was being saved
+    # A limit of the system on the size of files is as good as a full disk.
+    assert (disk["code"], disk["step"], disk["resumed"]) == (1, 4, 0)
+    expected = "error: run/checkpoints/step-000000008: cannot be written (File too large); what was saved before is"
+    assert disk["said"] == f"{expected} untouched"
+
+
+def wait_for(path: Path, lines: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not (path.exists() and path.read_text().count("\n") >= lines):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, number, run_main, tmp_path):
+    options = ("--model", "mlp", "--epochs", 25, "--schedule", "constant", "--augment", "affine", "--out", "run")
+    process = start("-m", f"{framework}.train", *options, "--checkpoint-every", "1000epochs", cwd=tmp_path)
+    wait_for(tmp_path / "run/metrics.jsonl", 3, process)
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 10
+    assert process.returncode == 128 + number
+    assert err.startswith("interrupted after ")
+    assert err.endswith("; go on with --resume run, where all until then is\n")
+    assert err.count("\n") == 1
+    (folder,) = checkpoint.folders(tmp_path / "run")  # nothing else was due
+    assert not (tmp_path / "run/summary.json").exists()
+    assert not (tmp_path / "run/.lock").exists()
+    code, _, _ = run_main(f"{framework}.evaluate", tmp_path / "run")
+    assert code == 0
+    code, out, err = run_main(f"{framework}.train", "--resume", "run")
+    assert (code, err) == (0, "")
+    assert f"after step {int(folder.name[5:]):,}\n" in out
+    whole = run_main(f"{framework}.train", *options[:-1], "whole")
+    assert whole[0] == 0
+    assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+HANGS = """
+import sys, time
+from experiment import checkpoint, training
+def save(*args):
+    print("saving", flush=True)
+    time.sleep(100)
+checkpoint.save = save
+sys.argv = ["train", "--model", "mlp", "--out", "run"]
+training.main({framework!r})
+"""
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_second_signal_ends_it_at_once(framework, tmp_path):
+    process = start("-c", HANGS.format(framework=framework), cwd=tmp_path)
+    assert process.stdout
+    while "saving" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=0.5)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert time.monotonic() - sent < 2
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> Path:
+    """A run of jaxnets that was killed after its first epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+    process = start("-m", "jaxnets.train", "--model", "mlp", "--epochs", 2, "--keep", 5, "--out", "run", cwd=folder)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    forget_after(folder / "run", 21)
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("framework", "options", "said"),
+    [
+        ("jaxnets", ("--model", "ann"), "model was mlp, is ann"),
+        ("jaxnets", ("--batch-size", 32), "batch_size was 64, is 32"),
+        ("jaxnets", ("--precision", "float64"), "precision was float32, is float64"),
+        ("jaxnets", ("--lr", 1, "--epochs", 3), "epochs was 2, is 3; lr was 0.003, is 1"),
+        ("jaxnets", ("--dataset", "tones", "--frontend", "logmel"), "dataset was digits, is tones; frontend was none"),
+        ("jaxnets", ("--seeds", 3), "leave out --seeds"),
+        ("torchnets", (), "framework was jaxnets, is torchnets"),
+    ],
+)
+def test_another_training_is_not_gone_on_with(framework, options, said, killed, run_main):
+    before = {path: path.lstat().st_mtime_ns for path in killed.rglob("*")}
+    code, _, err = run_main(f"{framework}.train", "--resume", killed, *options)
+    assert code == 1
+    assert err.startswith("error: --resume")
+    assert said in err
+    assert err.count("\n") == 1
+    assert {path: path.lstat().st_mtime_ns for path in killed.rglob("*")} == before
+
+
+def test_other_data_are_not_gone_on_with(killed, run_main, monkeypatch):
+    from data import DATASETS
+    from data.datasets import digits
+
+    def load(folder: Path):
+        found = digits.load(folder)
+        found.train.inputs[0, 0, 0] ^= 1  # one bit of one pixel
+        return found
+
+    monkeypatch.setitem(DATASETS, "digits", DATASETS["digits"]._replace(load=load))
+    code, _, err = run_main("jaxnets.train", "--resume", killed)
+    assert code == 1
+    assert "not the same training: data sha256 was " in err
+    classes = DATASETS["digits"]._replace(
+        load=lambda folder: digits.load(folder)._replace(classes=tuple("abcdefghij"))
+    )
+    monkeypatch.setitem(DATASETS, "digits", classes)
+    code, _, err = run_main("jaxnets.train", "--resume", killed)
+    assert code == 1
+    assert "data classes was " in err
+
+
+def test_what_changes_no_number_may_change(killed, run_main, tmp_path):
+    shutil.copytree(killed, tmp_path / "run", symlinks=True)
+    code, out, _ = run_main("jaxnets.train", "--resume", "run", "--workers", 1, "--keep", 1, "--on-nan", "skip")
+    assert code == 0
+    assert "after step 21" in out
+    code, out, _ = run_main("jaxnets.train", "--resume", "run")
+    assert (code, out) == (0, "run has finished: nothing to go on with\n")
+
+
+def test_auto_takes_the_newest_unfinished_run_that_is_whole(killed, run_main, tmp_path):
+    code, _, err = run_main("jaxnets.train", "--resume", "auto")
+    assert code == 1
+    assert "found no unfinished run of jaxnets" in err
+    names = [f"2026112{at}-000000-mlp-digits-jaxnets" for at in range(3)]
+    for name in names:
+        shutil.copytree(killed, tmp_path / "runs" / name, symlinks=True)
+    (tmp_path / "runs" / names[2] / "summary.json").write_text("{}")  # finished
+    state = tmp_path / "runs" / names[1] / "checkpoints/step-000000021/state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    code, out, err = run_main("jaxnets.train", "--resume", "auto")
+    assert code == 0
+    assert f"goes on from runs/{names[0]}/" in out
+    assert err == f"warning: runs/{names[1]}/checkpoints/step-000000021/state.safetensors: {err.split(': ', 2)[2]}"
+    assert err.endswith("; skipped\n")
+
+
+def test_auto_with_a_folder_begins_it_and_then_goes_on(run_main, tmp_path):
+    argv = ("jaxnets.train", "--model", "mlp", "--epochs", 1, "--out", "run", "--resume", "auto")
+    code, out, _ = run_main(*argv)
+    assert code == 0
+    assert "goes on" not in out
+    forget_after(tmp_path / "run", 21)
+    code, out, _ = run_main(*argv)
+    assert code == 0
+    assert "goes on from run/checkpoints/step-000000021" in out
+    forget_after(tmp_path / "run", 0)
+    code, out, err = run_main(*argv)
+    assert code == 0
+    assert err == "run: no checkpoint was saved yet; starts at the beginning\n"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_two_processes_cannot_train_in_one_folder(framework, run_main, tmp_path):
+    options = ("--model", "mlp", "--epochs", 1000, "--out", "run")
+    process = start("-m", f"{framework}.train", *options, cwd=tmp_path)
+    wait_for(tmp_path / "run/metrics.jsonl", 3, process)
+    code, _, err = run_main(f"{framework}.train", "--resume", "run")
+    assert code == 1
+    assert err == f"error: run is in use by process {process.pid} on {os.uname().nodename}; two would spoil it\n"
+    process.kill()
+    process.communicate()
+    lock = tmp_path / "run/.lock"
+    assert lock.exists()  # a dead one's
+    with durable.locked(tmp_path / "run"):
+        assert lock.read_text() == f"process {os.getpid()} on {os.uname().nodename}"
+    assert not lock.exists()
