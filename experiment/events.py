@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from data.registry import UserError
 
@@ -17,7 +17,7 @@ def check_installed() -> None:
 
 
 class Events:
-    """Writes into a run folder; a run that goes on adds a file of its own, as TensorBoard expects."""
+    """Writes into a run folder, used as a context; a run that goes on adds a file, as TensorBoard expects."""
 
     def __init__(self, folder: Path):
         from tensorboardX import SummaryWriter  # here: it takes a second to import
@@ -32,6 +32,8 @@ class Events:
                     self._writer.add_scalar(f"{name}/{row['split']}", row[name], step)
         self._writer.flush()
 
-    def close(self) -> None:
-        """Finish the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._writer.close()

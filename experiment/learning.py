@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 
 from data import Loader, UserError
-from experiment import checkpoint, events, run
+from experiment import checkpoint, run
 from experiment.checkpoint import Checkpoint
 from experiment.config import Config, every
+from experiment.events import Events
 from experiment.metrics import Score, finite
 from experiment.monitor import BadStep, Epoch, Monitor
 from experiment.point import Point, Start
@@ -74,7 +75,7 @@ class Outcome(NamedTuple):
 class Course:
     """Takes each point that the loop hands over: at the end of an epoch, and where it is to be saved or to stop."""
 
-    def __init__(self, session: Session, loader: Loader, monitor: Monitor):
+    def __init__(self, session: Session, loader: Loader, monitor: Monitor, watcher: Events | None = None):
         self.session, self.loader, self.monitor = session, loader, monitor
         self.rows: list[dict[str, Any]] = []
         self.epochs: list[Epoch] = []
@@ -85,7 +86,7 @@ class Course:
             best = session.start.manifest["best"]
             accuracy, loss = best["rank"] or Best().rank
             self.best = Best(best["epoch"], best["step"], (accuracy, loss), session.start.best)
-        self.events = events.Events(session.folder) if session.config.tensorboard else None
+        self.events = watcher
 
     def run(self, variables: Any) -> Outcome:
         """Train, from `variables` or from the checkpoint, until all is done or a signal asks to stop."""

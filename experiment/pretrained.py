@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.registry import UserError
+from experiment.checkpoint import MANIFEST
 from experiment.config import TORCHVISION, Config, load_config
 from experiment.registry import Entry
 from experiment.run import CONFIG
@@ -36,7 +37,8 @@ def settle(config: Config, models: Mapping[str, Entry]) -> Config:
             raise UserError(f"--weights torchvision: torchvision has no weights of '{config.model}'; {some}")
         return dataclasses.replace(config, like_torchvision=True)
     if config.weights and (folder := Path(config.weights).expanduser()).is_dir():
-        before = load_config(folder / CONFIG)
+        run = folder.parents[1] if (folder / MANIFEST).is_file() else folder  # a checkpoint lies in its run
+        before = load_config(run / CONFIG)
         return dataclasses.replace(config, like_torchvision=config.like_torchvision or before.like_torchvision)
     return config
 

@@ -16,7 +16,7 @@ from experiment import config as configs
 from experiment import plots, run
 from experiment.config import Config
 from experiment.durable import locked
-from experiment.events import check_installed
+from experiment.events import Events, check_installed
 from experiment.learning import Course, Outcome, Session, score
 from experiment.metrics import Score, finite
 from experiment.monitor import Monitor
@@ -140,7 +140,8 @@ def _train(session: Session, variables: Any) -> Result:
         if config.workers:
             loader = stack.enter_context(Workers(loader, config.workers))
         monitor = stack.enter_context(Monitor(len(loader), config.epochs, console, **options))
-        outcome = Course(session, loader, monitor).run(variables)
+        watcher = stack.enter_context(Events(session.folder)) if config.tensorboard else None
+        outcome = Course(session, loader, monitor, watcher).run(variables)
         if outcome.interrupted:
             run.write_weights(session.folder, backend.export(outcome.variables))
             rest = f"go on with --resume {session.folder}, where all until then is"

@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from data.registry import UserError
+from experiment.checkpoint import MANIFEST, load
 from experiment.registry import Entry
 from experiment.run import WEIGHTS, read_weights
 from experiment.shell import needs_torch
@@ -23,7 +24,7 @@ SHOWN = 5  # of what a checkpoint holds instead of tensors
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Read a .safetensors, .pth or .pt file, or the weights of a run folder.
+    """Read a .safetensors, .pth or .pt file, or the weights of a run folder or of one of its checkpoints.
 
     Returns:
         Names as stored, "params/fc1/kernel" of Flax or "fc1.weight" of PyTorch, to arrays of the stored dtypes.
@@ -34,6 +35,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     path = path.expanduser()
     if not path.exists():
         raise UserError(f"{path}: no such file or run folder")
+    if (path / MANIFEST).is_file():
+        return load(path).weights()
     if path.is_dir():
         path = path / WEIGHTS
     check_suffix(path)

@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ def count_steps() -> None:
     """Let each step leave its number in the file `steps`."""
     file, step = os.open("steps", os.O_RDWR | os.O_CREAT), Monitor.step
 
-    def counted(self: Any, *args: Any) -> bool:
-        found = step(self, *args)
+    def counted(self: Monitor, examples: int, metrics: Mapping[str, Any]) -> bool:
+        found = step(self, examples, metrics)
         number = self._epoch * self._steps + self._counts.steps + len(self._pending)
         os.pwrite(file, f"{number:9}".encode(), 0)
         return found

@@ -5,17 +5,32 @@ import json
 import os
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 
 import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 
-from data import Loader
+import jaxnets
+import jaxnets.optim
+import jaxnets.state
+import jaxnets.steps
+import torchnets
+import torchnets.optim
+import torchnets.state
+import torchnets.steps
+from data import Batch, Loader
 from experiment import checkpoint, durable
 from experiment.checkpoint import Damaged
+from experiment.config import Config
 from experiment.run import read_weights
+from parity.copy import flatten, to_flax
+from parity.suite import real_batches
 from tests.test_commands import FRAMEWORKS
 
 STATE = {"variables/a": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.array(7, np.int32)}
@@ -271,3 +286,44 @@ def test_a_diverged_training_stops_and_leaves_valid_json(framework, run_main, tm
     assert " is not finite: loss " in err
     assert err.endswith("no checkpoint was due before it. Try a smaller --lr, --clip-norm or --on-nan skip\n")
     json.loads((tmp_path / "run/not-finite.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_skipped_step_changes_nothing_in_either_framework():
+    """Good, bad, good comes to what good, good does; in float64, Flax and PyTorch alike."""
+    config = Config(model="lenet5_bn", optimizer="momentum", weight_decay=0.01, ema=0.9, on_nan="skip", lr=0.1)
+    first, second = real_batches((32, 32, 1), 2, 0)
+    bad = first._replace(inputs=np.where(first.inputs > first.inputs.mean(), np.inf, first.inputs))
+    ends = {}
+    with jax.enable_x64(True):
+        for name, batches in {"with": (first, bad, second), "without": (first, second)}.items():
+            torch.manual_seed(0)
+            net = torchnets.MODELS["lenet5_bn"].build().double()
+            model, tx = jaxnets.MODELS["lenet5_bn"].build(), jaxnets.optim.make_optimizer(config, 10)
+            variables = jax.tree.map(jnp.asarray, to_flax(net.state_dict()))
+            state = jaxnets.steps.init_state(model, tx, variables, 0, average=True)
+            step = partial(jaxnets.steps.train_step, model, tx, **jaxnets.steps.step_options(config))
+            params = torchnets.steps.trained_params(net)
+            optimizer, schedule = torchnets.optim.make_optimizer(config, 10, params)
+            options = {
+                **torchnets.steps.step_options(config),
+                "average": torchnets.steps.make_average(net, config.ema),
+            }
+            for batch in batches:
+                batch = Batch(batch.inputs.astype(np.float64), batch.labels)
+                state, metrics = step(state, batch)
+                found = torchnets.steps.train_step(net, optimizer, torchnets.steps.as_tensors(batch), **options)
+                assert bool(found.get("skipped")) == (not jaxnets.steps.is_finite(metrics))
+                if not found.get("skipped"):
+                    schedule.step()
+            assert int(state.step) == len(batches)
+            both = torchnets.state.TrainState(net, optimizer, schedule, options["average"])
+            arrays = jaxnets.state.to_arrays(state), torchnets.state.to_arrays(both)
+            ends[name] = [{at: np.array(array) for at, array in side.items() if at != "step"} for side in arrays]
+            for mine, theirs in ((state.variables, net), (state.average, options["average"].module)):
+                expected = flatten(to_flax(theirs.state_dict()))
+                for path, array in flatten(mine).items():
+                    np.testing.assert_allclose(array, expected[path], rtol=1e-11, atol=1e-13, err_msg=path)
+    for some, others in zip(*ends.values(), strict=True):
+        assert some.keys() == others.keys()
+        for path in some:
+            np.testing.assert_array_equal(some[path], others[path], err_msg=path)

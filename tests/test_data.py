@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import http.server
 import threading
+import time
 from functools import partial
 
 import hypothesis.strategies as st
@@ -234,6 +235,19 @@ class Server(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # quiet
         pass
 
+    def do_GET(self) -> None:
+        if self.path == "/forbidden":
+            self.send_error(403)
+        elif self.path in ("/stalled", "/truncated"):  # promises more than it sends, and then hangs, or hangs up
+            self.send_response(200)
+            self.send_header("Content-Length", "15")
+            self.end_headers()
+            self.wfile.write(b"the right")
+            self.wfile.flush()
+            time.sleep(2 if self.path == "/stalled" else 0)
+        else:
+            super().do_GET()
+
 
 @pytest.fixture
 def server(tmp_path):
@@ -260,6 +274,19 @@ def test_a_download_with_wrong_bytes_never_reaches_its_final_path(tmp_path, serv
     with pytest.raises(DataError, match=r"missing: .*404.*bad: not the bytes expected"):
         fetch([f"{server}/missing", f"{server}/bad"], path, "0" * 64)
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("forbidden", "403"), ("stalled", "timed out"), ("truncated", ""), ("bad", "not the bytes")]
+)
+def test_a_download_that_goes_wrong_is_said_and_the_next_mirror_tried(fault, said, tmp_path, server):
+    path, digest = tmp_path / "got" / "file", hashlib.sha256(b"the right bytes").hexdigest()
+    with pytest.raises(DataError, match=f"cannot download file. {server}/{fault}: .*{said}") as error:
+        fetch([f"{server}/{fault}"], path, digest, timeout=0.5)
+    assert "\n" not in str(error.value)
+    assert list(path.parent.iterdir()) == []
+    fetch([f"{server}/{fault}", f"{server}/good"], path, digest, timeout=0.5)
+    assert path.read_bytes() == b"the right bytes"
 
 
 def test_a_server_that_is_not_there_is_a_clear_error(tmp_path):

@@ -242,6 +242,19 @@ def test_auto_with_a_folder_begins_it_and_then_goes_on(run_main, tmp_path):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_checkpoint_gives_its_weights_to_either_framework(framework, run_main, tmp_path):
+    options = ("--model", "mlp", "--epochs", 1, "--ema", 0.9, "--out", "run")
+    assert run_main(f"{framework}.train", *options)[0] == 0
+    for other in FRAMEWORKS:
+        weights = ("--weights", "run/checkpoints/best", "--lr", 1e-30)
+        code, out, _ = run_main(f"{other}.train", "--model", "mlp", "--epochs", 1, *weights, "--out", f"to-{other}")
+        assert code == 0
+        assert "weights: 10 tensors from run/checkpoints/best" in out
+        scores = [json.loads((tmp_path / run / "summary.json").read_text())["test"] for run in ("run", f"to-{other}")]
+        assert scores[0]["accuracy"] == scores[1]["accuracy"]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_two_processes_cannot_train_in_one_folder(framework, run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 1000, "--out", "run")
     process = start("-m", f"{framework}.train", *options, cwd=tmp_path)

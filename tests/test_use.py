@@ -65,8 +65,8 @@ def test_pictures_are_classified_as_the_test_set_was(framework, run_main, tmp_pa
 
 @pytest.mark.parametrize("frontend", ["none", "logmel"])
 def test_sounds_are_classified_as_the_examples_were(frontend, run_main, tmp_path):
-    model = "m5" if frontend == "none" else "lenet5"
-    argv = ("--model", model, "--dataset", "tones", "--frontend", frontend, "--epochs", 5, "--batch-size", 64)
+    model, epochs = ("m5", 2) if frontend == "none" else ("lenet5", 5)
+    argv = ("--model", model, "--dataset", "tones", "--frontend", frontend, "--epochs", epochs, "--batch-size", 64)
     assert run_main("torchnets.train", *argv, "--out", "run")[0] == 0
     tones = load("tones")
     names = []
@@ -80,6 +80,7 @@ def test_sounds_are_classified_as_the_examples_were(frontend, run_main, tmp_path
         [name.split("-")[1].removesuffix(".wav") == label for name, label in zip(names, found, strict=True)]
     )
     accuracy = json.loads((tmp_path / "run/summary.json").read_text())["test"]["accuracy"]
+    assert accuracy > 0.7
     assert right > accuracy - 0.25  # 24 of 600
 
 
