@@ -301,13 +301,11 @@ def test_a_skipped_step_changes_nothing_in_either_framework():
             model, tx = jaxnets.MODELS["lenet5_bn"].build(), jaxnets.optim.make_optimizer(config, 10)
             variables = jax.tree.map(jnp.asarray, to_flax(net.state_dict()))
             state = jaxnets.steps.init_state(model, tx, variables, 0, average=True)
-            step = partial(jaxnets.steps.train_step, model, tx, **jaxnets.steps.step_options(config))
+            step = jax.jit(partial(jaxnets.steps.train_step, model, tx, **jaxnets.steps.step_options(config)))
             params = torchnets.steps.trained_params(net)
             optimizer, schedule = torchnets.optim.make_optimizer(config, 10, params)
-            options = {
-                **torchnets.steps.step_options(config),
-                "average": torchnets.steps.make_average(net, config.ema),
-            }
+            average = torchnets.steps.make_average(net, config.ema)
+            options = {**torchnets.steps.step_options(config), "average": average}
             for batch in batches:
                 batch = Batch(batch.inputs.astype(np.float64), batch.labels)
                 state, metrics = step(state, batch)
@@ -316,10 +314,10 @@ def test_a_skipped_step_changes_nothing_in_either_framework():
                 if not found.get("skipped"):
                     schedule.step()
             assert int(state.step) == len(batches)
-            both = torchnets.state.TrainState(net, optimizer, schedule, options["average"])
+            both = torchnets.state.TrainState(net, optimizer, schedule, average)
             arrays = jaxnets.state.to_arrays(state), torchnets.state.to_arrays(both)
             ends[name] = [{at: np.array(array) for at, array in side.items() if at != "step"} for side in arrays]
-            for mine, theirs in ((state.variables, net), (state.average, options["average"].module)):
+            for mine, theirs in ((state.variables, net), (state.average or {}, average.module)):
                 expected = flatten(to_flax(theirs.state_dict()))
                 for path, array in flatten(mine).items():
                     np.testing.assert_allclose(array, expected[path], rtol=1e-11, atol=1e-13, err_msg=path)
