@@ -15,7 +15,9 @@ from PIL import Image
 import jaxnets
 from data import DATASETS
 from parity import suite
+from tests.audio_files import write_fsdd
 from tests.idx_files import write_tree
+from tests.image_files import write_cifar_binary
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 ROOT = Path(__file__).parents[1]
@@ -163,15 +165,29 @@ def test_a_bad_config_file_is_one_clear_line(content, said, run_main, tmp_path):
     assert err.count("\n") == 1
 
 
+CORRUPT = {
+    # dataset: (how its folder is made, the file, what is left of it, the network, what must be said)
+    "mnist": (write_tree, "train-images-idx3-ubyte", -1, "lenet5", "promises 47040 bytes, found only 47039"),
+    "fsdd": (write_fsdd, "7_ada_5.wav", 60, "m5", "7_ada_5.wav: its header promises"),
+    "cifar10": (write_cifar_binary, "data_batch_3.bin", 0, "simple_cnn", "found 0"),
+}
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_corrupt_data_file_stops_the_command_before_a_folder_is_made(framework, run_main, tmp_path):
-    raw = write_tree(tmp_path / "data")
-    path = raw / "train-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:-1])
-    code, _, err = run_main(f"{framework}.train", "--dataset", "mnist", "--data-dir", "data")
+@pytest.mark.parametrize("dataset", CORRUPT)
+def test_a_corrupt_data_file_stops_the_command_before_a_folder_is_made(framework, dataset, run_main, tmp_path):
+    make, name, kept, model, said = CORRUPT[dataset]
+    path = make(tmp_path / "data") / name
+    path.write_bytes(path.read_bytes()[:kept])
+    options = ("--dataset", dataset, "--data-dir", "data", "--model", model)
+    code, _, err = run_main(f"{framework}.train", *options)
     assert code == 1
     assert err.count("\n") == 1
-    assert "train-images-idx3-ubyte: its header (60, 28, 28) promises 47040 bytes, found only 47039" in err
+    assert said in err
+    path.unlink()  # half-filled
+    code, _, err = run_main(f"{framework}.train", *options)
+    assert code == 1
+    assert err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 
