@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._bounds()) - 1
+        return len(self._bounds) - 1
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield every image exactly once, in an order that (seed, epoch) alone decides; from batch `start` on."""
@@ -87,7 +88,7 @@ class Loader:
 
     def take(self, drawn: Drawn, number: int) -> RawBatch:
         """Return one batch of an epoch before any arithmetic."""
-        first, end = self._bounds()[number : number + 2]
+        first, end = self._bounds[number : number + 2]
         index = drawn.order[first:end]
         if drawn.shares is None:
             index = self._part(index)  # else an example's partner in mixup may lie in another part
@@ -119,7 +120,7 @@ class Loader:
 
     def indices(self, epoch: int, number: int) -> np.ndarray:
         """Return which examples are in a batch of an epoch, (B,)."""
-        first, end = self._bounds()[number : number + 2]
+        first, end = self._bounds[number : number + 2]
         return self.order(epoch)[first:end]
 
     def order(self, epoch: int) -> np.ndarray:
@@ -129,6 +130,7 @@ class Loader:
             return np.arange(count)
         return np.random.default_rng([self.seed, epoch]).permutation(count)
 
+    @cached_property
     def _bounds(self) -> list[int]:
         count = len(self.split.labels)
         bounds = [*range(0, count, self.batch_size), count]

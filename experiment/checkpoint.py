@@ -131,8 +131,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{file}: not JSON ({type(error).__name__})") from None
+    # Not a byte may differ, even where it means the same: 1E-05 for 1e-05 is a flipped bit, too.
+    exact = json.dumps(found).encode() == content
     claimed = found.pop("sha256", None) if isinstance(found, dict) else None
-    if not isinstance(found, dict) or claimed != digest(found):
+    if not isinstance(found, dict) or claimed != digest(found) or not exact:
         raise Damaged(f"{file}: not what was written: its own SHA-256 says {claimed}, found {digest(found)}")
     if odd := [name for name, kind in FIELDS.items() if not isinstance(found.get(name), kind)]:
         raise Damaged(f"{file}: not a manifest of this version, '{odd[0]}' is {type(found.get(odd[0])).__name__}")

@@ -106,14 +106,14 @@ def train_step(
     optimizer.zero_grad()
     before = [buffer.clone() for buffer in model.buffers()] if skip else []  # the forward pass moves statistics
     metrics = compute_grads(model, batch, loss=loss, l1=l1, accumulate=accumulate, dtype=dtype)
-    grads = [p.grad for p in trained_params(model) if p.grad is not None]
-    metrics["grad_norm"] = nn.utils.get_total_norm(grads)
+    params = [p for group in optimizer.param_groups for p in group["params"]]  # a walk through the module takes longer
+    metrics["grad_norm"] = nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
     if skip and not is_finite(metrics):  # waits for the device, which only --on-nan skip does
         for buffer, old in zip(model.buffers(), before, strict=True):
             buffer.copy_(old)
         return {**metrics, "skipped": True}
     if clip_norm:  # of all gradients together: Pascanu et al. 2013, arXiv 1211.5063
-        nn.utils.clip_grads_with_norm_(trained_params(model), clip_norm, metrics["grad_norm"])
+        nn.utils.clip_grads_with_norm_(params, clip_norm, metrics["grad_norm"])
     optimizer.step()
     if average:
         average.update_parameters(model)
