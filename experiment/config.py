@@ -49,6 +49,8 @@ def _check_resumed(run: Path, config: Config) -> Config:
         raise UserError(f"--resume {run}: not the same training: {'; '.join(changed)}")
     if config.seeds > 1 or config.tune:
         raise UserError("--resume goes on with one training; leave out --seeds and --tune")
+    if config.out and config.out.absolute() != run.absolute():
+        raise UserError(f"--resume goes on in {run} itself; leave out --out {config.out}")
     return dataclasses.replace(config, out=run)
 
 

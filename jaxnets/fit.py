@@ -32,6 +32,8 @@ from jaxnets.steps import (
 )
 from parity.copy import flatten, variables_from_weights
 
+# What runs once is not worth optimising: measured, weights are there after 1 to 2 s, not 2 to 6.
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 logits_of = jax.jit(eval_step, static_argnames=("model", "dtype"))
 
 
@@ -51,7 +53,7 @@ def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variab
     """Return a network and its initial variables."""
     model = entry.build(num_classes=num_classes)
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    variables = jax.jit(model.init)(key, jnp.zeros((1, *entry.input_shape)))
+    variables = jax.jit(model.init, compiler_options=ONCE)(key, jnp.zeros((1, *entry.input_shape)))
     return model, cast(variables, jnp.float64) if jax.config.read("jax_enable_x64") else variables
 
 

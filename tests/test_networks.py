@@ -23,6 +23,7 @@ from data import Batch
 from experiment.config import Config
 from experiment.metrics import score
 from experiment.schedules import TABLES, factors
+from jaxnets.fit import create
 from jaxnets.layers import BatchNorm, adaptive_average_pool, conv, flatten, max_pool
 from jaxnets.steps import LOSSES, absolute, init_state, train_step
 from parity import suite, to_flax
@@ -61,7 +62,7 @@ def test_initial_weights_have_the_references_distribution(name):
 def test_small_networks_start_within_pytorchs_default_limits(name):
     """Kernels and biases of a layer are drawn from +-1/sqrt(fan_in), exactly; a ResNet has He's normal weights."""
     entry = jaxnets.MODELS[name]
-    variables = flatten_variables(jax.jit(entry.build().init)(jax.random.key(0), jnp.zeros((1, *entry.input_shape))))
+    variables = flatten_variables(create(entry, 10, seed=0)[1])
     for path, kernel in variables.items():
         if path.endswith("kernel"):
             limit = kernel[..., 0].size ** -0.5
@@ -174,7 +175,8 @@ def test_a_frozen_backbone_moves_in_nothing_and_has_no_optimizer_state():
     batch = suite.real_batches(shape, 1, 0)[0]
     batch = Batch(batch.inputs.astype(np.float32), batch.labels)
     tx = jaxnets.optim.make_optimizer(Config(), 3)
-    state = init_state(model, tx, jax.jit(model.init)(jax.random.key(0), batch.inputs), seed=0)
+    init = jax.jit(model.init, compiler_options=QUICK_COMPILATION)
+    state = init_state(model, tx, init(jax.random.key(0), batch.inputs), seed=0)
     before, step = flatten_variables(state.variables), jax.jit(partial(train_step, model, tx))
     for _ in range(3):
         state, _ = step(state, batch)
@@ -293,13 +295,13 @@ def test_a_step_is_a_pure_function_of_state_and_batch():
     tx = jaxnets.optim.make_optimizer(Config(), 10)
     images = rng.normal(size=(8, *entry.input_shape)).astype(np.float32)
     batch = Batch(images, rng.integers(0, 10, 8).astype(np.int32))
-    state = init_state(model, tx, model.init(jax.random.key(0), images), seed=3)
-    before = jax.tree.map(np.array, state.variables)
-    (first, metrics), (second, _) = train_step(model, tx, state, batch), train_step(model, tx, state, batch)
+    state = init_state(model, tx, create(entry, 10, seed=0)[1], seed=3)
+    before, step = jax.tree.map(np.array, state.variables), jax.jit(partial(train_step, model, tx))
+    (first, metrics), (second, _) = step(state, batch), step(state, batch)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.variables, second.variables))
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before, state.variables))
     assert int(first.step) == 1
-    assert metrics.keys() == {"loss", "correct"}
+    assert metrics.keys() == {"loss", "correct", "grad_norm"}
     other = state._replace(key=jax.random.key(9))  # only dropout hangs on the key
-    third, _ = train_step(model, tx, other, batch)
+    third, _ = step(other, batch)
     assert not jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.variables, third.variables))

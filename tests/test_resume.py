@@ -90,8 +90,9 @@ def wait_for(path: Path, lines: int, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("framework", "number"), [(framework, n) for framework in FRAMEWORKS for n in (signal.SIGINT, signal.SIGTERM)]
+)
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, number, run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 25, "--schedule", "constant", "--augment", "affine", "--out", "run")
     process = start("-m", f"{framework}.train", *options, "--checkpoint-every", "1000epochs", cwd=tmp_path)
@@ -165,6 +166,7 @@ def killed(tmp_path_factory) -> Path:
         ("jaxnets", ("--lr", 1, "--epochs", 3), "epochs was 2, is 3; lr was 0.003, is 1"),
         ("jaxnets", ("--dataset", "tones", "--frontend", "logmel"), "dataset was digits, is tones; frontend was none"),
         ("jaxnets", ("--seeds", 3), "leave out --seeds"),
+        ("jaxnets", ("--out", "elsewhere"), "leave out --out elsewhere"),
         ("torchnets", (), "framework was jaxnets, is torchnets"),
     ],
 )

@@ -87,7 +87,7 @@ def fit(
         monitor.begin(epoch, start.counts if start and done else None)
         for number, batch in enumerate(batches(epoch, done), done + 1):
             metrics = train_step(model, optimizer, batch, **options)
-            if not metrics.get("skipped"):
+            if not metrics.get("skipped"):  # Flax's count is the optimizer's, and stands still with it (trap 32)
                 schedule.step()
             if monitor.step(len(batch[1]), metrics) or number == len(loader):
                 yield Point(

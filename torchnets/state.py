@@ -74,7 +74,7 @@ def named_tensors(state: TrainState) -> dict[str, torch.Tensor]:
     if state.average:
         found |= {f"average/{name}": tensor for name, tensor in state.average.module.state_dict().items()}
         found["averaged"] = state.average.n_averaged
-    found["generator/cpu"] = torch.get_rng_state()
+    found["generator/cpu"] = torch.get_rng_state()  # dropout draws from it (trap 31)
     if torch.cuda.is_available():
         found["generator/cuda"] = torch.cuda.get_rng_state()
     return found
