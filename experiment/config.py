@@ -202,7 +202,7 @@ def _from_values(source: Path | str, values: dict[str, Any]) -> Config:
 
 def every(config: Config) -> tuple[int, str]:
     """Return what --checkpoint-every says: how many, and "epoch" or "step"."""
-    number, unit = EVERY.fullmatch(config.checkpoint_every).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    _, number, unit, _ = EVERY.split(config.checkpoint_every)
     return int(number), unit
 
 

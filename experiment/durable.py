@@ -24,7 +24,7 @@ def write(path: Path, content: bytes) -> None:
     try:
         try:
             _write(temporary, content)
-            os.replace(temporary, path)  # noqa: PTH105 (tests make each of these calls fail)
+            temporary.replace(path)
             _sync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -47,7 +47,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             for name, content in files.items():
                 _write(temporary / name, content)
             _sync_folder(temporary)
-            os.replace(temporary, path)  # noqa: PTH105
+            temporary.replace(path)
             _sync_folder(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -62,7 +62,7 @@ def link(path: Path, target: str) -> None:
     try:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
-        os.replace(temporary, path)  # noqa: PTH105
+        temporary.replace(path)
     except OSError:  # a convenience, which nothing relies on
         temporary.unlink(missing_ok=True)
 

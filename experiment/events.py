@@ -1,6 +1,7 @@
 """TensorBoard's event files, an extra."""
 
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,11 +10,9 @@ from data.registry import UserError
 
 def check_installed() -> None:
     """Raise a UserError if tensorboardX, an extra, is not there; before any work is done for it."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ModuleNotFoundError:
+    if find_spec("tensorboardX") is None:
         extra = "pip install 'jaxnets[tensorboard]', or in a clone pip install -c constraints.txt -e '.[tensorboard]'"
-        raise UserError(f"--tensorboard needs tensorboardX, which is an extra: {extra}") from None
+        raise UserError(f"--tensorboard needs tensorboardX, which is an extra: {extra}")
 
 
 class Events:

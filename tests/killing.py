@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data import load
-from experiment import checkpoint, durable, training
+from experiment import checkpoint, training
 from experiment.monitor import Monitor
 from experiment.run import METRICS, SUMMARY
 from experiment.shell import load_framework
@@ -175,12 +175,9 @@ def fail_at(number: int, fail: Callable[[str, tuple[Any, ...]], None], saves: in
         finally:
             seen["saving"] = False
 
-    class Os:
-        def __getattr__(self, name: str) -> Any:
-            return watched(name) if name in CALLS else getattr(os, name)
-
     checkpoint.save = saving
-    durable.os = Os()  # pyright: ignore[reportAttributeAccessIssue]
+    for name in CALLS:
+        setattr(os, name, watched(name))
 
 
 def small_disk(framework: str, folder: Path) -> dict[str, Any]:
@@ -201,8 +198,7 @@ def small_disk(framework: str, folder: Path) -> dict[str, Any]:
 def warm_up(framework: str) -> None:
     """Import all that a training needs, once for all of them; but start no threads, which a fork would not have."""
     load_framework(framework)
-    import matplotlib.pyplot  # noqa: F401
-
+    importlib.import_module("matplotlib.pyplot")
     load("digits", None)
     if framework == "torchnets":
         importlib.import_module("torch._dynamo")  # every optimizer does

@@ -32,6 +32,7 @@ from experiment.run import read_weights
 from parity.copy import flatten, to_flax
 from parity.suite import real_batches
 from tests.test_commands import FRAMEWORKS
+from tests.test_regularisation import assert_close
 
 STATE = {"variables/a": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.array(7, np.int32)}
 BEST = {"a": np.ones((3, 4), np.float32)}
@@ -336,9 +337,7 @@ def test_a_skipped_step_changes_nothing_in_either_framework():
             arrays = jaxnets.state.to_arrays(state), torchnets.state.to_arrays(both)
             ends[name] = [{at: np.array(array) for at, array in side.items() if at != "step"} for side in arrays]
             for mine, theirs in ((state.variables, net), (state.average or {}, average.module)):
-                expected = flatten(to_flax(theirs.state_dict()))
-                for path, array in flatten(mine).items():
-                    np.testing.assert_allclose(array, expected[path], rtol=1e-11, atol=1e-13, err_msg=path)
+                assert_close(flatten(mine), flatten(to_flax(theirs.state_dict())))
     for some, others in zip(*ends.values(), strict=True):
         assert some.keys() == others.keys()
         for path in some:
