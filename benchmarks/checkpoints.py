@@ -47,8 +47,8 @@ def measure(name: str, folder: Path) -> dict[str, object]:
     """Return the size of a network's checkpoint, and the median seconds of saving, loading and plain writing."""
     model, variables = create(MODELS[name], 10, 0)
     state = to_arrays(init_state(model, make_optimizer(Config(), 10), jax.tree.map(np.asarray, variables), 0))
-    facts = {"about": {}, "data": {}, "config": {}, "rows": [], "epochs": [], "counts": None, "best": {}}
-    manifest = {"format": 1, "best_step": -1, **facts}
+    facts = {"about": {}, "data": {}, "config": {}, "rows": [], "epochs": [], "counts": None, "best": {"step": -1}}
+    manifest = {"format": 1, **facts}
     folder.mkdir(parents=True)
     saved, loaded, plain = [], [], []
     for step in range(ROUNDS):

@@ -96,10 +96,6 @@ class Loader:
         shares = np.empty(0, np.float32) if drawn.shares is None else drawn.shares[index]
         return RawBatch(self.split.inputs[index], self.split.labels[index], draws, shares)
 
-    def batch(self, drawn: Drawn, number: int) -> Batch:
-        """Return one batch of an epoch."""
-        return self.finish(self.take(drawn, number))
-
     def finish(self, raw: RawBatch, xp: Any = np) -> Batch:
         """Return the batch for the network, augmented, normalised and mixed; the arrays may be of any library `xp`."""
         inputs, labels, draws, shares = raw

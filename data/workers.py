@@ -110,4 +110,4 @@ def _follow() -> None:
 def _make(epoch: int, number: int) -> Batch:
     if _state.get("epoch") != epoch:
         _state["epoch"], _state["drawn"] = epoch, _state["loader"].draw(epoch)
-    return _state["loader"].batch(_state["drawn"], number)
+    return _state["loader"].finish(_state["loader"].take(_state["drawn"], number))

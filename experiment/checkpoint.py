@@ -18,7 +18,6 @@ MANIFEST_LIMIT = 2**26  # bytes: a manifest holds a line for each epoch, no more
 FIELDS = {
     "format": int,
     "step": int,
-    "best_step": int,
     "about": dict,
     "data": dict,
     "config": dict,
@@ -60,7 +59,7 @@ def save(
 
     Args:
         run: the run folder.
-        manifest: with "step", of which the name is made; "best_step" is the step of the best epoch's end.
+        manifest: with "step", of which the name is made, and in "best" the "step" of the best epoch's end.
         state: see `Checkpoint`.
         best: see `Checkpoint`; may be empty.
         keep: how many stay, at least 1.
@@ -74,7 +73,7 @@ def save(
     path = run / FOLDER / f"step-{manifest['step']:09}"
     durable.write_folder(path, files | {MANIFEST: json.dumps({**whole, "sha256": digest(whole)}).encode()})
     durable.link(path.with_name("last"), path.name)
-    best_path = path.with_name(f"step-{manifest['best_step']:09}")
+    best_path = path.with_name(f"step-{manifest['best']['step']:09}")
     if best_path.exists():
         durable.link(path.with_name("best"), best_path.name)
     for old in folders(run)[keep:]:

@@ -140,11 +140,12 @@ class Course:
         session, epoch = self.session, self.monitor.end()
         self.epochs.append(epoch)
         scores = score(session, point.variables, ("validation", "test"))  # the test set's decides nothing
-        for row in _rows(len(self.epochs), epoch, scores):
+        rows = _rows(len(self.epochs), epoch, scores)
+        for row in rows:
             run.append_row(session.folder, row)
-            self.rows.append(row)
+        self.rows += rows
         if self.events:
-            self.events.write(self._step(point), self.rows[-3:])
+            self.events.write(self._step(point), rows)
         say(session.console, _line(len(self.epochs), session.config.epochs, epoch, scores))
         export = (lambda: session.backend.export(point.variables)) if session.config.patience else None
         self.best = self.best.after(len(self.epochs), self._step(point), scores["validation"], export)
@@ -154,7 +155,6 @@ class Course:
         manifest = {
             "format": 1,
             "step": self._step(point),
-            "best_step": best.step,
             "about": session.about,
             "data": session.data,
             "config": json.loads(run.to_json(session.config)),

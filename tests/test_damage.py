@@ -46,9 +46,9 @@ def manifest(step: int) -> dict:
         "rows": [{"loss": 1e-05}],
         "epochs": [],
         "counts": None,
-        "best": {},
+        "best": {"step": 0},
     }
-    return {"format": 1, "step": step, "best_step": 0, **facts}
+    return {"format": 1, "step": step, **facts}
 
 
 def save(run: Path, step: int, keep: int = 9) -> Path:
@@ -187,7 +187,7 @@ def test_a_manifest_of_any_size_costs_no_memory(two, tmp_path):
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
     for step in range(1, 8):
-        checkpoint.save(tmp_path, manifest(step) | {"best_step": 2}, STATE, {}, keep=2)
+        checkpoint.save(tmp_path, manifest(step) | {"best": {"step": 2}}, STATE, {}, keep=2)
     assert [path.name[-1] for path in checkpoint.folders(tmp_path)] == ["7", "6", "2"]
     links = {name: (tmp_path / "checkpoints" / name).readlink().name[-1] for name in ("last", "best")}
     assert links == {"last": "7", "best": "2"}

@@ -1,7 +1,7 @@
 """The loop around the steps: what `experiment.shell` asks of a framework."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -114,16 +114,12 @@ def on_device(loader: Loader) -> Callable[[int, int], Iterator[tuple[torch.Tenso
     return lambda epoch, start: map(finish, loader.raw(epoch, start))
 
 
-def trace(folder: Path) -> AbstractContextManager[None]:
-    """Return what records all that is computed, for Perfetto and chrome://tracing."""
-
-    @contextmanager
-    def record() -> Iterator[None]:
-        with torch.profiler.profile(acc_events=True) as found:
-            yield
-        found.export_chrome_trace(str(folder / "trace.json"))
-
-    return record()
+@contextmanager
+def trace(folder: Path) -> Iterator[None]:
+    """Record all that is computed, for Perfetto and chrome://tracing."""
+    with torch.profiler.profile(acc_events=True) as found:
+        yield
+    found.export_chrome_trace(str(folder / "trace.json"))
 
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
