@@ -1,0 +1,119 @@
+"""Convolutions, in the way that is quickest where they run; a network's layers need not know.
+
+On a GPU it is always `jax.lax.conv_general_dilated`. On a CPU XLA has three slow cases, and each gets another way to
+the same sums here. All can be differentiated, forward, too, and mapped by `jax.vmap`. Measured in docs/speed.md.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CACHE = 2**21  # bytes: a core's second-level cache, nearly
+ROWS = 1024  # of a matrix of patches: with 64 channels and 3x3 taps 2.4 MB
+Sizes = tuple[int, ...]  # of each spatial axis
+
+
+def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
+    """Return `jax.lax.conv_general_dilated`: (N, ..., C), kernel (..., C, O), to (N, ..., O)."""
+    direct = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
+    if jax.default_backend() != "cpu":
+        return direct(x, kernel)
+    strides = tuple(strides)
+    sizes, lengths = kernel.shape[:-2], x.shape[1:-1]
+    if any(size > length for size, length in zip(sizes, lengths, strict=True)):
+        return _with_longer_input(direct, x, kernel, _positions(x, kernel, strides, padding))
+    padded = [length + sum(pads) for length, pads in zip(lengths, padding, strict=True)]
+    wide = padded[-1] / sizes[-1]  # how many times as many products the banded kernel takes
+    if len(sizes) == 2 and x.shape[-1] <= 16 and kernel.shape[-1] <= 128 and wide <= 8:
+        return _banded(_pad(x, padding), kernel, strides)
+    positions = math.prod(_positions(x, kernel, strides, padding))
+    if x.shape[-1] >= 8 and len(x) * positions * kernel.shape[-1] * x.dtype.itemsize > CACHE:
+        return _with_gradient_by_patches(direct, strides, padding)(x, kernel)
+    return direct(x, kernel)
+
+
+def _positions(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> Sizes:
+    axes = zip(x.shape[1:-1], kernel.shape[:-2], strides, padding, strict=True)
+    return tuple((length + sum(pads) - size) // stride + 1 for length, size, stride, pads in axes)
+
+
+def _pad(x: jax.Array, padding: Any) -> jax.Array:
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
+
+
+def _with_longer_input(direct: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array, wanted: Sizes) -> jax.Array:
+    """Convolve with a kernel larger than `x`, as late layers meet it in small images and short sounds.
+
+    XLA is up to 100 times slower there. So `x` gets more zeros at the end, and what those add is cut off; the barriers
+    keep XLA from undoing that.
+    """
+    short = [max(size - length, 0) for size, length in zip(kernel.shape, x.shape[1:-1], strict=False)]
+    x = jax.lax.optimization_barrier(_pad(x, [(0, more) for more in short]))
+    y = jax.lax.optimization_barrier(direct(x, kernel))
+    return y[(slice(None), *(slice(length) for length in wanted))]
+
+
+def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
+    """Convolve `x` (N, H, W, C), padded, of few channels, as a product of matrices with whole rows of the image.
+
+    The kernel (K, L, C, O) is written out for each position along the width: most of that matrix is zero, yet a
+    product with it is quicker than XLA's loops over so few channels, which do not fill a vector register.
+    """
+    (rows, columns, channels, outputs), (down, along) = kernel.shape, strides
+    height, width = _positions(x, kernel, strides, ((0, 0),) * 2)
+    # (L, W, width): 1 where a tap at a position falls on a column of the image
+    falls_on = np.zeros((columns, x.shape[2], width))
+    for tap, position in itertools.product(range(columns), range(width)):
+        falls_on[tap, position * along + tap, position] = 1
+    band = jnp.einsum("hlco,lwp->hwcpo", kernel, jnp.asarray(falls_on, kernel.dtype))
+    taps = [x[:, i : i + (height - 1) * down + 1 : down].reshape(len(x), height, -1) for i in range(rows)]
+    y = jnp.concatenate(taps, axis=-1) @ band.reshape(rows * x.shape[2] * channels, width * outputs)
+    return y.reshape(len(x), height, width, outputs)
+
+
+def _with_gradient_by_patches(
+    direct: Callable[..., jax.Array], strides: Sizes, padding: Any
+) -> Callable[..., jax.Array]:
+    """Return `direct` with the same derivative, but that by the kernel is computed by a product with patches.
+
+    XLA streams the whole gradient of the output from memory for every few values of the kernel's.
+    """
+    convolution = jax.custom_jvp(direct)
+
+    def differentiate(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+        (x, kernel), (dx, dkernel) = primals, tangents
+        return direct(x, kernel), direct(dx, kernel) + _by_patches(_pad(x, padding), dkernel, strides)
+
+    convolution.defjvp(differentiate)
+    return convolution
+
+
+def _by_patches(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
+    """Convolve `x`, padded, a few examples at a time, so that their patches stay in the cache."""
+    positions = _positions(x, kernel, strides, ((0, 0),) * len(strides))
+    rows = kernel.reshape(-1, kernel.shape[-1]).T  # transposed, so that the derivative's product is not
+    several = max(k for k in range(1, len(x) + 1) if len(x) % k == 0 and (k == 1 or k * math.prod(positions) <= ROWS))
+
+    # Not kept for the backward pass but made again: all patches together would not fit anywhere near.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def product(x: jax.Array, rows: jax.Array) -> jax.Array:
+        return jnp.einsum("pk,ok->po", _patches(x, kernel.shape[:-2], strides, positions), rows)
+
+    pieces = x.reshape(-1, several, *x.shape[1:])
+    y = jax.lax.scan(lambda _, piece: (None, product(piece, rows)), None, pieces)[1]
+    return y.reshape(len(x), *positions, kernel.shape[-1])
+
+
+def _patches(x: jax.Array, sizes: Sizes, strides: Sizes, positions: Sizes) -> jax.Array:
+    """Return what the kernel sees at each position: (N * positions, taps * C)."""
+    shifted = []
+    for tap in itertools.product(*map(range, sizes)):
+        ends = (i + (n - 1) * stride + 1 for i, n, stride in zip(tap, positions, strides, strict=True))
+        shifted.append(x[(slice(None), *map(slice, tap, ends, strides))])
+    return jnp.concatenate(shifted, axis=-1).reshape(-1, math.prod(sizes) * x.shape[-1])
