@@ -32,6 +32,11 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "datasets"
 REAL_FOLDERS = ("MNIST/raw", "FashionMNIST/raw", "free-spoken-digit-dataset/recordings")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that at the end no core waits for another."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The folder of the real MNIST and FSDD; their absence is a failure in CI, elsewhere a reason to skip."""

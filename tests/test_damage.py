@@ -1,38 +1,19 @@
-"""Checkpoints that are not what was written, disks that refuse, numbers that are none: nothing is lost or believed."""
+"""Checkpoints that are not what was written: none is believed."""
 
-import errno
 import json
 import os
 import pickle
 import shutil
-from functools import partial
 from pathlib import Path
 
 import hypothesis.strategies as st
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 
-import jaxnets
-import jaxnets.optim
-import jaxnets.state
-import jaxnets.steps
-import torchnets
-import torchnets.optim
-import torchnets.state
-import torchnets.steps
-from data import Batch, Loader
-from experiment import checkpoint, durable
+from experiment import checkpoint
 from experiment.checkpoint import Damaged
-from experiment.config import Config
-from experiment.run import read_weights
-from parity.copy import flatten, to_flax
-from parity.suite import real_batches
 from tests.test_commands import FRAMEWORKS
-from tests.test_regularisation import assert_close
 
 STATE = {"variables/a": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.array(7, np.int32)}
 BEST = {"a": np.ones((3, 4), np.float32)}
@@ -74,21 +55,31 @@ def check_falls_back(run: Path, name: str) -> str:
     return line
 
 
+def flip(data: st.DataObject, content: bytes) -> bytes:
+    at = data.draw(st.integers(0, 8 * len(content) - 1))
+    return content[: at // 8] + bytes([content[at // 8] ^ 1 << at % 8]) + content[at // 8 + 1 :]
+
+
+def truncate(data: st.DataObject, content: bytes) -> bytes:
+    return content[: data.draw(st.integers(0, len(content) - 1))]
+
+
+@pytest.mark.parametrize("damage", [flip, truncate])
 @settings(max_examples=300)
 @given(data=st.data())
-def test_no_flipped_bit_is_ever_loaded(data, two, tmp_path_factory):
-    run = tmp_path_factory.mktemp("flipped")
+def test_no_flipped_bit_and_no_truncation_is_ever_loaded(damage, data, two, tmp_path_factory):
+    run = tmp_path_factory.mktemp("damaged")
     shutil.copytree(two, run, symlinks=True, dirs_exist_ok=True)
     name = data.draw(st.sampled_from([checkpoint.STATE, checkpoint.BEST, checkpoint.MANIFEST]))
     path = run / "checkpoints/step-000000002" / name
-    content = bytearray(path.read_bytes())
-    at = data.draw(st.integers(0, 8 * len(content) - 1))
-    content[at // 8] ^= 1 << at % 8
+    content = damage(data, path.read_bytes())
     path.write_bytes(content)
     line = check_falls_back(run, name)
-    if name != checkpoint.MANIFEST:
+    if name != checkpoint.MANIFEST and damage is flip:
         assert "SHA-256 is " in line
-        assert checkpoint.sha256(bytes(content)) in line
+        assert checkpoint.sha256(content) in line
+    path.unlink()
+    assert "No such file" in check_falls_back(run, name)
 
 
 def test_not_a_byte_of_a_manifest_may_differ_even_where_it_means_the_same(two, tmp_path):
@@ -99,20 +90,6 @@ def test_not_a_byte_of_a_manifest_may_differ_even_where_it_means_the_same(two, t
         assert text != content
         path.write_text(text)
         check_falls_back(tmp_path / "run", "manifest.json")
-
-
-@settings(max_examples=300)
-@given(data=st.data())
-def test_no_truncation_is_ever_loaded(data, two, tmp_path_factory):
-    run = tmp_path_factory.mktemp("cut")
-    shutil.copytree(two, run, symlinks=True, dirs_exist_ok=True)
-    name = data.draw(st.sampled_from([checkpoint.STATE, checkpoint.BEST, checkpoint.MANIFEST]))
-    path = run / "checkpoints/step-000000002" / name
-    content = path.read_bytes()
-    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    check_falls_back(run, name)
-    path.unlink()
-    assert "No such file" in check_falls_back(run, name)
 
 
 class Runs:
@@ -193,40 +170,6 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert links == {"last": "7", "best": "2"}
 
 
-FAULTS = {"fsync": errno.EIO, "write": errno.ENOSPC, "open": errno.EROFS, "replace": errno.EDQUOT}
-
-
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("call", FAULTS)
-def test_a_disk_that_refuses_loses_nothing(framework, call, run_main, tmp_path, monkeypatch):
-    save, plain = checkpoint.save, getattr(os, call)
-
-    def saving(run, found, *args):
-        if found["step"] == 42:
-            error = OSError(FAULTS[call], os.strerror(FAULTS[call]))
-            monkeypatch.setattr(durable.os, call, lambda *_, **__: (_ for _ in ()).throw(error))
-        try:
-            return save(run, found, *args)
-        finally:
-            monkeypatch.setattr(durable.os, call, plain)
-
-    monkeypatch.setattr(checkpoint, "save", saving)
-    code, _, err = run_main(f"{framework}.train", "--model", "mlp", "--epochs", 3, "--out", "run")
-    assert code == 1
-    said = os.strerror(FAULTS[call])
-    assert err == (
-        f"error: run/checkpoints/step-000000042: cannot be written ({said}); what was saved before is untouched\n"
-    )
-    there = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
-    # Where nothing can be opened, nothing can be removed, either: that is done by the next start.
-    assert there - {"step-000000042.part"} == {"step-000000021", "last", "best"}
-    monkeypatch.setattr(checkpoint, "save", save)
-    code, out, err = run_main(f"{framework}.train", "--resume", "run")
-    assert (code, err) == (0, "")
-    assert "after step 21\n" in out
-    assert not list((tmp_path / "run/checkpoints").glob("*.part"))
-
-
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_taken(framework, run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 3, "--out", "run", "--keep", 3)
@@ -251,94 +194,3 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_taken(framework
     code, _, err = run_main(f"{framework}.train", "--resume", "run")
     assert code == 1
     assert err.splitlines()[-1].startswith("error: run: all ")
-
-
-@pytest.fixture
-def poisoned(monkeypatch) -> int:
-    """One batch of the second epoch is not finite; returns its number."""
-    plain = Loader.epoch
-
-    def epoch(self, epoch=0, start=0):
-        for number, batch in enumerate(plain(self, epoch, start), start):
-            if self.seed is not None and (epoch, number) == (1, 4):
-                batch.inputs[0, 0, 0] = np.nan
-            yield batch
-
-    monkeypatch.setattr(Loader, "epoch", epoch)
-    return 4
-
-
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_number_that_is_none_stops_the_training_and_names_the_examples(framework, poisoned, run_main, tmp_path):
-    options = ("--model", "ann", "--epochs", 3, "--checkpoint-every", "3steps", "--out", "run")
-    code, _, err = run_main(f"{framework}.train", *options)
-    assert code == 1
-    assert err.count("\n") == 1
-    found = json.loads((tmp_path / "run/not-finite.json").read_text())
-    assert (found["step"], found["epoch"], found["batch"], len(found["examples"])) == (
-        21 + poisoned + 1,
-        1,
-        poisoned,
-        64,
-    )
-    assert err.startswith(f"error: step 26 (epoch 2, batch 5, training examples {found['examples'][0]}, ")
-    assert "the last good checkpoint is run/checkpoints/step-000000024" in err
-    batch = read_weights(tmp_path / "run/not-finite.safetensors")
-    assert np.argwhere(np.isnan(batch["inputs"])).tolist() == [[0, 0, 0, 0]]
-    good, skipped = checkpoint.newest(tmp_path / "run")
-    assert good
-    assert not skipped
-    assert all(np.isfinite(array).all() for array in good.state.values() if array.dtype.kind == "f")
-    # Going on comes to the same step again: the batch is replayed, and so is the fault.
-    code, _, again = run_main(f"{framework}.train", "--resume", "run")
-    assert (code, again) == (1, err)
-    code, out, err = run_main(f"{framework}.train", "--resume", "run", "--on-nan", "skip")
-    assert (code, err) == (0, "")
-    assert "1 step was not finite, and changed nothing" in out
-
-
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_diverged_training_stops_and_leaves_valid_json(framework, run_main, tmp_path):
-    options = ("--optimizer", "sgd", "--lr", 1e30, "--epochs", 1, "--model", "mlp", "--out", "run")
-    code, _, err = run_main(f"{framework}.train", *options)
-    assert code == 1
-    assert " is not finite: loss " in err
-    assert err.endswith("no checkpoint was due before it. Try a smaller --lr, --clip-norm or --on-nan skip\n")
-    json.loads((tmp_path / "run/not-finite.json").read_text(), parse_constant=pytest.fail)
-
-
-def test_a_skipped_step_changes_nothing_in_either_framework():
-    """Good, bad, good comes to what good, good does; in float64, Flax and PyTorch alike."""
-    config = Config(model="lenet5_bn", optimizer="momentum", weight_decay=0.01, ema=0.9, on_nan="skip", lr=0.1)
-    first, second = real_batches((32, 32, 1), 2, 0)
-    bad = first._replace(inputs=np.where(first.inputs > first.inputs.mean(), np.inf, first.inputs))
-    ends = {}
-    with jax.enable_x64(True):
-        for name, batches in {"with": (first, bad, second), "without": (first, second)}.items():
-            torch.manual_seed(0)
-            net = torchnets.MODELS["lenet5_bn"].build().double()
-            model, tx = jaxnets.MODELS["lenet5_bn"].build(), jaxnets.optim.make_optimizer(config, 10)
-            variables = jax.tree.map(jnp.asarray, to_flax(net.state_dict()))
-            state = jaxnets.steps.init_state(model, tx, variables, 0, average=True)
-            step = jax.jit(partial(jaxnets.steps.train_step, model, tx, **jaxnets.steps.step_options(config)))
-            params = torchnets.steps.trained_params(net)
-            optimizer, schedule = torchnets.optim.make_optimizer(config, 10, params)
-            average = torchnets.steps.make_average(net, config.ema)
-            options = {**torchnets.steps.step_options(config), "average": average}
-            for batch in batches:
-                batch = Batch(batch.inputs.astype(np.float64), batch.labels)
-                state, metrics = step(state, batch)
-                found = torchnets.steps.train_step(net, optimizer, torchnets.steps.as_tensors(batch), **options)
-                assert bool(found.get("skipped")) == (not jaxnets.steps.is_finite(metrics))
-                if not found.get("skipped"):
-                    schedule.step()
-            assert int(state.step) == len(batches)
-            both = torchnets.state.TrainState(net, optimizer, schedule, average)
-            arrays = jaxnets.state.to_arrays(state), torchnets.state.to_arrays(both)
-            ends[name] = [{at: np.array(array) for at, array in side.items() if at != "step"} for side in arrays]
-            for mine, theirs in ((state.variables, net), (state.average or {}, average.module)):
-                assert_close(flatten(mine), flatten(to_flax(theirs.state_dict())))
-    for some, others in zip(*ends.values(), strict=True):
-        assert some.keys() == others.keys()
-        for path in some:
-            np.testing.assert_array_equal(some[path], others[path], err_msg=path)

@@ -62,6 +62,7 @@ def test_from_any_step_on_it_is_the_same_training_bit_by_bit(framework, run_main
         assert result(again) == whole, step
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_kills_lose_at_most_what_came_after_the_last_checkpoint(framework, tmp_path):
     code = [sys.executable, "-W", "ignore", "-m", "tests.killing", framework, str(tmp_path), "20"]

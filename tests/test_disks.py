@@ -1,0 +1,42 @@
+"""Disks that refuse to be written to: nothing is lost."""
+
+import errno
+import os
+
+import pytest
+
+from experiment import checkpoint, durable
+from tests.test_commands import FRAMEWORKS
+
+FAULTS = {"fsync": errno.EIO, "write": errno.ENOSPC, "open": errno.EROFS, "replace": errno.EDQUOT}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("call", FAULTS)
+def test_a_disk_that_refuses_loses_nothing(framework, call, run_main, tmp_path, monkeypatch):
+    save, plain = checkpoint.save, getattr(os, call)
+
+    def saving(run, found, *args):
+        if found["step"] == 42:
+            error = OSError(FAULTS[call], os.strerror(FAULTS[call]))
+            monkeypatch.setattr(durable.os, call, lambda *_, **__: (_ for _ in ()).throw(error))
+        try:
+            return save(run, found, *args)
+        finally:
+            monkeypatch.setattr(durable.os, call, plain)
+
+    monkeypatch.setattr(checkpoint, "save", saving)
+    code, _, err = run_main(f"{framework}.train", "--model", "mlp", "--epochs", 3, "--out", "run")
+    assert code == 1
+    said = os.strerror(FAULTS[call])
+    assert err == (
+        f"error: run/checkpoints/step-000000042: cannot be written ({said}); what was saved before is untouched\n"
+    )
+    there = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
+    # Where nothing can be opened, nothing can be removed, either: that is done by the next start.
+    assert there - {"step-000000042.part"} == {"step-000000021", "last", "best"}
+    monkeypatch.setattr(checkpoint, "save", save)
+    code, out, err = run_main(f"{framework}.train", "--resume", "run")
+    assert (code, err) == (0, "")
+    assert "after step 21\n" in out
+    assert not list((tmp_path / "run/checkpoints").glob("*.part"))
