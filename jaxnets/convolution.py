@@ -33,7 +33,8 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
     if len(sizes) == 2 and x.shape[-1] <= 16 and kernel.shape[-1] <= 128 and wide <= 8:
         return _banded(_pad(x, padding), kernel, strides)
     positions = math.prod(_positions(x, kernel, strides, padding))
-    if x.shape[-1] >= 8 and len(x) * positions * kernel.shape[-1] * x.dtype.itemsize > CACHE:
+    # Not where there is one channel: a patch would be put together of single numbers.
+    if x.shape[-1] >= 3 and len(x) * positions * kernel.shape[-1] * x.dtype.itemsize > CACHE:
         return _with_gradient_by_patches(direct, strides, padding)(x, kernel)
     return direct(x, kernel)
 
