@@ -11,7 +11,7 @@ import numpy as np
 from data.augment import as_type, augment, columns, draw, draw_shares, leading_moves, like, mix
 from data.base import Split, full_scale
 
-PIECE = 2**17  # numbers on which all arithmetic is done before the next ones are begun: as float32 half a MiB, in cache
+PIECE = 2**19  # numbers on which all arithmetic is done before the next ones are begun: as float32 2 MiB, a core's cache
 
 
 class Batch(NamedTuple):
@@ -124,9 +124,11 @@ class Loader:
         if draws.shape[1]:
             moves = leading_moves(self.augment)
             moved = augment(inputs, draws, self.augment[:moves], None, xp)  # bytes are a quarter of what floats are
-            inputs, unit = as_type(xp, moved, "float32") / np.float32(unit), 1.0
+            unit = np.float32(unit)
+            inputs = as_type(xp, moved, "float32") / unit if out is None else np.divide(moved, unit, out=out)
             draws = draws[:, columns(self.augment[:moves]) :]
             inputs = augment(inputs, draws, self.augment[moves:], like(xp, self.mean, inputs), xp)
+            unit = 1.0
         return normalise(inputs, self.mean, self.std, unit, xp, out)
 
     def _part(self, whole: Any) -> Any:
@@ -165,7 +167,7 @@ def normalise(
 ) -> Any:
     """Map inputs (..., C), `unit` the largest of them, to float32 with the training set's mean 0 and deviation 1.
 
-    Numpy alone can be given `out`, where the result is then put.
+    Numpy alone can be given `out` (..., C) float32, where the result is then put; it may be `inputs` itself.
     """
     scale, offset = (1 / (unit * std)).astype(np.float32), (mean / std).astype(np.float32)
     if xp is not np:
@@ -176,7 +178,9 @@ def normalise(
     if len(scale) > 1:
         scale, offset = (np.tile(numbers, size // len(numbers)) for numbers in (scale, offset))
     rows = out.reshape(len(inputs), size)
-    np.multiply(as_type(np, inputs.reshape(rows.shape), "float32"), scale, out=rows)
+    if inputs is not out:
+        rows[...] = inputs.reshape(rows.shape)
+    rows *= scale
     rows -= offset
     return out
 
