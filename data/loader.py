@@ -11,7 +11,9 @@ import numpy as np
 from data.augment import as_type, augment, columns, draw, draw_shares, leading_moves, like, mix
 from data.base import Split, full_scale
 
-PIECE = 2**19  # numbers on which all arithmetic is done before the next ones are begun: as float32 2 MiB, a core's cache
+PIECE = (
+    2**19
+)  # numbers on which all arithmetic is done before the next ones are begun: as float32 2 MiB, a core's cache
 
 
 class Batch(NamedTuple):
@@ -102,8 +104,10 @@ class Loader:
     def finish(self, raw: RawBatch, xp: Any = np) -> Batch:
         """Return the batch for the network, augmented, normalised and mixed; the arrays may be of any library `xp`."""
         inputs, labels, draws, shares = raw
-        inputs = self._in_pieces(inputs, draws) if xp is np else self._change(inputs, draws, xp)
-        inputs = as_type(xp, inputs, np.dtype(self.dtype).name)
+        if xp is np:
+            inputs = self._in_pieces(inputs, draws).astype(self.dtype, copy=False)
+        else:
+            inputs = as_type(xp, self._change(inputs, draws, xp), np.dtype(self.dtype).name)
         if not len(shares):
             return Batch(inputs, labels)
         targets = like(xp, np.eye(self.classes, dtype=np.float32), inputs)[labels]

@@ -1,7 +1,7 @@
 """The augmentations that only move pixels, quickly, for numpy alone: of any dtype, so before bytes become floats.
 
-They do what `data.augment` says in terms that hold for every array library, bit for bit. What makes numpy quick is a
-long innermost loop over bytes that lie side by side; what makes it slow is one that ends after the C numbers of a pixel.
+They do, bit for bit, what `data.augment` says in terms that hold for every array library. What makes numpy quick is a
+long innermost loop; what makes it slow is one that ends after the C numbers of a pixel, and is begun a million times.
 """
 
 import numpy as np
