@@ -123,13 +123,16 @@ class Loader:
         return out
 
     def _change(self, inputs: Any, draws: Any, xp: Any, out: np.ndarray | None = None) -> Any:
-        """Return inputs augmented and normalised, float32."""
+        """Return inputs augmented and normalised, float32; of numpy's, in `out`."""
         unit = full_scale(self.split.inputs.dtype)
         if draws.shape[1]:
             moves = leading_moves(self.augment)
             moved = augment(inputs, draws, self.augment[:moves], None, xp)  # bytes are a quarter of what floats are
-            unit = np.float32(unit)
-            inputs = as_type(xp, moved, "float32") / unit if out is None else np.divide(moved, unit, out=out)
+            if out is None:
+                inputs = as_type(xp, moved, "float32") / np.float32(unit)
+            else:
+                out[...] = moved
+                inputs = np.divide(out, np.float32(unit), out=out)
             draws = draws[:, columns(self.augment[:moves]) :]
             inputs = augment(inputs, draws, self.augment[moves:], like(xp, self.mean, inputs), xp)
             unit = 1.0
