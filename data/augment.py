@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data import moves
 from data.base import KINDS, DataError
 from data.registry import UserError, lookup
 
@@ -27,6 +28,7 @@ class Augmentation(NamedTuple):
     draws: int  # uniform numbers in 0..1 that an example needs
     apply: Callable[[Any, Any, Any, Any], Any]  # (xp, examples, draws (B, draws), fill (C,)) -> examples
     about: str
+    move: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # if it only moves values: see `data.moves`
 
 
 def augmentations(text: str) -> tuple[str, ...]:
@@ -60,8 +62,7 @@ def check_augmentations(names: Sequence[str], inputs: np.ndarray) -> None:
 
 def draw(names: Sequence[str], count: int, seed: int, epoch: int) -> np.ndarray:
     """Return an epoch's random numbers, a row for each of `count` examples: float32 in 0..1, 1 left out."""
-    columns = sum(AUGMENTATIONS[name].draws for name in names)
-    return np.random.default_rng([seed, epoch, DRAWS]).random((count, columns), np.float32)
+    return np.random.default_rng([seed, epoch, DRAWS]).random((count, columns(names)), np.float32)
 
 
 def draw_shares(alpha: float, count: int, seed: int, epoch: int) -> np.ndarray:
@@ -71,10 +72,10 @@ def draw_shares(alpha: float, count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def augment(x: Any, draws: Any, names: Sequence[str], fill: Any, xp: Any = np) -> Any:
-    """Return examples (B, ..., C) float32, each changed by `names` in this order.
+    """Return examples (B, ..., C), each changed by `names` in this order.
 
     Args:
-        x: the examples.
+        x: the examples, float32; for names that `leading_moves` counts of any dtype.
         draws: their rows of `draw`, (B, numbers) float32.
         names: of AUGMENTATIONS.
         fill: what is put where an example has nothing, (C,): the mean of all.
@@ -83,9 +84,20 @@ def augment(x: Any, draws: Any, names: Sequence[str], fill: Any, xp: Any = np) -
     start = 0
     for name in names:
         entry = AUGMENTATIONS[name]
-        x = entry.apply(xp, x, draws[:, start : start + entry.draws], fill)
+        own = draws[:, start : start + entry.draws]
+        x = entry.move(x, own) if entry.move and xp is np else entry.apply(xp, x, own, fill)
         start += entry.draws
     return x
+
+
+def leading_moves(names: Sequence[str]) -> int:
+    """Return how many of the first of `names` only move values, so that it is the same to do them to stored bytes."""
+    return next((at for at, name in enumerate(names) if not AUGMENTATIONS[name].move), len(names))
+
+
+def columns(names: Sequence[str]) -> int:
+    """Return how many random numbers an example needs for `names`."""
+    return sum(AUGMENTATIONS[name].draws for name in names)
 
 
 def mix(x: Any, targets: Any, shares: Any, xp: Any = np) -> tuple[Any, Any]:
@@ -127,6 +139,9 @@ def _positions(xp: Any, x: Any, axis: int) -> Any:
 def _gather(xp: Any, x: Any, rows: Any, columns: Any) -> Any:
     """Return x[b, rows[b, i, j], columns[b, i, j]] for all; the indices, whole numbers as floats, may broadcast."""
     examples = xp.arange(x.shape[0], **_place(xp, x))[:, None, None]
+    if xp is np:  # which finds whole pixels in one list of them sooner
+        at = (examples * x.shape[1] + rows.astype(np.intp)) * x.shape[2] + columns.astype(np.intp)
+        return x.reshape(-1, x.shape[3]).take(at, axis=0)
     rows, columns = (at.long() if xp.__name__ == "torch" else at.astype("int32") for at in (rows, columns))
     return x[examples, rows, columns]
 
@@ -229,9 +244,9 @@ def _specaugment(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
 AUGMENTATIONS: dict[str, Augmentation] = {
     "affine": Augmentation("images", 4, _affine, "turned by up to 10 degrees, moved by 1/16, scaled by 0.9 to 1.1"),
     "color": Augmentation("images", 3, _color, "brightness, contrast and saturation times 0.7 to 1.3"),
-    "crop": Augmentation("images", 2, _crop, "moved by up to 1/8 of the size, edges reflected"),
+    "crop": Augmentation("images", 2, _crop, "moved by up to 1/8 of the size, edges reflected", moves.crop),
     "cutout": Augmentation("images", 2, _cutout, "a square of a quarter of the size becomes the mean, 1708.04552"),
-    "flip": Augmentation("images", 1, _flip, "left and right swapped, half of the time"),
+    "flip": Augmentation("images", 1, _flip, "left and right swapped, half of the time", moves.flip),
     "gain": Augmentation("waveforms", 1, _gain, "louder or softer by up to 6 dB"),
     "noise": Augmentation("waveforms", 2, _noise, "white noise, 20 to 40 dB softer, is added"),
     "shift": Augmentation("waveforms", 1, _shift, "earlier or later by up to a tenth of the length"),

@@ -42,11 +42,12 @@ class Source(NamedTuple):
 
 
 KINDS = {(4, "uint8"): "images", (3, "int16"): "waveforms", (4, "float32"): "features"}
+SCALES = {np.dtype(np.uint8): 255.0, np.dtype(np.int16): 32768.0, np.dtype(np.float32): 1.0}
 
 
 def full_scale(dtype: np.dtype) -> float:
     """Return what inputs are divided by: pixels become 0..1, waveforms -1..1; features stay as they are."""
-    return {"uint8": 255.0, "int16": 32768.0, "float32": 1.0}[dtype.name]
+    return SCALES[dtype]
 
 
 def make_dataset(

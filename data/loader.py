@@ -1,5 +1,6 @@
 """The one loader that feeds both frameworks: numpy batches, channels last, a pure function of (seed, epoch)."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,8 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.augment import as_type, augment, draw, draw_shares, like, mix
+from data.augment import as_type, augment, columns, draw, draw_shares, leading_moves, like, mix
 from data.base import Split, full_scale
+
+# Numbers that go through all the arithmetic before the next ones: as float32 1 MiB, so that they stay in the cache.
+PIECE = 2**18
 
 
 class Batch(NamedTuple):
@@ -90,24 +94,48 @@ class Loader:
         """Return one batch of an epoch before any arithmetic."""
         first, end = self._bounds[number : number + 2]
         index = drawn.order[first:end]
-        if drawn.shares is None:
+        if self.shards > 1 and drawn.shares is None:
             index = self._part(index)  # else an example's partner in mixup may lie in another part
         draws = np.empty((len(index), 0), np.float32) if drawn.draws is None else drawn.draws[index]
         shares = np.empty(0, np.float32) if drawn.shares is None else drawn.shares[index]
-        return RawBatch(self.split.inputs[index], self.split.labels[index], draws, shares)
+        return RawBatch(self._inputs.take(index, axis=0), self.split.labels.take(index), draws, shares)
 
     def finish(self, raw: RawBatch, xp: Any = np) -> Batch:
         """Return the batch for the network, augmented, normalised and mixed; the arrays may be of any library `xp`."""
         inputs, labels, draws, shares = raw
-        unit = full_scale(self.split.inputs.dtype)
-        if draws.shape[1]:
-            inputs, unit = as_type(xp, inputs, "float32") / np.float32(unit), 1.0
-            inputs = augment(inputs, draws, self.augment, like(xp, self.mean, inputs), xp)
-        inputs = as_type(xp, normalise(inputs, self.mean, self.std, unit, xp), np.dtype(self.dtype).name)
+        if xp is np:
+            inputs = self._in_pieces(inputs, draws).astype(self.dtype, copy=False)
+        else:
+            inputs = as_type(xp, self._change(inputs, draws, xp), np.dtype(self.dtype).name)
         if not len(shares):
             return Batch(inputs, labels)
         targets = like(xp, np.eye(self.classes, dtype=np.float32), inputs)[labels]
         return Batch(*(self._part(part) for part in mix(inputs, targets, shares, xp)))
+
+    def _in_pieces(self, inputs: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Return what `_change` does, a few examples at a time: what is between in and out never leaves the cache."""
+        out = np.empty(inputs.shape, np.float32)
+        step = max(1, PIECE * len(inputs) // max(1, inputs.size))
+        for first in range(0, len(inputs), step):
+            part = slice(first, first + step)
+            self._change(inputs[part], draws[part], np, out[part])
+        return out
+
+    def _change(self, inputs: Any, draws: Any, xp: Any, out: np.ndarray | None = None) -> Any:
+        """Return inputs augmented and normalised, float32; of numpy's, in `out`."""
+        unit = full_scale(self.split.inputs.dtype)
+        if draws.shape[1]:
+            moves = leading_moves(self.augment)
+            moved = augment(inputs, draws, self.augment[:moves], None, xp)  # bytes are a quarter of what floats are
+            if out is None:
+                inputs = as_type(xp, moved, "float32") / np.float32(unit)
+            else:
+                out[...] = moved
+                inputs = np.divide(out, np.float32(unit), out=out)
+            draws = draws[:, columns(self.augment[:moves]) :]
+            inputs = augment(inputs, draws, self.augment[moves:], like(xp, self.mean, inputs), xp)
+            unit = 1.0
+        return normalise(inputs, self.mean, self.std, unit, xp, out)
 
     def _part(self, whole: Any) -> Any:
         """Return this shard's part of a batch."""
@@ -127,6 +155,10 @@ class Loader:
         return np.random.default_rng([self.seed, epoch]).permutation(count)
 
     @cached_property
+    def _inputs(self) -> np.ndarray:
+        return np.ascontiguousarray(self.split.inputs)  # else `take` would make it so, all of it, for each batch
+
+    @cached_property
     def _bounds(self) -> list[int]:
         count = len(self.split.labels)
         bounds = [*range(0, count, self.batch_size), count]
@@ -136,10 +168,27 @@ class Loader:
         return bounds
 
 
-def normalise(inputs: Any, mean: np.ndarray, std: np.ndarray, unit: float, xp: Any = np) -> Any:
-    """Map inputs (..., C), `unit` the largest of them, to float32 with the training set's mean 0 and deviation 1."""
+def normalise(
+    inputs: Any, mean: np.ndarray, std: np.ndarray, unit: float, xp: Any = np, out: np.ndarray | None = None
+) -> Any:
+    """Map inputs (..., C), `unit` the largest of them, to float32 with the training set's mean 0 and deviation 1.
+
+    Numpy alone can be given `out` (..., C) float32, where the result is then put; it may be `inputs` itself.
+    """
     scale, offset = (1 / (unit * std)).astype(np.float32), (mean / std).astype(np.float32)
-    return as_type(xp, inputs, "float32") * like(xp, scale, inputs) - like(xp, offset, inputs)
+    if xp is not np:
+        return as_type(xp, inputs, "float32") * like(xp, scale, inputs) - like(xp, offset, inputs)
+    out = np.empty(inputs.shape, np.float32) if out is None else out
+    # Each example as one row, and the C numbers repeated along it: numpy would else begin a new loop at every pixel.
+    size = math.prod(inputs.shape[1:])
+    if len(scale) > 1:
+        scale, offset = (np.tile(numbers, size // len(numbers)) for numbers in (scale, offset))
+    rows = out.reshape(len(inputs), size)
+    if inputs is not out:
+        rows[...] = inputs.reshape(rows.shape)
+    rows *= scale
+    rows -= offset
+    return out
 
 
 def hold_out(train: Split, share: float = 0.1) -> tuple[Split, Split]:
