@@ -39,7 +39,7 @@ class Group:
         self._peers: dict[int, socket.socket] = {}  # by rank: of process 0 all others, of these only process 0
         self._values: SimpleQueue[Any] = SimpleQueue()
         self._over, self._sending, self._changed = threading.Event(), threading.Lock(), threading.Condition()
-        self._step, self._asked = 0, False
+        self._step, self._asked, self._ended = 0, False, False
         self._paused, self._until, self._signal = False, 0, 0
         self._where: dict[int, int] = {}  # process 0's: after which step each could stop
 
@@ -55,9 +55,6 @@ class Group:
 
     def __enter__(self) -> Self:
         if not self.alone:
-            if not self.leads:  # what there is to say, process 0 says; libraries, too, print where they like
-                sys.stdout.flush()
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             self._peers = _await_all(self.place) if self.leads else _connect(self.place)
             threading.Thread(target=self._listen, daemon=True).start()
         return self
@@ -69,9 +66,11 @@ class Group:
         if code and not (self.leads and isinstance(error, UserError | KeyboardInterrupt)):
             # Most likely another process has died of what it says on its own, or is about to say the same.
             time.sleep(PATIENCE)
-        self._tell(["end", code])
-        if not code and not self.leads:
-            self._over.wait()
+        self._ended = not code
+        if code or self.leads:
+            self._tell(["end", code])
+        if not code:
+            self._over.wait(PATIENCE if self.leads else None)
         if isinstance(error, UserError) and not self.leads:
             raise UserError(f"{error} (process {self.place.rank} of {self.place.count})") from None
 
@@ -129,7 +128,9 @@ class Group:
                         chooser.unregister(peer)
                         break
                 else:
-                    if not content:
+                    if not content and self._ended and self.leads:
+                        chooser.unregister(peer)
+                    elif not content:
                         self._lose(rank, "has ended in the midst of it")
             now = time.monotonic()
             if now - said > PULSE:
@@ -139,7 +140,12 @@ class Group:
             for key in chooser.get_map().values():
                 if now - heard[key.data] > SILENCE:
                     self._lose(key.data, f"has not been heard of for {SILENCE:.0f} s")
+        chooser.close()
+        for peer in self._peers.values():
+            peer.close()
         self._over.set()
+        if not self._until:  # too late to stop at any step
+            self._resume(sys.maxsize, 0)
 
     def _take(self, rank: int, kind: str, *values: Any) -> bool:
         """Act upon a line; return whether more are to come."""
@@ -273,6 +279,7 @@ def _connect(place: Place) -> dict[int, socket.socket]:
             return {0: peer}
     except OSError:
         pass  # as good as no welcome
+    peer.close()
     raise UserError(f"process {place.rank}: process 0, at {where}, has ended before all had come")
 
 

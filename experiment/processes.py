@@ -189,6 +189,12 @@ def _needed(environment: Mapping[str, str], name: str) -> str:
     return environment[name]
 
 
+def silence() -> None:
+    """Print nothing on stdout from now on: process 0 says what there is to say. Libraries, too, know only the number."""
+    sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def end_with_launcher(environment: Mapping[str, str]) -> None:
     """End this process if the one that has started it, `launch`, is gone; look now and then."""
     if environment.get(LAUNCHER) and os.getppid() != int(environment[LAUNCHER]):

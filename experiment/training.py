@@ -27,7 +27,7 @@ from experiment.metrics import Score, finite
 from experiment.monitor import Monitor
 from experiment.outline import print_outline
 from experiment.pretrained import as_built, settle, start
-from experiment.processes import launch, place
+from experiment.processes import launch, place, silence
 from experiment.profiling import Profile
 from experiment.repeated import Result, repeat, tune
 from experiment.resume import check_same, find_run, fingerprint, open_checkpoint
@@ -53,6 +53,8 @@ def _start(framework: str, argv: list[str]) -> int:
     if own.count == 1 and wanted.isdecimal() and int(wanted) > 1:
         return launch(int(wanted), [sys.executable, "-m", f"{framework}.train", *argv])
     with Group(own) as group:
+        if not group.leads:
+            silence()
         return _main(framework, argv, group)
 
 
