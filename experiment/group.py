@@ -1,4 +1,4 @@
-"""What processes that train together say to each other beside the network's numbers: who leads, when to stop, who died.
+"""What processes that train together say to each other beside their numbers: who leads, when to stop, who has died.
 
 Each holds a connection to process 0, in which lines of JSON go both ways, one a second at least. It costs a step
 nothing: whoever is asked to stop says so, process 0 asks all where they are, and names the step after which all stop.
@@ -51,7 +51,7 @@ class Group:
     @property
     def alone(self) -> bool:
         """Whether there are no others."""
-        return self.place.count == 1
+        return self.place.size == 1
 
     def __enter__(self) -> Self:
         if not self.alone:
@@ -72,7 +72,7 @@ class Group:
         if not code:
             self._over.wait(PATIENCE if self.leads else None)
         if isinstance(error, UserError) and not self.leads:
-            raise UserError(f"{error} (process {self.place.rank} of {self.place.count})") from None
+            raise UserError(f"{error} (process {self.place.rank} of {self.place.size})") from None
 
     def first(self, call: Callable[[], T]) -> T:
         """Return what `call` does in process 0, which alone makes it; a value that JSON can hold."""
@@ -182,7 +182,7 @@ class Group:
         """As process 0, tell all when to stop once all have said where they are; none has gone further since."""
         with self._changed:
             self._where[rank] = step
-            if len(self._where) < self.place.count:
+            if len(self._where) < self.place.size:
                 return
         self._tell(["until", max(self._where.values()), self._signal])
         self._resume(max(self._where.values()), self._signal)
@@ -205,7 +205,7 @@ class Group:
     def _lose(self, rank: int, what: str) -> None:
         """End this process since another one has: the frameworks would wait for it, for minutes or for ever."""
         if self.place.rank in (0, 1):  # one is enough to say so, and 1 if it is 0 that is lost
-            line = f"process {rank} of {self.place.count} {what}, so all end; what was saved is whole: see --resume"
+            line = f"process {rank} of {self.place.size} {what}, so all end; what was saved is whole: see --resume"
             print(f"error: {line}", file=sys.stderr, flush=True)
         self._tell(["end", 1])
         os._exit(1)
@@ -225,14 +225,14 @@ def _await_all(place: Place) -> dict[int, socket.socket]:
     try:
         with socket.create_server((host, place.port), family=family, dualstack_ipv6=dual) as server:
             server.settimeout(PULSE)
-            while len(peers) < place.count - 1:
+            while len(peers) < place.size - 1:
                 end_with_launcher(os.environ)
                 if time.monotonic() > deadline:
-                    found = f"only {len(peers) + 1} of {place.count} processes have come to port {place.port} within"
+                    found = f"only {len(peers) + 1} of {place.size} processes have come to port {place.port} within"
                     raise UserError(f"{found} {JOIN:.0f} s; the environment says that there are so many")
                 with suppress(TimeoutError):
                     peer, _ = server.accept()
-                    if (rank := _greeting(peer, place.count)) is None or rank in peers:
+                    if (rank := _greeting(peer, place.size)) is None or rank in peers:
                         peer.close()  # not one of us
                     else:
                         peers[rank] = peer
@@ -273,7 +273,7 @@ def _connect(place: Place) -> dict[int, socket.socket]:
             time.sleep(0.1)
     try:
         peer.settimeout(2 * JOIN)
-        peer.sendall(json.dumps(["hello", place.rank, place.count]).encode() + b"\n")
+        peer.sendall(json.dumps(["hello", place.rank, place.size]).encode() + b"\n")
         if _line(peer) == WELCOME:
             peer.settimeout(None)
             return {0: peer}

@@ -25,9 +25,9 @@ class Place(NamedTuple):
     """A process's place among those that train one network."""
 
     rank: int = 0  # from 0; process 0 prints, judges and saves
-    count: int = 1
+    size: int = 1  # how many there are
     local_rank: int = 0  # among those on this machine
-    local_count: int = 1
+    local_size: int = 1
     address: str = LOOPBACK  # of process 0's machine
     port: int = 0  # on which process 0 awaits the others
 
@@ -54,7 +54,7 @@ def place(environment: Mapping[str, str]) -> Place:
 def device_index(place: Place, environment: Mapping[str, str]) -> int | None:
     """Return which of the GPUs that a process can see is its own; None: all of them, it is alone on its machine."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if place.local_count == 1:
+    if place.local_size == 1:
         return None
     # A queue that binds GPUs to tasks lets each see one, its own.
     return 0 if visible is not None and len(visible.split(",")) == 1 else place.local_rank
@@ -118,23 +118,21 @@ def _torchrun(environment: Mapping[str, str]) -> Place:
     port = _number(environment, "MASTER_PORT", 1, 2**16)
     # Where torchrun has an agent, it listens on that port itself.
     port += environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    local = [_number(environment, name, low) if name in environment else low for name, low in LOCAL]
-    return Place(rank, count, *local, _needed(environment, "MASTER_ADDR"), port)
-
-
-LOCAL = (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+    alone_here = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"} | dict(environment)  # unless it says otherwise
+    local_rank, local_size = _number(alone_here, "LOCAL_RANK", 0), _number(alone_here, "LOCAL_WORLD_SIZE", 1)
+    return Place(rank, count, local_rank, local_size, _needed(environment, "MASTER_ADDR"), port)
 
 
 def _open_mpi(environment: Mapping[str, str]) -> Place:
     count = _number(environment, "OMPI_COMM_WORLD_SIZE", 1)
     rank = _number(environment, "OMPI_COMM_WORLD_RANK", 0, count)
     local_rank = _number(environment, "OMPI_COMM_WORLD_LOCAL_RANK", 0)
-    local_count = _number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE", 1)
-    if local_count < count and "MASTER_ADDR" not in environment:
+    local_size = _number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE", 1)
+    if local_size < count and "MASTER_ADDR" not in environment:
         raise UserError("mpirun on several machines does not say which has process 0: add -x MASTER_ADDR=its-name")
     job = environment.get("PMIX_NAMESPACE") or environment.get("OMPI_MCA_ess_base_jobid", "")
     address = environment.get("MASTER_ADDR", LOOPBACK)
-    return Place(rank, count, local_rank, local_count, address, _port(environment, job))
+    return Place(rank, count, local_rank, local_size, address, _port(environment, job))
 
 
 def _slurm(environment: Mapping[str, str]) -> Place:
@@ -142,10 +140,10 @@ def _slurm(environment: Mapping[str, str]) -> Place:
     rank = _number(environment, "SLURM_PROCID", 0, count)
     local_rank, node = (_number(environment, name, 0) for name in ("SLURM_LOCALID", "SLURM_NODEID"))
     tasks = _tasks(_needed(environment, "SLURM_STEP_TASKS_PER_NODE"))
-    local_count = tasks[node] if node < len(tasks) else 1
+    local_size = tasks[node] if node < len(tasks) else 1
     address = environment.get("MASTER_ADDR") or first_host(_needed(environment, "SLURM_STEP_NODELIST"))
     job = f"{environment.get('SLURM_JOB_ID', '')}.{environment.get('SLURM_STEP_ID', '')}"
-    return Place(rank, count, local_rank, local_count, address, _port(environment, job))
+    return Place(rank, count, local_rank, local_size, address, _port(environment, job))
 
 
 def first_host(names: str) -> str:
@@ -190,7 +188,7 @@ def _needed(environment: Mapping[str, str], name: str) -> str:
 
 
 def silence() -> None:
-    """Print nothing on stdout from now on: process 0 says what there is to say. Libraries, too, know only the number."""
+    """Print nothing on stdout from now on, nor let libraries do so: process 0 says what there is to say."""
     sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
 from data.workers import Workers
-from experiment import config as configs
 from experiment import checkpoint, plots, run
+from experiment import config as configs
 from experiment.checkpoint import Checkpoint
 from experiment.config import Config, given
 from experiment.durable import locked
@@ -50,7 +50,7 @@ def main(framework: str) -> None:
 
 def _start(framework: str, argv: list[str]) -> int:
     own, wanted = place(os.environ), given(argv, "--processes")
-    if own.count == 1 and wanted.isdecimal() and int(wanted) > 1:
+    if own.size == 1 and wanted.isdecimal() and int(wanted) > 1:
         return launch(int(wanted), [sys.executable, "-m", f"{framework}.train", *argv])
     with Group(own) as group:
         if not group.leads:
@@ -161,7 +161,7 @@ def _open(folder: Path, group: Group) -> Checkpoint | None:
 def _train(session: Session, variables: Any) -> Result:
     """Train and leave a whole run folder; after a signal, one that can be gone on with."""
     config, console, group = session.config, session.console, session.group
-    loader: Any = training_loader(config, session.task, group.place.rank, group.place.count)
+    loader: Any = training_loader(config, session.task, group.place.rank, group.place.size)
     with ExitStack() as stack:  # until all is saved: a signal must not cut that short
         if config.workers:
             loader = stack.enter_context(Workers(loader, config.workers))
@@ -207,8 +207,8 @@ def _save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[st
 
 def _check_processes(config: Config, group: Group) -> None:
     """Refuse what several processes cannot train, and options that are not those of process 0."""
-    if config.processes not in (1, group.place.count):
-        raise UserError(f"--processes is {config.processes}, but {group.place.count} were started; leave it out")
+    if config.processes not in (1, group.place.size):
+        raise UserError(f"--processes is {config.processes}, but {group.place.size} were started; leave it out")
     if config.seeds > 1 or config.tune:
         raise UserError("several processes take one training at a time; leave out --seeds and --tune")
     options = json.loads(configs.to_json(config)) | {"out": str(config.out or ""), "resume": config.resume}

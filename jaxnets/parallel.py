@@ -24,7 +24,7 @@ def join(place: Place, host: str, port: int) -> None:
     index = device_index(place, os.environ)
     jax.distributed.initialize(
         f"{host}:{port}",
-        place.count,
+        place.size,
         place.rank,
         local_device_ids=None if index is None else [index],
         cluster_detection_method="deactivate",

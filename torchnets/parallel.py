@@ -32,9 +32,10 @@ def join(place: Place, host: str, port: int) -> None:
         if (index or 0) >= (count := torch.cuda.device_count()):
             raise UserError(f"process {place.rank} would need GPU {index}, but there are {count} here; start fewer")
         torch.cuda.set_device(index or 0)
-    # A store of our own: that of torchrun is not there under srun and mpirun.
-    store = distributed.TCPStore(host, port, place.count, is_master=place.rank == 0, timeout=TIMEOUT)
-    distributed.init_process_group(backend, store=store, rank=place.rank, world_size=place.count, timeout=TIMEOUT)
+    # Process 0 is the one to meet, also under torchrun, whose agent would be; under srun and mpirun there is none.
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
+    options = {"rank": place.rank, "world_size": place.size, "timeout": TIMEOUT}
+    distributed.init_process_group(backend, f"tcp://{host}:{port}", **options)
 
 
 def replicas() -> int:
@@ -42,20 +43,21 @@ def replicas() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-class SumOverProcesses(torch.autograd.Function):
+class GlobalSum(torch.autograd.Function):
     """The sum of a tensor over all processes; its gradient is the sum of theirs, since each of them has used it."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:  # noqa: ARG004 (autograd's signature)
-        """Return the sum, the same one in every process."""
+    def forward(ctx: Any, x: torch.Tensor, group: distributed.ProcessGroup | None = None) -> torch.Tensor:
+        """Return the sum, the same one in every process of the group; None: of all."""
+        ctx.group = group
         total = x.detach().clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
+        distributed.all_reduce(total, group=group)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # noqa: ARG004 (autograd's signature)
-        """Return the sum of the gradients of what the processes have made of the sum."""
-        return SumOverProcesses.apply(grad)
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[Any, None]:
+        """Return the sum of the gradients that the processes have for the sum."""
+        return GlobalSum.apply(grad_outputs[0], ctx.group), None
 
 
 class GlobalBatchNorm(nn.Module):
@@ -68,9 +70,15 @@ class GlobalBatchNorm(nn.Module):
         divided: whether each process has a share of the batch, of equal size, or each the whole of it.
     """
 
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+
     def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d):
         super().__init__()
-        self.eps, self.momentum, self.divided = layer.eps, layer.momentum, True
+        if layer.momentum is None:
+            raise ValueError("a BatchNorm without momentum keeps the mean of all batches; give it one")
+        self.eps, self.momentum, self.divided = layer.eps, float(layer.momentum), True
         self.weight, self.bias = layer.weight, layer.bias
         for name in STATISTICS:
             self.register_buffer(name, getattr(layer, name))
@@ -86,10 +94,10 @@ class GlobalBatchNorm(nn.Module):
         axes, shape = [axis for axis in range(x.ndim) if axis != 1], (1, -1, *(1,) * (x.ndim - 2))
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         n = x.numel() // x.shape[1] * distributed.get_world_size()
-        mean = SumOverProcesses.apply(wide.sum(axes)) / n
+        mean = GlobalSum.apply(wide.sum(axes), None) / n
         centred = wide - mean.view(shape)
         # Two passes, like one process's: E[x^2] - E[x]^2 cancels in float32 (trap 3).
-        var = SumOverProcesses.apply(centred.square().sum(axes)) / n
+        var = GlobalSum.apply(centred.square().sum(axes), None) / n
         with torch.no_grad():  # the kept variance is the unbiased one, of the whole batch (trap 1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (n / (n - 1)), self.momentum)
