@@ -90,6 +90,7 @@ def by_hand(folders: list[Path], *argv: object) -> list[subprocess.Popen]:
         folder.mkdir()
         place = {"RANK": rank, "WORLD_SIZE": len(folders), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
         words = [f"{name}={value}" for name, value in place.items()]
+        words += ["http_proxy=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9"]  # is not to be asked the way
         command = ["env", *words, "PYTHONWARNINGS=error", f"PYTHONPATH={ROOT}", sys.executable, *map(str, argv)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         found.append(subprocess.Popen(command, cwd=folder, **pipes))

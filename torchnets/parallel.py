@@ -4,6 +4,7 @@ What is a mean over the whole batch has to be made one: gradients (DDP does), Ba
 """
 
 import os
+import warnings
 from datetime import timedelta
 from typing import Any
 
@@ -126,6 +127,8 @@ class Replica:
         if replicas() > 1:
             globalise(model)
             self._norms = [layer for layer in model.modules() if isinstance(layer, GlobalBatchNorm)]
+            # Of a weight for one channel strides may be written in two ways: DDP minds, and copies.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             # What it would send with every step, BatchNorm's statistics, are the same everywhere.
             self.module = DistributedDataParallel(model, broadcast_buffers=False)
 
