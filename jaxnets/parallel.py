@@ -22,7 +22,7 @@ def join(place: Place, host: str, port: int) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     jax.config.update("jax_check_proxy_envs", False)
-    os.environ["no_grpc_proxy"] = host  # else a proxy for the web is asked for the way to process 0, and all hang
+    os.environ.update(no_grpc_proxy=host)  # else a proxy for the web is asked for the way to process 0, and all hang
     index = device_index(place, os.environ)
     jax.distributed.initialize(
         f"{host}:{port}",
