@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
 from data.registry import UserError
-from experiment.processes import LOOPBACK, Place, end_with_launcher, free_port
+from experiment.processes import LAUNCHER, LOOPBACK, Place, end_with_launcher, free_port
 
 JOIN = 300.0  # seconds within which all have to come
 SILENCE = 60.0  # seconds without a word after which a process is taken for dead: its machine, or the way to it, is
@@ -131,7 +131,8 @@ class Group:
                     if not content and self._ended and self.leads:
                         chooser.unregister(peer)
                     elif not content:
-                        self._lose(rank, "has ended in the midst of it")
+                        # `launch` knows more of it: which signal it was.
+                        self._lose(rank, "" if LAUNCHER in os.environ else "has ended in the midst of it")
             now = time.monotonic()
             if now - said > PULSE:
                 said = now
@@ -204,7 +205,7 @@ class Group:
 
     def _lose(self, rank: int, what: str) -> None:
         """End this process since another one has: the frameworks would wait for it, for minutes or for ever."""
-        if self.place.rank in (0, 1):  # one is enough to say so, and 1 if it is 0 that is lost
+        if what and self.place.rank in (0, 1):  # one is enough to say so, and 1 if it is 0 that is lost
             line = f"process {rank} of {self.place.size} {what}, so all end; what was saved is whole: see --resume"
             print(f"error: {line}", file=sys.stderr, flush=True)
         self._tell(["end", 1])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from data.registry import UserError
 
-LAUNCHER = "JAXNETS_LAUNCHER"  # the process ID of `launch`, whose end is that of all it has started
+LAUNCHER = "JAXNETS_LAUNCHER"  # holds the process ID of `launch`, whose end is that of all it has started
 LOOPBACK = "127.0.0.1"
 GRACE = 10.0  # seconds that the others have to end by themselves when one of them has
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -107,8 +107,11 @@ def _await(children: Sequence[subprocess.Popen[bytes]]) -> int:
         time.sleep(0.05)
     # What is still running has not ended by itself, which is no failure of its own: it is killed by `launch`.
     codes = [child.poll() or 0 for child in children]
-    if min(codes) < 0:  # a signal's, from which the others' failures follow
-        return 128 - min(codes)
+    if (code := min(codes)) < 0:  # a signal's, from which the others' failures follow
+        if -code not in SIGNALS:
+            killed = f"process {codes.index(code)} of {len(codes)} was killed by signal {-code}"
+            print(f"error: {killed}, so all end; what was saved is whole: see --resume", file=sys.stderr)
+        return 128 - code
     return max(codes)
 
 
