@@ -52,7 +52,8 @@ class Loader:
         mixup: alpha of mixup, 0 for none; only in training.
         classes: how many there are; mixup needs to know.
         dtype: of the inputs that are yielded.
-        shard, shards: yield one of so many parts of each batch; all of them, in order, are the batch.
+        shard, shards: yield one of so many parts of each batch; all of them, in order, are the batch. Of the last one
+            of an epoch, if it is not of `batch_size`, each yields the whole: no parts of it would be equal.
     """
 
     split: Split
@@ -139,8 +140,15 @@ class Loader:
 
     def _part(self, whole: Any) -> Any:
         """Return this shard's part of a batch."""
+        if len(whole) != self.batch_size:
+            return whole
         ends = [len(whole) * at // self.shards for at in (self.shard, self.shard + 1)]
         return whole[ends[0] : ends[1]]
+
+    def size(self, number: int) -> int:
+        """Return how many examples a batch has, in all shards together."""
+        first, end = self._bounds[number : number + 2]
+        return end - first
 
     def indices(self, epoch: int, number: int) -> np.ndarray:
         """Return which examples are in a batch of an epoch, (B,)."""

@@ -60,7 +60,7 @@ def check(config: Config) -> Config:
     Raises:
         UserError: says which option, what was found, and what is allowed.
     """
-    for name in ("epochs", "batch_size", "accumulate", "seeds", "trials", "keep"):
+    for name in ("epochs", "batch_size", "accumulate", "seeds", "trials", "keep", "processes"):
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
@@ -80,6 +80,8 @@ def check(config: Config) -> Config:
         raise UserError("--tune trains each trial once; leave out --seeds, and give it to what was found")
     if config.workers and config.augment_on == "device":
         raise UserError("--workers does what --augment-on device leaves to the device; give one of them")
+    if config.processes > 1 and (config.seeds > 1 or config.tune):
+        raise UserError("--processes takes one training at a time; leave out --seeds and --tune")
     if config.new_head and not config.weights:
         raise UserError("--new-head says what of --weights not to take; give --weights, too")
     return config

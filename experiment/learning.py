@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Self
@@ -15,12 +16,13 @@ from experiment import checkpoint, run
 from experiment.checkpoint import Checkpoint
 from experiment.config import Config, every
 from experiment.events import Events
+from experiment.group import Group
 from experiment.metrics import Score, finite
 from experiment.monitor import BadStep, Epoch, Monitor
 from experiment.point import Point, Start
 from experiment.resume import past
 from experiment.run import pack
-from experiment.shell import Task, say, score_split
+from experiment.shell import Task, say, score_split, training_loader
 
 BAD_JSON, BAD_BATCH = "not-finite.json", "not-finite.safetensors"
 
@@ -36,6 +38,7 @@ class Session(NamedTuple):
     about: dict[str, Any]  # the fixed part of summary.json
     data: dict[str, Any]  # see `resume.fingerprint`
     console: Console
+    group: Group
     start: Checkpoint | None  # what it goes on from
 
 
@@ -99,13 +102,12 @@ class Course:
                 session.model, variables, self.loader, session.config, self.monitor, start
             ):
                 variables = point.variables
-                self.take(point)
-                if self.over:
+                if session.group.first(partial(self.take, point)):
                     break
                 if self.monitor.stopped:
                     interrupted = f"{len(self.epochs)} epochs and {point.batches % len(self.loader)} of"
                     interrupted += f" {len(self.loader)} steps"
-        if session.config.patience and not interrupted:
+        if session.config.patience and session.group.leads and not interrupted:
             say(
                 session.console,
                 f"the weights are those of epoch {self.best.epoch}, the best on the validation examples",
@@ -119,8 +121,12 @@ class Course:
         config, done = self.session.config, len(self.epochs)
         return done >= config.epochs or (config.patience > 0 and done - self.best.epoch >= config.patience)
 
-    def take(self, point: Point) -> None:
-        """Judge an epoch that has ended, save what is due, and stop at numbers that are none."""
+    def take(self, point: Point) -> bool:
+        """Judge an epoch that has ended, save what is due, and stop at numbers that are none.
+
+        Returns:
+            Whether there is nothing left to train.
+        """
         ended = point.batches == len(self.loader)
         counts = self.monitor.read()
         if self.monitor.bad:  # before anything is saved
@@ -135,6 +141,7 @@ class Course:
         due = due or (ended and (self.over or (unit == "epoch" and len(self.epochs) % number == 0)))
         if due or self.monitor.stopped:
             self._save(point, None if ended else counts)
+        return self.over
 
     def _judge(self, point: Point) -> None:
         session, epoch = self.session, self.monitor.end()
@@ -172,7 +179,8 @@ class Course:
         """Leave all that says which batch it was, and end the command; the last checkpoint is from before it."""
         session, indices = self.session, self.loader.indices(epoch, bad.number)
         step = epoch * len(self.loader) + bad.number + 1
-        batch = next(iter(self.loader.epoch(epoch, bad.number)))
+        whole = training_loader(session.config, session.task)  # `loader` may yield but a share of each batch
+        batch = next(iter(whole.epoch(epoch, bad.number)))
         found = {"step": step, "epoch": epoch, "batch": bad.number, "examples": indices.tolist()}
         found |= {"loss": finite(bad.loss), "grad_norm": finite(bad.grad_norm)}
         run.write(session.folder / BAD_JSON, (json.dumps(found) + "\n").encode())

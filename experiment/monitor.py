@@ -63,13 +63,15 @@ class Monitor:
         every: int = 0,
         skip: bool = False,
         watch: Callable[[int], None] | None = None,
+        agree: Callable[[int, int], int] | None = None,
     ):
         """`every` so many steps of the training the loop is to hand over its state; 0 never.
 
-        `skip` says that steps that are not finite change nothing; `watch` is called after each step, with its number.
+        `skip` says that steps that are not finite change nothing; `watch` is called after each step, with its number;
+        `agree` with that and the signal that this process has got, and returns that which all processes stop for.
         """
-        self.stopped, self.bad = 0, None
-        self._every, self._skip, self._watch = every, skip, watch
+        self.stopped, self.bad, self._asked = 0, None, 0
+        self._every, self._skip, self._watch, self._agree = every, skip, watch, agree
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
         self._steps, self._epochs, self._looked = steps, epochs, 0.0
         self._bar = Progress(
@@ -98,6 +100,7 @@ class Monitor:
     def begin(self, epoch: int, counts: Counts | None = None) -> None:
         """Start an epoch's clock; with `counts`, go on with it."""
         self._counts, self._epoch = counts or Counts(), epoch
+        self._pending.clear()  # nobody has read them if other processes do the reading
         self._bar.reset(self._task, total=self._steps, epoch=f"{epoch + 1}/{self._epochs}", text="")
         self._start = time.perf_counter() - self._counts.seconds
 
@@ -111,6 +114,8 @@ class Monitor:
         number = self._epoch * self._steps + self._counts.steps + len(self._pending)
         if self._watch:
             self._watch(number)
+        if self._agree:
+            self.stopped = self._agree(number, self._asked)
         if (now := time.perf_counter()) - self._looked > REFRESH:
             self._looked = now
             counts = self.read()
@@ -144,6 +149,9 @@ class Monitor:
         return self._counts
 
     def _interrupt(self, number: int, *_: object) -> None:
-        self.stopped = number
+        if self._agree:  # no process may stop before the others do, which would wait for it
+            self._asked = number
+        else:
+            self.stopped = number
         for other in SIGNALS:  # no more patience, even if a step hangs inside the framework
             signal.signal(other, signal.SIG_DFL)

@@ -99,6 +99,9 @@ class Config:
     """Processes that read and augment the training examples; 0 does it between the steps."""
     augment_on: Literal["host", "device"] = "host"
     """Where examples are augmented and normalised: as they are read, or where the network computes."""
+    processes: int = 1
+    """Train in so many processes on this machine, each on its share of every batch; torchrun, srun and mpirun say
+    by themselves how many they have started."""
     resume: str | None = None
     """Go on with a run folder from its last whole checkpoint; or auto: with --out if it is there, else the newest run
     in runs/."""
@@ -126,6 +129,7 @@ NOT_SAVED = (
     "seeds",
     "tune",
     "trials",
+    "processes",
     "resume",
     "tensorboard",
     "profile",

@@ -1,7 +1,7 @@
 """The thin shell around a framework's pure functions: files, terminal and errors, shared by both trainers.
 
-A framework is its module `fit` with `MODELS`, `create`, `fit`, `predict`, `export`, `restore`; it is imported only
-when the command line has been read, so that `--help` waits for none.
+A framework is its module `fit` with `MODELS`, `join`, `create`, `fit`, `predict`, `export`, `restore`; it is imported
+only when the command line has been read, so that `--help` waits for none.
 """
 
 import importlib
@@ -105,8 +105,8 @@ def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) ->
         raise UserError(f"{name} has audio, {config.model} takes images: add --frontend logmel{choice}")
 
 
-def training_loader(config: Config, task: Task) -> Loader:
-    """Return what yields the batches to train with."""
+def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1) -> Loader:
+    """Return what yields the batches to train with, or one of so many shards of each."""
     dataset = task.dataset
     return Loader(
         task.splits["train"],
@@ -118,6 +118,8 @@ def training_loader(config: Config, task: Task) -> Loader:
         mixup=config.mixup,
         classes=len(dataset.classes),
         dtype=input_dtype(config),
+        shard=shard,
+        shards=shards,
     )
 
 

@@ -1,8 +1,11 @@
 """The command that trains: `python -m jaxnets.train`, and `torchnets.train` with the other framework behind it."""
 
+import json
+import os
 import sys
 from contextlib import ExitStack
 from importlib.metadata import version
+from pathlib import Path
 from platform import python_version
 from types import ModuleType
 from typing import Any
@@ -12,16 +15,19 @@ from rich.console import Console
 from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
 from data.workers import Workers
+from experiment import checkpoint, plots, run
 from experiment import config as configs
-from experiment import plots, run
-from experiment.config import Config
+from experiment.checkpoint import Checkpoint
+from experiment.config import Config, given
 from experiment.durable import locked
 from experiment.events import Events, check_installed
+from experiment.group import Group
 from experiment.learning import Course, Outcome, Session, score
 from experiment.metrics import Score, finite
 from experiment.monitor import Monitor
 from experiment.outline import print_outline
 from experiment.pretrained import as_built, settle, start
+from experiment.processes import launch, place, silence
 from experiment.profiling import Profile
 from experiment.repeated import Result, repeat, tune
 from experiment.resume import check_same, find_run, fingerprint, open_checkpoint
@@ -39,12 +45,25 @@ from experiment.shell import (
 
 def main(framework: str) -> None:
     """Run the command with "jaxnets" or "torchnets"."""
-    command(lambda: _main(framework, sys.argv[1:]))
+    command(lambda: _start(framework, sys.argv[1:]))
 
 
-def _main(framework: str, argv: list[str]) -> int:
-    resumed, console = find_run(argv, framework), Console()
+def _start(framework: str, argv: list[str]) -> int:
+    own, wanted = place(os.environ), given(argv, "--processes")
+    if own.size == 1 and wanted.isdecimal() and int(wanted) > 1:
+        return launch(int(wanted), [sys.executable, "-m", f"{framework}.train", *argv])
+    with Group(own) as group:
+        if not group.leads:
+            silence()
+        return _main(framework, argv, group)
+
+
+def _main(framework: str, argv: list[str], group: Group) -> int:
+    found, console = group.first(lambda: str(find_run(argv, framework) or "")), Console()
+    resumed = Path(found) if found else None
     config = configs.parse(argv, f"python -m {framework}.train", resumed)
+    if not group.alone:
+        _check_processes(config, group)
     if lines := listing(config):
         print("\n".join(lines))
         return 0
@@ -59,16 +78,18 @@ def _main(framework: str, argv: list[str]) -> int:
     if config.tensorboard:
         check_installed()
     if not resumed:
-        run.check_free(config)
-    elif (resumed / run.SUMMARY).exists():
+        group.first(lambda: run.check_free(config))
+    elif group.first((resumed / run.SUMMARY).exists):
         say(console, f"{resumed} has finished: nothing to go on with")
         return 0
     find(config.dataset, config.data_dir)
+    if not group.alone:
+        backend.join(group.place, *group.coordinator())
     backend.set_precision(config)
 
     def train_one(config: Config) -> Result:
         with ExitStack() as stack:
-            session, variables = begin(framework, backend, config, console, stack)
+            session, variables = begin(framework, backend, config, group, console, stack)
             return _train(session, variables) if session else Result(0, {})
 
     if config.tune and not config.dry_run:
@@ -93,21 +114,22 @@ def listing(config: Config) -> list[str]:
 
 
 def begin(
-    framework: str, backend: ModuleType, config: Config, console: Console, stack: ExitStack
+    framework: str, backend: ModuleType, config: Config, group: Group, console: Console, stack: ExitStack
 ) -> tuple[Session | None, Any]:
     """Check all that a training needs, say what it will be, and make its folder; no session in a dry run.
 
-    The folder is locked until `stack` is closed.
+    The folder is locked until `stack` is closed. Of several processes only the first makes, locks and changes it.
     """
     config, folder, found = settle(config, backend.MODELS), config.out, None
-    resumed = bool(config.resume and folder and folder.exists())
+    resumed = group.first(lambda: bool(config.resume and config.out and config.out.exists()))
     task = prepare(config, backend.MODELS)
     entry = as_built(task.entry, config, backend.MODELS)
     model, variables = backend.create(entry, len(task.dataset.classes), config.seed)
-    _check_batch(config, task, backend.export(variables))
+    _check_batch(config, task, backend.export(variables), backend.replicas())
     if resumed and folder and not config.dry_run:
-        stack.enter_context(locked(folder))
-        found = open_checkpoint(folder)
+        if group.leads:
+            stack.enter_context(locked(folder))
+        found = _open(folder, group)
     variables, loaded = (variables, "") if found else start(backend, variables, config)
     about = _about(framework, backend, config, backend.count_parameters(model, variables))
     _introduce(console, task, about)
@@ -116,52 +138,96 @@ def begin(
     if config.dry_run:
         print(f"dry run, nothing written; would train with {configs.to_json(config)}", end="")
         return None, variables
-    if not (resumed and folder):
+    if group.leads and not (resumed and folder):
         folder = run.make_folder(config, framework)
         stack.enter_context(locked(folder))
     data = fingerprint(task)
-    if found:
+    group.require_same("training examples", data)
+    if found and group.leads:
         check_same(found, about, data)
         say(console, f"goes on from {found.path}, after step {found.manifest['step']:,}")
-    if resumed:
+    if resumed and folder and group.leads:
         run.write_rows(folder, found.manifest["rows"] if found else [])
-    return Session(backend, model, config, task, folder, about, data, console, found), variables
+    return Session(backend, model, config, task, folder or Path(), about, data, console, group, found), variables
+
+
+def _open(folder: Path, group: Group) -> Checkpoint | None:
+    """Return the checkpoint to go on from: process 0 chooses, all read it."""
+    found = open_checkpoint(folder) if group.leads else None
+    path = group.first(lambda: str(found.path.absolute()) if found else "")
+    return found if group.leads or not path else checkpoint.load(Path(path))
 
 
 def _train(session: Session, variables: Any) -> Result:
     """Train and leave a whole run folder; after a signal, one that can be gone on with."""
-    config, task, console, backend = session.config, session.task, session.console, session.backend
-    loader: Any = training_loader(config, task)
-    number, unit = configs.every(config)
-    options = {"every": number if unit == "step" else 0, "skip": config.on_nan == "skip"}
+    config, console, group = session.config, session.console, session.group
+    loader: Any = training_loader(config, session.task, group.place.rank, group.place.size)
     with ExitStack() as stack:  # until all is saved: a signal must not cut that short
-        if config.profile:
-            options["watch"] = stack.enter_context(Profile(backend.trace, session.folder / "profile")).after
         if config.workers:
             loader = stack.enter_context(Workers(loader, config.workers))
+        options = _watching(session, stack)
         monitor = stack.enter_context(Monitor(len(loader), config.epochs, console, **options))
-        watcher = stack.enter_context(Events(session.folder)) if config.tensorboard else None
+        watcher = stack.enter_context(Events(session.folder)) if config.tensorboard and group.leads else None
         outcome = Course(session, loader, monitor, watcher).run(variables)
-        if outcome.interrupted:
-            run.write_weights(session.folder, backend.export(outcome.variables))
-            rest = f"go on with --resume {session.folder}, where all until then is"
-            print(f"interrupted after {outcome.interrupted}; {rest}", file=sys.stderr)
-            return Result(SIGNALLED + monitor.stopped, {})
-        scores = score(session, outcome.variables, ("train", "validation", "test"))
-        summary = _write_results(session, outcome, scores)
-    print_scores(console, scores, task.dataset.classes)
-    say(console, f"{outcome.examples_per_second:,.0f} examples/s in training; saved in {session.folder}")
+        code = SIGNALLED + monitor.stopped if outcome.interrupted else 0
+        scores, summary = _save(session, outcome) if group.leads else ({}, {})
+        group.first(lambda: None)  # the others' monitors stand until then, too
+    if scores:
+        print_scores(console, scores, session.task.dataset.classes)
+        say(console, f"{outcome.examples_per_second:,.0f} examples/s in training; saved in {session.folder}")
     if any(finite(result.loss) is None for result in scores.values()):
         say(console, "the loss is not finite: the training diverged; try a smaller --lr")
-    return Result(0, summary)
+    return Result(code, summary)
 
 
-def _check_batch(config: Config, task: Task, weights: dict[str, Any]) -> None:
+def _watching(session: Session, stack: ExitStack) -> dict[str, Any]:
+    """Return what a training's monitor is to do; what it opens for that is closed with `stack`."""
+    config, group = session.config, session.group
+    number, unit = configs.every(config)
+    # Of several processes the first alone looks at the numbers, and tells the others what follows from them.
+    options: dict[str, Any] = {"skip": config.on_nan == "skip" or not group.leads}
+    options["every"] = number if unit == "step" else 0
+    if not group.alone:
+        options["agree"] = group.agree
+    if config.profile and group.leads:
+        options["watch"] = stack.enter_context(Profile(session.backend.trace, session.folder / "profile")).after
+    return options
+
+
+def _save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[str, Any]]:
+    """Write what a training has come to; return its scores and summary, none if it was interrupted."""
+    if outcome.interrupted:
+        run.write_weights(session.folder, session.backend.export(outcome.variables))
+        rest = f"go on with --resume {session.folder}, where all until then is"
+        print(f"interrupted after {outcome.interrupted}; {rest}", file=sys.stderr)
+        return {}, {}
+    scores = score(session, outcome.variables, ("train", "validation", "test"))
+    return scores, _write_results(session, outcome, scores)
+
+
+def _check_processes(config: Config, group: Group) -> None:
+    """Refuse what several processes cannot train, and options that are not those of process 0."""
+    if config.processes not in (1, group.place.size):
+        raise UserError(f"--processes is {config.processes}, but {group.place.size} were started; leave it out")
+    if config.seeds > 1 or config.tune:
+        raise UserError("several processes take one training at a time; leave out --seeds and --tune")
+    options = json.loads(configs.to_json(config)) | {"out": str(config.out or ""), "resume": config.resume}
+    del options["data_dir"]  # may be another on each machine
+    group.require_same("options", options)
+
+
+def _check_batch(config: Config, task: Task, weights: dict[str, Any], replicas: int) -> None:
     if config.batch_size == 1 and any("num_batches_tracked" in name for name in weights):
         raise UserError(f"--batch-size is 1, but {config.model} has BatchNorm, which needs at least 2 to train")
     examples = len(task.splits["train"].labels)
     if config.batch_size > examples:
         raise UserError(f"--batch-size is {config.batch_size}, but there are only {examples:,} training examples")
+    if rest := config.batch_size % replicas:
+        sizes = [size for size in (config.batch_size - rest, config.batch_size - rest + replicas) if size]
+        advice = f"take {' or '.join(map(str, sizes))}"
+        raise UserError(f"--batch-size is {config.batch_size}, which {replicas} devices cannot share evenly; {advice}")
+    if config.accumulate > 1 and replicas > 1:
+        raise UserError(f"--accumulate takes a batch in pieces, but {replicas} devices share it already; leave it out")
 
 
 def _about(framework: str, backend: ModuleType, config: Config, parameters: int) -> dict[str, Any]:
@@ -173,6 +239,7 @@ def _about(framework: str, backend: ModuleType, config: Config, parameters: int)
         "seed": config.seed,
         "parameters": parameters,
         "device": device,
+        "devices": backend.replicas(),
         "versions": {"python": python_version(), "numpy": version("numpy"), **versions},
     }
 
@@ -180,6 +247,8 @@ def _about(framework: str, backend: ModuleType, config: Config, parameters: int)
 def _introduce(console: Console, task: Task, about: dict[str, Any]) -> None:
     sizes = ", ".join(f"{len(split.labels):,} {name}" for name, split in task.splits.items())
     say(console, f"{about['model']}: {about['parameters']:,} parameters, {about['framework']} on {about['device']}")
+    if (count := about["devices"]) > 1:
+        say(console, f"{count} devices share each batch")
     say(console, f"{about['dataset']}: {sizes} examples")
     if task.note:
         say(console, task.note)

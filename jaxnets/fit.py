@@ -19,6 +19,9 @@ from experiment.registry import Entry
 from jaxnets import MODELS as MODELS
 from jaxnets.optim import make_optimizer
 from jaxnets.outline import outline as outline
+from jaxnets.parallel import divide, local, make_mesh, replicate, whole
+from jaxnets.parallel import join as join
+from jaxnets.parallel import replicas as replicas
 from jaxnets.state import from_arrays, to_arrays
 from jaxnets.steps import (
     Variables,
@@ -77,14 +80,19 @@ def fit(
     tx = make_optimizer(config, config.epochs * len(loader))
     state = init_state(model, tx, variables, config.seed, average=config.ema > 0)
     state, first, done = (from_arrays(state, start.state), start.epoch, start.batches) if start else (state, 0, 0)
-    step = jax.jit(partial(train_step, model, tx, **step_options(config)), donate_argnames="state")
+    mesh = make_mesh()  # of all devices, if there are several: each then computes its share of every batch
+    state = replicate(state, mesh)
+    take_step = partial(train_step, model, tx, **step_options(config))
+    step = jax.jit(take_step, donate_argnames="state", out_shardings=whole(mesh))
     batches = on_device(loader) if config.augment_on == "device" else loader.epoch
     for epoch in range(first, config.epochs):
         monitor.begin(epoch, start.counts if start and done else None)
         for number, batch in enumerate(batches(epoch, done), done + 1):
-            state, metrics = step(state, batch)
-            if monitor.step(len(batch.labels), metrics) or number == len(loader):
-                yield Point(epoch, number, state.average or state.variables, partial(to_arrays, state))
+            size = loader.size(number - 1)
+            state, metrics = step(state, divide(batch, size, mesh))
+            if monitor.step(size, metrics) or number == len(loader):
+                variables = local(state.average or state.variables, mesh)
+                yield Point(epoch, number, variables, partial(to_arrays, state))
                 if monitor.stopped:
                     return
         done = 0

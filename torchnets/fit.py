@@ -21,6 +21,9 @@ from parity.copy import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
 from torchnets.optim import make_optimizer
 from torchnets.outline import outline as outline
+from torchnets.parallel import Replica
+from torchnets.parallel import join as join
+from torchnets.parallel import replicas as replicas
 from torchnets.state import TrainState, from_arrays, to_arrays
 from torchnets.steps import (
     Variables,
@@ -74,6 +77,7 @@ def fit(
 
     The state lives in the module: the tensors yielded change under their reader in the next step (trap 22).
     """
+    replica = Replica(model, config.seed)  # of several processes: each then computes its share of every batch
     model.load_state_dict(variables)
     optimizer, schedule = make_optimizer(config, config.epochs * len(loader), trained_params(model))
     average = make_average(model, config.ema) if config.ema else None
@@ -81,15 +85,17 @@ def fit(
     if start:
         from_arrays(state, start.state)
     first, done = (start.epoch, start.batches) if start else (0, 0)
-    options = {**step_options(config), "average": average}
+    options = {**step_options(config), "average": average, "combine": replica.combine}
     batches = on_device(loader) if config.augment_on == "device" else on_host(loader)
     for epoch in range(first, config.epochs):
         monitor.begin(epoch, start.counts if start and done else None)
         for number, batch in enumerate(batches(epoch, done), done + 1):
-            metrics = train_step(model, optimizer, batch, **options)
+            size = loader.size(number - 1)
+            replica.begin((epoch, number), len(batch[1]), size)
+            metrics = train_step(replica.module, optimizer, batch, **options)
             if not metrics.get("skipped"):  # Flax's count is the optimizer's, and stands still with it (trap 32)
                 schedule.step()
-            if monitor.step(len(batch[1]), metrics) or number == len(loader):
+            if monitor.step(size, metrics) or number == len(loader):
                 yield Point(
                     epoch, number, (average.module if average else model).state_dict(), partial(to_arrays, state)
                 )

@@ -97,15 +97,18 @@ def train_step(
     average: AveragedModel | None = None,
     skip: bool = False,
     dtype: torch.dtype | None = None,
+    combine: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
 ) -> dict[str, Any]:
     """Take one step in place; return the batch's mean `loss` (without L1), `correct` count and `grad_norm`.
 
     The options are those of `experiment.config.Config`; 0 and 1 piece leave them out. With `skip` a step whose loss
-    or gradients are not finite changes nothing, and is said to be `skipped`.
+    or gradients are not finite changes nothing, and is said to be `skipped`. Where `model` averages its gradients with
+    those of other processes, `combine` does so with the metrics.
     """
     optimizer.zero_grad()
     before = [buffer.clone() for buffer in model.buffers()] if skip else []  # the forward pass moves statistics
     metrics = compute_grads(model, batch, loss=loss, l1=l1, accumulate=accumulate, dtype=dtype)
+    metrics: dict[str, Any] = combine(metrics) if combine else metrics
     params = [p for group in optimizer.param_groups for p in group["params"]]  # a walk through the module takes longer
     metrics["grad_norm"] = nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
     if skip and not is_finite(metrics):  # waits for the device, which only --on-nan skip does

@@ -1,0 +1,374 @@
+"""Several processes train one network: the numbers are one process's, and none outlives another."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data import UserError
+from experiment import checkpoint, config, group, processes
+from experiment.group import Group
+from experiment.processes import Place, device_index, first_host, free_port, launch, place
+from jaxnets import fit as jax_fit
+from tests.test_commands import ROOT, start
+from tests.test_resume import wait_for
+
+# BatchNorm, all that is random or kept from step to step, and a last batch of 13, in no equal parts.
+# The masks of PyTorch's dropout are each process's own; Flax's are one for the whole batch.
+OPTIONS = "--model ann --batch-size 256 --precision float64 --optimizer momentum --lr 0.05 --weight-decay 0.01"
+OPTIONS += (
+    " --mixup 0.2 --augment cutout --ema 0.9 --clip-norm 1 --l1 1e-5 --label-smoothing 0.1 --checkpoint-every 4steps"
+)
+DROPOUT = {"jaxnets": ("--dropout", 0.2), "torchnets": ("--dropout", 0)}
+BOUND = 1e-10
+# Compiling is most of it, and each process does it anew.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def options(framework: str, *more: object) -> list[object]:
+    return ["-m", f"{framework}.train", *OPTIONS.split(), *DROPOUT[framework], *more]
+
+
+def numbers(run: Path, step: int) -> dict[str, np.ndarray]:
+    """All that a training goes on from after a step, but the state of PyTorch's generator."""
+    found = checkpoint.load(run / f"checkpoints/step-{step:09}")
+    rows = [row["loss"] for row in found.manifest["rows"]]
+    arrays = {**found.state, "losses": np.array(rows), **found.best}
+    return {name: array for name, array in arrays.items() if not name.startswith("generator/")}
+
+
+def assert_close(run: Path, whole: Path) -> None:
+    """At each checkpoint of `whole`, and in each row of metrics, `run` has the same numbers."""
+    steps = [int(path.name.removeprefix("step-")) for path in checkpoint.folders(whole)]
+    assert steps
+    for step in steps:
+        found, expected = numbers(run, step), numbers(whole, step)
+        assert found.keys() == expected.keys()
+        for name, array in expected.items():
+            assert found[name].shape == array.shape
+            error = np.abs(found[name] - array).max(initial=0)
+            assert error <= BOUND * max(1, np.abs(array).max(initial=0)), (step, name)
+    for one, two in zip(rows(run), rows(whole), strict=True):
+        assert one | {"loss": 0} == two | {"loss": 0}  # accuracies are counts, and so exact
+        assert abs(one["loss"] - two["loss"]) <= BOUND
+
+
+def rows(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def is_running(process: int) -> bool:
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == code, (out, err)
+    return out, err
+
+
+def by_hand(folders: list[Path], *argv: object) -> list[subprocess.Popen]:
+    """Start a process in each folder, as one does at several machines' keyboards."""
+    port, found = free_port(), []
+    for rank, folder in enumerate(folders):
+        folder.mkdir()
+        place = {"RANK": rank, "WORLD_SIZE": len(folders), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        words = [f"{name}={value}" for name, value in place.items()]
+        words += ["http_proxy=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9"]  # is not to be asked the way
+        command = ["env", *words, "PYTHONWARNINGS=error", f"PYTHONPATH={ROOT}", sys.executable, *map(str, argv)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        found.append(subprocess.Popen(command, cwd=folder, **pipes))
+    return found
+
+
+@pytest.mark.parametrize(("framework", "killed"), [("jaxnets", 0), ("torchnets", 3)])
+def test_any_number_of_processes_makes_the_steps_of_one(framework, killed, run_main, monkeypatch, tmp_path):
+    argv = options(framework, "--epochs", 12, "--keep", 100, "--patience", 12)
+    assert run_main(f"{framework}.train", *argv[2:], "--out", "whole")[0] == 0
+    whole, here = tmp_path / "whole", tmp_path / "a"
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
+    # Two, of which one alone is asked to stop: both do, after the same step.
+    first, second = by_hand([here, tmp_path / "b"], *argv, "--out", "run")
+    wait_for(here / "run/metrics.jsonl", 3, first)
+    second.send_signal(signal.SIGTERM)
+    out, err = finish(first, 128 + signal.SIGTERM)
+    assert "2 devices share each batch\n" in out
+    assert err.startswith("interrupted after ")
+    assert err.count("\n") == 1
+    assert finish(second, 128 + signal.SIGTERM) == ("", "")
+    assert not list((tmp_path / "b").iterdir())  # what it had written would be here
+    # Four, of which one is killed: none survives it.
+    before = len(rows(here / "run"))
+    process = start("-m", f"{framework}.train", "--resume", "run", "--processes", 4, cwd=here)
+    wait_for(here / "run/metrics.jsonl", before + 3, process)
+    ranks = children(process)
+    os.kill(ranks[killed], signal.SIGKILL)
+    _, err = process.communicate(timeout=processes.GRACE + 5)
+    assert process.returncode == 128 + signal.SIGKILL
+    rest = "was killed by signal 9, so all end; what was saved is whole: see --resume"
+    assert err.endswith(f"error: process {killed} of 4 {rest}\n")
+    assert killed == 0 or err.count("\n") == 1  # without process 0 JAX's runtime has a word to say, too
+    assert not any(map(is_running, ranks))
+    # One, and in a copy two, go on from there to the end.
+    shutil.copytree(here / "run", tmp_path / "run", symlinks=True)
+    assert run_main(f"{framework}.train", "--resume", "run")[0] == 0
+    process = start("-m", f"{framework}.train", "--resume", "run", "--processes", 2, cwd=here)
+    assert finish(process)[1] == ""
+    for run, devices in ((tmp_path / "run", 1), (here / "run", 2)):
+        assert_close(run, whole)
+        assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+        summaries = [json.loads((run / "summary.json").read_text()) for run in (run, whole)]
+        assert [found["devices"] for found in summaries] == [devices, 1]
+        assert summaries[0]["test"]["per_class"] == summaries[1]["test"]["per_class"]
+
+
+def test_one_process_uses_all_its_devices(monkeypatch, run_main, tmp_path):
+    argv = options("jaxnets", "--epochs", 1, "--keep", 100, "--augment-on", "device")
+    assert run_main("jaxnets.train", *argv[2:], "--out", "whole")[0] == 0
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    out, _ = finish(start(*argv, "--out", "run", cwd=tmp_path))
+    assert "2 devices share each batch\n" in out
+    assert_close(tmp_path / "run", tmp_path / "whole")
+
+
+def test_processes_with_other_options_do_not_train_together(tmp_path):
+    first, second = by_hand([tmp_path / "a", tmp_path / "b"], "-c", OTHER_OPTIONS)
+    _, err = second.communicate(timeout=100)
+    assert second.returncode == 1
+    assert err == "error: process 1 has other options than process 0; all need the same (process 1 of 2)\n"
+    assert first.communicate(timeout=100)[1] == ""
+    assert first.returncode == 1
+    assert not list((tmp_path / "a").iterdir())
+
+
+OTHER_OPTIONS = """
+import os, sys
+from experiment import training
+sys.argv = ["train", "--out", "run", "--lr", "0.1" + os.environ["RANK"]]
+training.main("torchnets")
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--batch-size", 50), "--batch-size is 50, which 4 devices cannot share evenly; take 48 or 52"),
+        (("--batch-size", 3), "--batch-size is 3, which 4 devices cannot share evenly; take 4"),
+        (("--accumulate", 2), "--accumulate takes a batch in pieces, but 4 devices share it already; leave it out"),
+    ],
+)
+def test_batches_that_cannot_be_shared_are_refused(argv, said, run_main, monkeypatch, tmp_path):
+    monkeypatch.setattr(jax_fit, "replicas", lambda: 4)
+    code, _, err = run_main("jaxnets.train", *argv, "--out", "run")
+    assert (code, err) == (1, f"error: {said}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_training_at_a_time():
+    for argv in (["--seeds", "2"], ["--tune", "lr=1e-4..1e-1"]):
+        with pytest.raises(UserError, match="leave out --seeds and --tune"):
+            config.parse(["--processes", "2", *argv], "train")
+
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+TORCHRUN |= {"MASTER_ADDR": "one", "MASTER_PORT": "29500"}
+OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+OPEN_MPI |= {"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": "prterun-one-77@1"}
+SLURM = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "6", "SLURM_LOCALID": "0", "SLURM_NODEID": "2"}
+SLURM |= {"SLURM_STEP_TASKS_PER_NODE": "3,2,1", "SLURM_STEP_NODELIST": "node[07-09]"}
+SLURM |= {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0"}
+
+
+def test_a_process_knows_its_place():
+    assert place({}) == Place()
+    assert place(TORCHRUN) == Place(3, 4, 1, 2, "one", 29500)
+    assert place(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).port == 29501
+    found = place(OPEN_MPI)
+    assert found[:5] == (1, 2, 1, 2, "127.0.0.1")
+    assert found.port == place(OPEN_MPI | {"OMPI_COMM_WORLD_RANK": "0"}).port != place(OPEN_MPI | OTHER_JOB).port
+    found = place(SLURM)
+    assert found[:5] == (5, 6, 0, 1, "node07")
+    assert found.port in processes.PORTS
+    assert found.port == place(SLURM | {"SLURM_PROCID": "0"}).port != place(SLURM | OTHER_JOB).port
+    assert place(SLURM | {"SLURM_NODEID": "1"}).local_size == 2
+    # The innermost of several starters knows best, and what is given by hand best of all.
+    assert place(SLURM | TORCHRUN) == place(TORCHRUN)
+    assert place(SLURM | {"MASTER_ADDR": "other", "MASTER_PORT": "1234"})[4:] == ("other", 1234)
+
+
+OTHER_JOB = {"PMIX_NAMESPACE": "prterun-one-78@1", "SLURM_JOB_ID": "4712"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"},  # a batch script's, outside of srun
+        SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"},
+        {"OMPI_COMM_WORLD_SIZE": "1"},
+        TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"},
+        SLURM | {"WORLD_SIZE": "1", "RANK": "0"},
+        {"RANK": "7"},
+        {"WORLD_SIZE": "7"},
+        {"MASTER_ADDR": "one", "LOCAL_RANK": "1"},
+    ],
+)
+def test_one_process_is_alone_whatever_else_the_environment_says(environment):
+    assert place(environment) == Place()
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (TORCHRUN | {"RANK": "4"}, "RANK is '4', expected a whole number from 0 to 3"),
+        (TORCHRUN | {"RANK": "-1"}, "RANK is '-1'"),
+        (TORCHRUN | {"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many', expected a whole number from 1 on"),
+        (TORCHRUN | {"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        (TORCHRUN | {"MASTER_PORT": "99999"}, "MASTER_PORT is '99999'"),
+        (TORCHRUN | {"MASTER_ADDR": ""}, "has no MASTER_ADDR"),
+        (OPEN_MPI | {"OMPI_COMM_WORLD_SIZE": "4"}, "add -x MASTER_ADDR="),
+        (OPEN_MPI | {"OMPI_COMM_WORLD_RANK": ""}, "has no OMPI_COMM_WORLD_RANK"),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(3)"}, "SLURM_STEP_TASKS_PER_NODE is '2(3)'"),
+        (SLURM | {"SLURM_STEP_NODELIST": "[["}, "SLURM_STEP_NODELIST is '[['"),
+        ({name: value for name, value in SLURM.items() if name != "SLURM_PROCID"}, "has no SLURM_PROCID"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_one_line(environment, said):
+    with pytest.raises(UserError) as error:
+        place(environment)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_first_of_slurms_hosts():
+    lists = {
+        "one": "one",
+        "one,two": "one",
+        "n[3,5-7],m": "n3",
+        "n[003-12]-ib,m[1]": "n003-ib",
+        "r[1-2]n[05,7]": "r1n05",
+    }
+    assert {text: first_host(text) for text in lists} == lists
+
+
+def test_a_process_takes_a_gpu_of_its_own_if_there_are_others():
+    assert device_index(Place(), {}) is None
+    assert device_index(Place(1, 2), {}) is None  # one process a machine: all that it has
+    assert device_index(Place(3, 4, 1, 2), {}) == 1
+    assert device_index(Place(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "4,5"}) == 1
+    assert device_index(Place(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "5"}) == 0  # bound by the queue
+
+
+@given(st.integers(2, 5), st.integers(1, 12), st.integers(0, 4), st.integers(0, 2**32))
+def test_all_stop_after_the_same_step_whoever_is_asked(count, asked_at, asked_rank, seed):
+    """Threads stand for processes, a barrier for the sum that each step ends with; all have their own pace."""
+    barrier, port, stopped, told = threading.Barrier(count), free_port(), {}, {}
+
+    def train(rank: int) -> None:
+        rng = random.Random(f"{seed} {rank}")
+        with Group(Place(rank, count, port=port)) as found:
+            told[rank] = found.first(lambda: {"seed": seed})
+            for step in range(1, 13):
+                if rng.random() < 0.2:
+                    time.sleep(rng.random() / 500)
+                barrier.wait(30)  # nobody gets through it before all have come
+                asked = signal.SIGTERM if step >= asked_at and rank == asked_rank % count else 0
+                if number := found.agree(step, asked):
+                    stopped[rank] = (step, number)
+                    return
+            stopped[rank] = (None, 0)
+
+    threads = [threading.Thread(target=train, args=(rank,)) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(stopped) == count
+    assert len(set(stopped.values())) == 1, stopped
+    step, number = stopped[0]
+    assert number in (0, signal.SIGTERM)
+    assert (step or 12) >= asked_at
+    assert told == {rank: {"seed": seed} for rank in range(count)}
+
+
+def test_who_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(group, "JOIN", 0.3)
+    port = free_port()
+    with (
+        pytest.raises(UserError, match=f"only 1 of 2 processes have come to port {port}"),
+        Group(Place(0, 2, port=port)),
+    ):
+        pass
+    with (
+        pytest.raises(UserError, match=f"process 0 does not answer at 127.0.0.1:{port}"),
+        Group(Place(1, 2, port=port)),
+    ):
+        pass
+
+
+def test_a_process_that_hangs_is_killed_when_another_has_failed(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "GRACE", 0.3)
+    code = "import os, sys, time; open(os.environ['RANK'] + str(os.getpid()), 'w'); time.sleep(0.5)"
+    code += "; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(1000)"
+    monkeypatch.chdir(tmp_path)
+    assert launch(3, [sys.executable, "-c", code]) == 3
+    assert not any(is_running(int(path.name[1:])) for path in tmp_path.iterdir())
+
+
+WAITING = """
+import os, sys, time
+from experiment.group import Group
+from experiment.processes import launch, place
+if len(sys.argv) > 1:
+    launch(3, [sys.executable, sys.argv[0]])
+else:
+    with Group(place(os.environ)) as group:
+        open(f"{group.place.rank}-{os.getpid()}", "w").close()
+        time.sleep(1000)
+"""
+
+
+def test_who_is_left_says_who_is_not(tmp_path):
+    for killed, speaker in ((0, 1), (2, 0)):
+        folder = tmp_path / str(killed)
+        folder.mkdir()
+        script = folder / "waiting.py"
+        script.write_text(WAITING)
+        found = by_hand([folder / str(rank) for rank in range(3)], script)
+        while len(list(folder.glob("*/*-*"))) < 3:
+            assert not any(process.poll() for process in found)
+            time.sleep(0.02)
+        found[killed].kill()
+        said = [process.communicate(timeout=30)[1] for process in found]
+        assert [process.returncode for process in found] == [-9 if rank == killed else 1 for rank in range(3)]
+        line = f"error: process {killed} of 3 has ended in the midst of it, so all end; what was saved is whole"
+        assert said.pop(speaker) == f"{line}: see --resume\n"
+        assert said == ["", ""]
+
+
+def test_nothing_outlives_the_process_that_has_started_it(tmp_path):
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING)
+    process = start(script, "launch", cwd=tmp_path)
+    while len(found := list(tmp_path.glob("[0-2]-*"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    _, err = process.communicate(timeout=30)  # they have its pipes, and close them
+    assert "has ended, so this one ends, too" in err
+    assert not any(is_running(int(path.name[2:])) for path in found)
