@@ -1,1 +1,1 @@
-"""Training and inference throughput of both frameworks on the same work: python -m parity bench (docs/benchmark.md)."""
+"""Throughput of both frameworks on the same work: python -m parity bench; see docs/benchmark.md."""

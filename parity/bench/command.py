@@ -26,7 +26,7 @@ from parity.bench import figures, report, roofline
 from parity.bench.network import Session, measure
 from parity.bench.options import check, choices, common
 from parity.bench.plan import BATCH, FRAMEWORKS
-from parity.bench.process import KEPT, ROOT, Worker, WorkerError, environment
+from parity.bench.process import KEPT, Worker, WorkerError, environment
 from parity.bench.roofline import Peak
 
 WIDTH = 120

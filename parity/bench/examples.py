@@ -17,7 +17,8 @@ MOST, MOST_BYTES = 60_000, 256 * 2**20  # examples in memory, and their bytes
 POOL, POOL_BYTES = 64, 256 * 2**20  # batches on the device, and their bytes
 LEAST = 4  # batches, of both
 SEED = 0
-AGREE_STEPS, AGREE_EXAMPLES = 3, 8  # what both sides must agree on: first steps, and logits of the first examples
+LEARNING_RATE = 1e-4  # small: no training runs away from numbers, however many steps it is timed for
+AGREE_STEPS, AGREE_EXAMPLES = 3, 8  # first steps, and examples whose logits, that both sides must agree on
 
 
 def make_loader(entry: Entry, classes: int, config: Config, models: Mapping[str, Entry]) -> tuple[Loader, int]:
@@ -50,8 +51,8 @@ def random_examples(shape: tuple[int, ...], classes: int, count: int) -> Dataset
     split = Split(inputs, rng.integers(0, classes, count, np.int32))
     # What a uniform distribution's are, not looked up in half a gigabyte.
     mean, std = (0.5, 12**-0.5) if dtype == np.uint8 else (0.0, 3**-0.5)
-    statistics = (np.full(shape[-1], value, np.float32) for value in (mean, std))
-    return Dataset(split, split, tuple(map(str, range(classes))), *statistics)
+    mean, std = (np.full(shape[-1], value, np.float32) for value in (mean, std))
+    return Dataset(split, split, tuple(map(str, range(classes))), mean, std)
 
 
 def pool(loader: Loader) -> list[Batch]:
@@ -66,8 +67,8 @@ def _first(dataset: Dataset, most: int, config: Config) -> Dataset:
     count -= count % config.batch_size
     if count < LEAST * config.batch_size:
         raise UserError(
-            f"--batch-size is {config.batch_size}, but {config.dataset} has only {len(dataset.train.labels):,} training"
-            f" examples; expected at least {LEAST} batches"
+            f"--batch-size is {config.batch_size}, but {config.dataset} has only {len(dataset.train.labels):,}"
+            f" training examples; expected at least {LEAST} batches"
         )
     train = Split(*(part[:count] for part in dataset.train))
     return dataset._replace(train=train, test=Split(*(part[:1] for part in dataset.test)), validation=None)
@@ -80,5 +81,11 @@ def _loader(dataset: Dataset, config: Config) -> Loader:
 def config_of(setting: Setting) -> Config:
     """Return the training that is measured: a constant rate, and nothing else switched on."""
     given = {name: getattr(setting, name) for name in ("batch_size", "precision", "tf32", "optimizer", "dataset")}
-    options: dict[str, Any] = {"model": setting.name, "lr": 1e-3, "schedule": "constant", "seed": SEED, **given}
+    options: dict[str, Any] = {
+        "model": setting.name,
+        "lr": LEARNING_RATE,
+        "schedule": "constant",
+        "seed": SEED,
+        **given,
+    }
     return Config(data_dir=Path(setting.data_dir) if setting.data_dir else None, **options)

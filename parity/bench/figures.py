@@ -35,7 +35,7 @@ class Ratio(NamedTuple):
 
 
 def ratio(ours: Series, theirs: Series) -> Ratio:
-    """Return ours over theirs; round i of both is measured one right after the other."""
+    """Return ours over theirs; round i of both is measured in the same turn."""
     pairs = [a / b for a, b in zip(ours.rounds, theirs.rounds, strict=True)]
     middle = ours.median / theirs.median
     return Ratio(middle, min(*pairs, middle), max(*pairs, middle))

@@ -83,7 +83,8 @@ def _measured(
     ours: Search, theirs: Search, eager: Candidate | None, known: Any, session: Session, batch: int, folder: Path
 ) -> dict[str, Any]:
     """Return what the best variants come to, once they are seen to do the same."""
-    agreed = _agree(ours, theirs, known["dropout"], session.bound_name)
+    first = _first(theirs, folder, known["dropout"]), _first(ours, folder, known["dropout"])
+    agreed = agreement.compare_first(*first, session.bound_name, session.common["optimizer"])
     found: dict[str, Any] = {"agreement": agreed._asdict()}
     if not agreed.ok:
         return found | _failed(f"the first steps are not the same: {_in_words(agreed)}")
@@ -127,20 +128,18 @@ def _eager(theirs: Search, start: Any, ready: dict[str, Any], session: Session) 
     return found
 
 
-def _agree(ours: Search, theirs: Search, dropout: bool, precision: str) -> Agreement:
-    return agreement.compare_first(_first(theirs, dropout), _first(ours, dropout), precision)
-
-
-def _first(side: Search, dropout: bool) -> First:
+def _first(side: Search, folder: Path, dropout: bool) -> First:
     """Return a side's first steps, by its best variant of training, and logits by its best of inference."""
     answers = {}
     for task in TASKS:
         worker = side.best[task].worker
-        folder = worker.folder / f"first-{task}"
-        folder.mkdir()
-        answers[task] = worker.ask("first_steps", folder=str(folder), dropout=dropout)
-    weights = read_weights(side.best["training"].worker.folder / "first-training" / WEIGHTS)
-    return agreement.first_of(answers["training"], answers["inference"]["logits"], weights)
+        after = worker.folder / f"first-{task}"
+        after.mkdir()
+        answers[task] = worker.ask("first_steps", folder=str(after), dropout=dropout)
+    before, now = (
+        read_weights(one / WEIGHTS) for one in (folder, side.best["training"].worker.folder / "first-training")
+    )
+    return agreement.first_of(answers["training"]["steps"], answers["inference"]["logits"], before, now)
 
 
 def _change(worker: Worker, folder: Path, trained: list[str]) -> Change:

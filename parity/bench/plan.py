@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 TASKS = ("training", "inference")
-# Of Flax: one call a step, or many steps in one lax.scan. On a CPU, XLA's convolutions are several times slower in one.
+# Of Flax: one call a step, or many steps in one lax.scan, where a CPU's convolutions are several times slower.
 FLAX_MODES = {"cpu": ("dispatch",), "gpu": ("dispatch", "scan")}
 EAGER = "eager"
 # Of PyTorch: torch.compile of the network. reduce-overhead is CUDA graphs, which a CPU has not.

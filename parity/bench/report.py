@@ -33,58 +33,67 @@ def print_tables(console: Console, found: Row) -> None:
     """Print the tables of all networks, the geometric means, and what was not possible."""
     rows = [row for row in found["networks"] if row["ok"]]
     if rows:
-        console.print(_on_device(rows), _end_to_end(rows), sep="\n")
+        console.print(_on_device(rows), _end_to_end(rows), _beginnings(rows), sep="\n")
     for name, mean in found["geometric_means"].items():
-        words = f"{NAMES[name]}: geometric mean of the ratios over {len(rows)} networks"
-        console.print(f"{words}: {mean:.2f}", highlight=False, soft_wrap=True)
+        networks = "1 network" if len(rows) == 1 else f"{len(rows)} networks"
+        words = f"{NAMES[name]}: {mean:.2f}, geometric mean of the ratios of {networks}"
+        console.print(words, highlight=False, soft_wrap=True)
     for words in not_possible(found["networks"]):
         console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 def _on_device(rows: Sequence[Row]) -> Table:
     """Return the table of batches that lie on the device."""
-    table = Table(title="batches on the device, examples a second: median (lowest to highest)", title_justify="left")
-    for column in (
-        "network",
-        "batch",
-        "",
-        "Flax",
-        "PyTorch",
-        "ratio",
-        "of the roofline",
-        "first step, s",
-        "PyTorch's best",
-    ):
-        table.add_column(column, overflow="fold")
+    columns = ("network, batch", "", "Flax", "PyTorch", "ratio", "of the roofline", "limited by")
+    table = _table("batches on the device: examples a second, median (lowest to highest round)", columns)
     for row in rows:
         for task in TASKS:
             one = row["tables"][task]
-            ours, theirs = (one[side] for side in FRAMEWORKS)
-            shares = [f"{one['roofline']['share'][side]:.0%}" for side in FRAMEWORKS]
-            table.add_row(
-                *((row["name"], str(row["batch_size"])) if task == TASKS[0] else ("", "")),
-                task,
-                _series(ours),
-                _series(theirs),
-                _ratio(one["ratio"]),
-                f"{', '.join(shares)} ({one['roofline']['limited_by']})",
-                f"{_first(ours)}, {_first(theirs)}",
-                theirs["variant"],
-            )
+            name = f"{row['name']}, {row['batch_size']}" if task == TASKS[0] else ""
+            series = [_series(one[side]) for side in FRAMEWORKS]
+            shares = ", ".join(f"{one['roofline']['share'][side]:.1%}" for side in FRAMEWORKS)
+            table.add_row(name, task, *series, _ratio(one["ratio"]), shares, one["roofline"]["limited_by"])
     return table
 
 
 def _end_to_end(rows: Sequence[Row]) -> Table:
     """Return the table of trainings that are fed by a loader."""
-    table = Table(title="training from end to end, examples a second", title_justify="left")
-    for column in ("network", "Flax", "PyTorch", "ratio", "of on-device", "eager, DataLoader", "ratio", "memory, MiB"):
-        table.add_column(column, overflow="fold")
+    columns = ("network", "Flax", "PyTorch", "ratio", "of on-device", "PyTorch eager, DataLoader", "ratio")
+    table = _table("training from end to end, with the loader: examples a second", columns)
     for row in rows:
         one, usual = row["tables"][LOADER], row["tables"].get(DATA_LOADER)
         stall = ", ".join(f"{one['stall'][side]:.0%}" for side in FRAMEWORKS)
-        others = (_series(usual["torchnets"]), _ratio(usual["ratio"])) if usual else ("-", "-")
+        others = (_series(usual["torchnets"]), _ratio(usual["ratio"])) if usual else ("not tried", "")
         series = [_series(one[side]) for side in FRAMEWORKS]
-        table.add_row(row["name"], *series, _ratio(one["ratio"]), stall, *others, _memory(row["memory"]))
+        table.add_row(row["name"], *series, _ratio(one["ratio"]), stall, *others)
+    return table
+
+
+def _beginnings(rows: Sequence[Row]) -> Table:
+    """Return the table of what there is before the first figure: compiling, the first step; and the memory."""
+    columns = (
+        "network",
+        "",
+        "Flax's best",
+        "s to the first step",
+        "PyTorch's best",
+        "s to the first step",
+        "peak MiB",
+    )
+    table = _table("until the first step is done, compiling included (compiling alone); memory of training", columns)
+    for row in rows:
+        for task in TASKS:
+            ours, theirs = (row["tables"][task][side] for side in FRAMEWORKS)
+            first = task == TASKS[0]
+            cells = (ours["variant"], _first(ours), theirs["variant"], _first(theirs))
+            table.add_row(row["name"] if first else "", task, *cells, _memory(row["memory"]) if first else "")
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
 
 
@@ -97,7 +106,7 @@ def _ratio(ratio: Row) -> str:
 
 
 def _first(side: Row) -> str:
-    return f"{side['first_seconds']:.1f} ({side['compile_seconds']:.1f} compiling)"
+    return f"{side['first_seconds']:.1f} ({side['compile_seconds']:.1f})"
 
 
 def _memory(memory: Row) -> str:
@@ -105,7 +114,7 @@ def _memory(memory: Row) -> str:
         sizes = ", ".join(f"{memory[side]['peak_bytes'] / MIB:,.0f}" for side in FRAMEWORKS)
         return f"{sizes}: {memory['ratio']:.2f}"
     compiled = memory["jaxnets"]["compiled_bytes"]
-    return f"{compiled / MIB:,.0f}, -" if compiled else "-"
+    return f"{compiled / MIB:,.1f}, -" if compiled is not None else "-"
 
 
 def not_possible(networks: Sequence[Row]) -> list[str]:

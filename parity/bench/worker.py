@@ -1,6 +1,6 @@
 """The process that measures one framework: python -m parity.bench.worker FRAMEWORK, told what to do line by line.
 
-It reads requests and writes answers, JSON objects, one a line, and sits blocked on its pipe in between: while the other
+It reads requests and writes answers, JSON objects, one a line. In between it sits blocked on its pipe: while the other
 framework is measured, it uses no core and no device.
 """
 
