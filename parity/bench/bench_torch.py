@@ -58,6 +58,10 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Bench:
     """One network on the device, to be trained and to infer; all that it does ends when the device has done it."""
 
@@ -79,6 +83,9 @@ class Bench:
         self.network = self._compiled(self.model)
         self.trained = self.model if whole else self.network
         self.step = self._compiled(train_step) if whole else train_step
+        # Says of CUDA graphs that what the step before has put out may be overwritten; else it would only take time.
+        graphs = ON_GPU and self.mode.removesuffix(STEP) in ("reduce-overhead", "max-autotune")
+        self.begin = torch.compiler.cudagraph_mark_step_begin if graphs else _nothing
         self.feeds: dict[str, Iterator[Pair]] = {}
         self.reset()
 
@@ -124,7 +131,7 @@ class Bench:
         """Make a step with each batch; return the metrics of the last."""
         metrics: Any = {}
         for batch in batches:
-            torch.compiler.cudagraph_mark_step_begin()  # what the step before has put out may be overwritten
+            self.begin()
             metrics = self.step(self.trained, self.optimizer, batch, **self.options)
         synchronise()
         return metrics
@@ -136,7 +143,7 @@ class Bench:
         # Not the trainer's eval_step, which takes the weights as an argument: that is slower, and nobody has to.
         with torch.inference_mode():
             for inputs, _ in batches:
-                torch.compiler.cudagraph_mark_step_begin()
+                self.begin()
                 logits = forward(self.network, inputs, self.dtype)
         synchronise()
         return logits

@@ -130,9 +130,12 @@ def _eager(theirs: Search, start: Any, ready: dict[str, Any], session: Session) 
 
 def _first(side: Search, folder: Path, dropout: bool) -> First:
     """Return a side's first steps, by its best variant of training, and logits by its best of inference."""
-    answers = {}
+    answers: dict[str, Any] = {}
     for task in TASKS:
         worker = side.best[task].worker
+        if answers and worker is side.best["training"].worker:
+            answers[task] = answers["training"]
+            continue
         after = worker.folder / f"first-{task}"
         after.mkdir()
         answers[task] = worker.ask("first_steps", folder=str(after), dropout=dropout)
