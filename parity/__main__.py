@@ -24,7 +24,6 @@ from data import UserError
 from experiment.config import Config
 from experiment.run import write
 from experiment.shell import needs_torch
-from parity.bench import command
 from parity.bench.options import add_options
 from parity.pool import check_models
 from parity.report import print_report, verdict
@@ -37,7 +36,7 @@ def main() -> None:
         if args.command == "convert":
             sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
         if args.command == "bench":
-            sys.exit(command.run(args))
+            sys.exit(_load("bench.command").run(args))
         if args.command == "forced":
             sys.exit(run_forced(args))
         if args.command == "training":

@@ -98,6 +98,7 @@ def test_a_network_that_is_the_same_has_all_figures(done):
     assert found["command"].startswith("python -m parity bench ann planted --device cpu")
     assert {"python", "numpy", "jax", "jaxlib", "flax", "optax", "torch"} <= found["versions"].keys()
     assert found["hardware"]["cores"] == len(os.sched_getaffinity(0))
+    assert found["imported"] == {"jaxnets": ["jax"], "torchnets": ["torch"]}  # one process for each framework
     row = found["networks"][0]
     assert (row["name"], row["ok"], row["parity"]["ok"], row["batch_size"]) == ("ann", True, True, 16), process.stdout
     assert [trial["mode"] for trial in row["trials"]] == ["dispatch", "scan", "eager"]

@@ -19,9 +19,8 @@ from experiment.run import WEIGHTS, read_weights, write_weights
 from jaxnets import MODELS, fit
 from jaxnets.optim import make_optimizer
 from jaxnets.steps import compute_dtype, eval_step, init_state, step_options, train_step
-from parity.bench import sizes
 from parity.bench.clock import Timed, best_seconds
-from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool
+from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool, without_dropout
 from parity.bench.plan import Setting
 
 WINDOW = 32  # passes that may be under way at once
@@ -60,7 +59,8 @@ class Bench:
         self.entry, self.scans, self.folder = MODELS[setting.name], setting.mode == "scan", Path(setting.weights)
         self.loader, self.classes = make_loader(self.entry, fit.outline(self.entry)[-1].shape[-1], config, MODELS)
         self.batches = pool(self.loader)
-        self.model, self.template = fit.create(self.entry, self.classes, config.seed)
+        self.model, variables = fit.create(self.entry, self.classes, config.seed)
+        self.template = jax.tree.map(np.asarray, variables)  # off the device: it would count as memory of the training
         if not (self.folder / WEIGHTS).exists():  # the first worker of all makes the weights, of both frameworks
             write_weights(self.folder, fit.export(self.template))
         self.tx = make_optimizer(config, 1)
@@ -147,7 +147,7 @@ class Bench:
             logits = self.predictions(self.state.variables, self.stacked.inputs)[0]
         step = self.step
         if dropout:
-            entry = sizes.without_dropout(self.entry, self.config, MODELS)
+            entry = without_dropout(self.entry, self.config, MODELS)
             self.step = self._step(entry.build(num_classes=self.classes))
         steps = []
         for batch in self.batches[:AGREE_STEPS]:

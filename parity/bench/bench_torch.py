@@ -12,9 +12,8 @@ from torch import nn
 
 from experiment.config import Config
 from experiment.run import WEIGHTS, read_weights, write_weights
-from parity.bench import sizes
 from parity.bench.clock import Timed, best_seconds
-from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool
+from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool, without_dropout
 from parity.bench.plan import EAGER, STEP, Setting
 from parity.bench.torch_loader import DATA_LOADER, batches_of
 from parity.copy import as_array
@@ -158,7 +157,7 @@ class Bench:
         logits = as_array(self.infer(batches[:1])[:AGREE_EXAMPLES])
         model, trained, step, optimizer = self.model, self.trained, self.step, self.optimizer
         if dropout:  # not compiled: that would take as long again as it did for the network
-            entry = sizes.without_dropout(self.entry, self.config, MODELS)
+            entry = without_dropout(self.entry, self.config, MODELS)
             self.model = self.trained = self._lay_out(fit.create(entry, self.classes, self.config.seed)[0])
             self.optimizer, self.step = make_optimizer(self.config, 1, trained_params(self.model))[0], train_step
             self.reset()

@@ -166,6 +166,7 @@ def document(args: argparse.Namespace, machine: Machine, peaks: Mapping[str, Any
         "device": machine.kind,
         "hardware": hardware | {name: side["device"] for name, side in machine.sides.items()},
         "versions": versions,
+        "imported": {name: side["imported"] for name, side in machine.sides.items()},
         "environment": {name: os.environ[name] for name in KEPT if name in os.environ},
         **common(args),
         "rounds": args.rounds,

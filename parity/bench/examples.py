@@ -1,5 +1,6 @@
 """What the networks are fed: examples in memory, the same for both frameworks. Numpy alone."""
 
+import dataclasses
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from data import Batch, Dataset, Loader, Split, UserError, fit_to, load
 from experiment.config import Config
+from experiment.pretrained import as_built
 from experiment.registry import Entry
 from experiment.shell import check_kind
 from parity.bench.plan import Setting
@@ -89,3 +91,11 @@ def config_of(setting: Setting) -> Config:
         **given,
     }
     return Config(data_dir=Path(setting.data_dir) if setting.data_dir else None, **options)
+
+
+def without_dropout(entry: Entry, config: Config, models: Mapping[str, Entry]) -> Entry:
+    """Return the entry of a network whose layers drop nothing: what two frameworks drop never agrees (trap 20)."""
+    try:
+        return as_built(entry, dataclasses.replace(config, dropout=0.0), models)
+    except UserError:  # it has no such layers
+        return entry

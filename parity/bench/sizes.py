@@ -1,18 +1,13 @@
 """What is known of a network before it is run: sizes for the roofline, and what the plan has to know."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
-from data import UserError
 from data.registry import lookup
-from experiment.config import Config
-from experiment.pretrained import as_built
-from experiment.registry import Entry
 from jaxnets import MODELS
 from jaxnets.outline import outline
-from parity.bench.examples import config_of, make_loader
+from parity.bench.examples import config_of, make_loader, without_dropout
 from parity.bench.plan import Setting
 from parity.bench.roofline import Size
 
@@ -43,11 +38,3 @@ def about(setting: Setting) -> dict[str, Any]:
         "dropout": without_dropout(entry, config, MODELS).build() != model,
         "trained": sorted({layer.name.split("/")[0] for layer in moving}),
     }
-
-
-def without_dropout(entry: Entry, config: Config, models: Any) -> Entry:
-    """Return the entry of a network whose layers drop nothing: what two frameworks drop never agrees (trap 20)."""
-    try:
-        return as_built(entry, dataclasses.replace(config, dropout=0.0), models)
-    except UserError:  # it has no such layers
-        return entry

@@ -47,7 +47,9 @@ class Server:
 
     def describe(self) -> dict[str, Any]:
         """Say what runs here, on what."""
-        return {**self.side().describe(), "cores": len(os.sched_getaffinity(0))}
+        found = self.side().describe()
+        imported = [name for name in ("jax", "torch") if name in sys.modules]  # its own, and no other
+        return {**found, "cores": len(os.sched_getaffinity(0)), "imported": imported}
 
     def peaks(self, setting: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Measure what the device can do."""
