@@ -321,12 +321,41 @@ def test_more_work_takes_no_less_time(batch, optimizer, flops, bandwidth):
 
 def first(**changes):
     rng = np.random.default_rng(0)
-    return First(rng.normal(size=(8, 10)), 2.3, 1.5, {"params/fc/kernel": rng.normal(size=(4, 5))})._replace(**changes)
+    return First(
+        rng.normal(size=(8, 10)), 2.3, 1.5, {"params/fc/kernel": rng.normal(size=(4, 5))}, np.ones(2)
+    )._replace(**changes)
 
 
 def test_the_same_first_steps_agree():
     found = agreement.compare_first(first(), first(), "float32", "momentum")
-    assert found == (0, 0, 0, 0, True)
+    assert found == (0, 0, 0, 0, 0, True, None, None)
+
+
+def moved(by, seed=1):
+    """First steps whose gradients were off by so much of themselves."""
+    added = first().added["params/fc/kernel"]
+    noise = np.random.default_rng(seed).normal(size=added.shape)
+    noise *= by * np.linalg.norm(added) / np.linalg.norm(noise)
+    return first(added={"params/fc/kernel": added + noise})
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "ok"),
+    [
+        (0.1, 0.2, True),  # as far from the exact steps as PyTorch's own, within a factor of 3
+        (0.1, 0.4, False),
+        (1e-6, 0.2, False),
+        (0.5, 0.95, False),  # so far that it proves nothing
+    ],
+)
+def test_first_steps_that_are_apart_are_judged_by_exact_ones(theirs, ours, ok):
+    pair = moved(theirs), moved(ours, seed=2)
+    found = agreement.compare_first(*pair, "float32", "momentum")
+    assert not found.ok
+    judged = agreement.judge(found, *pair, first(), "float32")
+    assert judged.ok is ok
+    assert (judged.own_from_exact, judged.from_exact) == (pytest.approx(theirs), pytest.approx(ours))
+    assert not agreement.judge(found._replace(loss=1e-4), *pair, first(), "float32").ok
 
 
 @pytest.mark.parametrize(
@@ -336,6 +365,8 @@ def test_the_same_first_steps_agree():
         {"loss": 2.3001},
         {"loss": float("nan")},
         {"norm": 1.51},
+        {"later": np.array([1, 1.01])},
+        {"later": np.ones(1)},
         {"added": {"params/fc/kernel": first().added["params/fc/kernel"] * 1.1}},
         {"added": {"params/fc/kernel": np.zeros((4, 5))}},
         {"added": {"params/fc/kernel": np.full((4, 5), np.nan)}},

@@ -137,7 +137,7 @@ class Bench:
         jax.block_until_ready(list(logits))
 
     def first_steps(self, folder: Path, *, dropout: bool) -> Numbers:
-        """Return the first logits, losses and norms of the gradients, and write the weights after a few steps.
+        """Return the first logits, losses and norms of the gradients, and write the weights after the first step.
 
         With `dropout`, the network has some, and its twin without is trained: masks never agree (trap 20).
         """
@@ -153,7 +153,8 @@ class Bench:
         for batch in self.batches[:AGREE_STEPS]:
             metrics = self.train([batch])
             steps.append({name: float(metrics[name]) for name in ("loss", "grad_norm")})
-        self.export(folder)
+            if len(steps) == 1:
+                self.export(folder)
         self.step = step
         self.reset()
         if self.scans and not dropout:  # the first steps of the scan itself

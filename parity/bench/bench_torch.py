@@ -99,8 +99,11 @@ class Bench:
 
     def reset(self) -> None:
         """Go back to the weights of the file."""
-        self.model.load_state_dict(fit.restore(self.model.state_dict(), read_weights(self.folder / WEIGHTS)))
+        self._load(self.model)
         self.optimizer.state.clear()
+
+    def _load(self, model: nn.Module) -> None:
+        model.load_state_dict(fit.restore(model.state_dict(), read_weights(self.folder / WEIGHTS)))
 
     def start(self) -> Numbers:
         """Compile, make the first step and the first pass, and put the batches onto the device."""
@@ -147,26 +150,32 @@ class Bench:
         synchronise()
         return logits
 
-    def first_steps(self, folder: Path, *, dropout: bool) -> Numbers:
-        """Return the first logits, losses and norms of the gradients, and write the weights after a few steps.
+    def first_steps(self, folder: Path, *, dropout: bool, exact: bool = False) -> Numbers:
+        """Return the first logits, losses and norms of the gradients, and write the weights after the first step.
 
-        With `dropout`, the network has some, and its twin without is trained: masks never agree (trap 20).
+        With `dropout`, the network has some, and its twin without is trained: masks never agree (trap 20). With
+        `exact`, that is done in float64.
         """
         self.reset()
         batches = [self._pair(as_tensors(batch, fit.DEVICE)) for batch in self.batches[:AGREE_STEPS]]
         logits = as_array(self.infer(batches[:1])[:AGREE_EXAMPLES])
-        model, trained, step, optimizer = self.model, self.trained, self.step, self.optimizer
-        if dropout:  # not compiled: that would take as long again as it did for the network
+        own = self.model, self.trained, self.step, self.optimizer, self.options
+        if dropout or exact:  # not compiled: that would take as long again as it did for the network
             entry = without_dropout(self.entry, self.config, MODELS)
-            self.model = self.trained = self._lay_out(fit.create(entry, self.classes, self.config.seed)[0])
-            self.optimizer, self.step = make_optimizer(self.config, 1, trained_params(self.model))[0], train_step
-            self.reset()
+            self.model = self._lay_out(fit.create(entry, self.classes, self.config.seed)[0])
+            self._load(self.model)
+            if exact:
+                self.model, self.options = self.model.double(), {**self.options, "dtype": None}
+                batches = [(inputs.double(), labels) for inputs, labels in batches]
+            self.trained, self.step = self.model, train_step
+            self.optimizer, _ = make_optimizer(self.config, 1, trained_params(self.model))
         steps = []
         for batch in batches:
             metrics = self.train([batch])
             steps.append({name: float(metrics[name]) for name in ("loss", "grad_norm")})
-        self.export(folder)
-        self.model, self.trained, self.step, self.optimizer = model, trained, step, optimizer
+            if len(steps) == 1:
+                self.export(folder)
+        self.model, self.trained, self.step, self.optimizer, self.options = own
         self.reset()
         return {"logits": logits.astype(np.float64).tolist(), "steps": steps}
 

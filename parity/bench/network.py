@@ -83,8 +83,7 @@ def _measured(
     ours: Search, theirs: Search, eager: Candidate | None, known: Any, session: Session, batch: int, folder: Path
 ) -> dict[str, Any]:
     """Return what the best variants come to, once they are seen to do the same."""
-    first = _first(theirs, folder, known["dropout"]), _first(ours, folder, known["dropout"])
-    agreed = agreement.compare_first(*first, session.bound_name, session.common["optimizer"])
+    agreed = _agree(ours, theirs, folder, known["dropout"], session)
     found: dict[str, Any] = {"agreement": agreed._asdict()}
     if not agreed.ok:
         return found | _failed(f"the first steps are not the same: {_in_words(agreed)}")
@@ -128,21 +127,31 @@ def _eager(theirs: Search, start: Any, ready: dict[str, Any], session: Session) 
     return found
 
 
-def _first(side: Search, folder: Path, dropout: bool) -> First:
+def _agree(ours: Search, theirs: Search, folder: Path, dropout: bool, session: Session) -> Agreement:
+    """Compare both sides' first steps; where they are far apart, with PyTorch's in float64, too."""
+    first, second = (_first(side, folder, dropout=dropout) for side in (theirs, ours))
+    found = agreement.compare_first(first, second, session.bound_name, session.common["optimizer"])
+    if found.ok:
+        return found
+    exact = _first(theirs, folder, dropout=dropout, exact=True)
+    return agreement.judge(found, first, second, exact, session.bound_name)
+
+
+def _first(side: Search, folder: Path, **options: bool) -> First:
     """Return a side's first steps, by its best variant of training, and logits by its best of inference."""
+    workers = {task: side.best[task].worker for task in TASKS}
     answers: dict[str, Any] = {}
-    for task in TASKS:
-        worker = side.best[task].worker
-        if answers and worker is side.best["training"].worker:
+    for task, worker in workers.items():
+        if answers and worker is workers["training"]:
             answers[task] = answers["training"]
             continue
-        after = worker.folder / f"first-{task}"
-        after.mkdir()
-        answers[task] = worker.ask("first_steps", folder=str(after), dropout=dropout)
-    before, now = (
-        read_weights(one / WEIGHTS) for one in (folder, side.best["training"].worker.folder / "first-training")
-    )
+        answers[task] = worker.ask("first_steps", folder=str(_after(worker, task, options)), **options)
+    before, now = (read_weights(one / WEIGHTS) for one in (folder, _after(workers["training"], "training", options)))
     return agreement.first_of(answers["training"]["steps"], answers["inference"]["logits"], before, now)
+
+
+def _after(worker: Worker, task: str, options: dict[str, bool]) -> Path:
+    return worker.folder / f"first-{task}{'-exact' if options.get('exact') else ''}"
 
 
 def _change(worker: Worker, folder: Path, trained: list[str]) -> Change:
@@ -234,4 +243,5 @@ def _memory(ours: Search, theirs: Search) -> dict[str, Any]:
 
 
 def _in_words(agreed: Agreement) -> str:
-    return ", ".join(f"{name} {value:.1e}" for name, value in agreed._asdict().items() if name != "ok")
+    figures = {name: value for name, value in agreed._asdict().items() if name != "ok" and value is not None}
+    return ", ".join(f"{name} {value:.1e}" for name, value in figures.items())

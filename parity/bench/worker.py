@@ -70,9 +70,10 @@ class Server:
         self.bench = self.side().Bench(Setting(**setting))
         return self.bench.start()
 
-    def first_steps(self, folder: str, dropout: bool) -> dict[str, Any]:
+    def first_steps(self, folder: str, **options: bool) -> dict[str, Any]:
         """Make the steps that both sides must agree on."""
-        return self.bench.first_steps(Path(folder), dropout=dropout)
+        Path(folder).mkdir()
+        return self.bench.first_steps(Path(folder), **options)
 
     def trial(self, task: str, feed: str, seconds: float) -> dict[str, Any]:
         """Find how many steps take so long, and measure them once."""
