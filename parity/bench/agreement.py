@@ -12,10 +12,10 @@ import numpy as np
 from parity.compare import relative_error, total_norm
 from parity.copy import flatten, is_flax, to_flax
 
-# Of logits, first loss, norm of the first gradients, what the first step has added to the weights, and later losses. In
-# float32 the first three are those of `parity check`. Then it is wider: where a rounding decides whether a ReLU opens, a
-# deep network's float32 gradients are up to 1.5e-2 apart. TF32 has 10 bits of 23, bfloat16 7. Where they are further
-# apart than that, `judge` asks PyTorch's float64 which of the two is off.
+# Of logits, first loss, norm of the first gradients, what the first step has added to the weights, and later losses.
+# In float32 the first three are those of `parity check`. Then it is wider: where a rounding decides whether a ReLU
+# opens, a deep network's float32 gradients are up to 1.5e-2 apart. TF32 has 10 bits of 23, bfloat16 7. Where they are
+# further apart than that, `judge` asks PyTorch's float64 which of the two is off.
 BOUNDS = {
     "float32": (1e-5, 1e-5, 1e-4, 5e-2, 1e-3),
     "tf32": (1e-2, 1e-2, 2e-2, 2e-1, 2e-2),
