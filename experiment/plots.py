@@ -94,3 +94,25 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, ax=axes, label="share of the true class")
     return _png(figure)
+
+
+def ratios(series: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> bytes:
+    """Return a PNG of ratios on a logarithmic axis, 1 marked; `series` are names to labels to (middle, low, high)."""
+    labels = list(dict.fromkeys(label for points in series.values() for label in points))
+    figure = Figure(figsize=(9, 2 + 0.5 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    places = {label: -at for at, label in enumerate(labels)}
+    for at, (name, points) in enumerate(series.items()):
+        middle, low, high = np.array([points[label] for label in points]).reshape(-1, 3).T
+        ys = [places[label] + 0.3 - 0.6 * at / max(1, len(series) - 1) for label in points]
+        axes.errorbar(middle, ys, xerr=np.maximum([middle - low, high - middle], 0), fmt="o", capsize=3, label=name)
+    axes.axvline(1, color="grey", linewidth=1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_yticks([places[label] for label in labels], labels)
+    axes.set(title=title, xlabel="ratio", ylim=(0.6 - len(labels), 0.6) if labels else None)
+    axes.grid(alpha=0.3, which="both", axis="x")
+    if labels:
+        figure.legend(loc="outside lower center", ncols=len(series))
+    return _png(figure)

@@ -5,6 +5,7 @@ check my_torch:make my_flax:make --input 8,32,32,3 compares a PyTorch and a Flax
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
 training --data-dir DIR trains many seeds in both frameworks and compares the accuracies.
+bench [NAME ...] measures the throughput of both frameworks on the same work; see docs/benchmark.md.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 """
 
@@ -23,6 +24,7 @@ from data import UserError
 from experiment.config import Config
 from experiment.run import write
 from experiment.shell import needs_torch
+from parity.bench.options import add_options
 from parity.pool import check_models
 from parity.report import print_report, verdict
 
@@ -33,6 +35,8 @@ def main() -> None:
     try:
         if args.command == "convert":
             sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
+        if args.command == "bench":
+            sys.exit(_load("bench.command").run(args))
         if args.command == "forced":
             sys.exit(run_forced(args))
         if args.command == "training":
@@ -76,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     oracle.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for 1,000 real images")
     oracle.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
     _add_long_runs(commands)
+    add_options(commands.add_parser("bench", help="measure the throughput of both frameworks on the same work"))
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
     convert.add_argument("name", metavar="NAME", help="network")
     convert.add_argument("source", metavar="SOURCE", type=Path, help=".pth, .safetensors, or a run folder")
