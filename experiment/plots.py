@@ -2,14 +2,24 @@
 
 import io
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def _png(figure: Figure) -> bytes:
+def _figure(width: float, height: float) -> "Figure":
+    # Imported here: a third of a second, for which neither --help nor --list-models has to wait.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _png(figure: "Figure") -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)  # no pyplot: no global state, no display needed
     return buffer.getvalue()
@@ -17,7 +27,7 @@ def _png(figure: Figure) -> bytes:
 
 def curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     """Return a PNG of loss and accuracy over the epochs; `rows` are those of metrics.jsonl."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = _figure(10, 4)
     figure.suptitle(title)
     for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss", "accuracy (%)"), strict=True):
         for split, style in (("train", "-"), ("validation", "--"), ("test", ":")):
@@ -36,7 +46,7 @@ def curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
 
 def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Return a PNG of several runs' curves; `runs` are names to rows of metrics.jsonl."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    figure = _figure(10, 5)
     left, right = figure.subplots(1, 2)
     for at, (name, rows) in enumerate(runs.items()):
         for axes, key, split, style in (
@@ -60,7 +70,7 @@ def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
 def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str]) -> bytes:
     """Return a PNG of a search: validation accuracy over each option, later trials darker; `log`: options."""
     names = list(rows[0]["options"])
-    figure = Figure(figsize=(4 * len(names) + 4, 4), layout="constrained")
+    figure = _figure(4 * len(names) + 4, 4)
     accuracies = [100 * row["validation"] for row in rows]
     first, *others = np.atleast_1d(figure.subplots(1, len(names) + 1, sharey=True))
     first.plot([row["trial"] for row in rows], accuracies, "o")
@@ -82,7 +92,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
     """Return a PNG of a confusion matrix (classes, classes): counts, coloured by the share of each row."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.5 * len(classes)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = _figure(side + 1, side)
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
@@ -99,7 +109,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
 def ratios(series: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> bytes:
     """Return a PNG of ratios on a logarithmic axis, 1 marked; `series` are names to labels to (middle, low, high)."""
     labels = list(dict.fromkeys(label for points in series.values() for label in points))
-    figure = Figure(figsize=(9, 2 + 0.5 * len(labels)), layout="constrained")
+    figure = _figure(9, 2 + 0.5 * len(labels))
     axes = figure.subplots()
     places = {label: -at for at, label in enumerate(labels)}
     for at, (name, points) in enumerate(series.items()):

@@ -1,6 +1,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -65,7 +66,12 @@ def run_main(monkeypatch, capsys, tmp_path):
             return 1, out, err + stop.value.code + "\n"
         return int(stop.value.code or 0), out, err
 
-    return run
+    yield run
+    # A command sets the precision of its process, which here is that of the tests to come.
+    if torch := sys.modules.get("torch"):
+        torch.set_default_dtype(torch.float32)
+    if jax := sys.modules.get("jax"):
+        jax.config.update("jax_enable_x64", False)
 
 
 @pytest.fixture

@@ -264,6 +264,7 @@ def start_without(forbidden: list[str], code: str, **kwargs) -> subprocess.Popen
     ("modules", "forbidden"),
     [
         (["data", "data.__main__", "parity.copy", "parity", "experiment.training"], ["torch", "jax", "flax", "optax"]),
+        (["jaxnets.train", "torchnets.train"], ["torch", "jax", "flax", "matplotlib"]),  # what --help would wait for
         (["jaxnets.fit", "jaxnets.train", "jaxnets.evaluate"], ["torch", "torchnets"]),
         (["torchnets.fit", "torchnets.train", "torchnets.evaluate"], ["jax", "flax", "optax", "jaxnets"]),
     ],
