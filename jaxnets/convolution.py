@@ -17,11 +17,12 @@ import numpy as np
 CACHE = 2**21  # bytes: a core's second-level cache, nearly
 ROWS = 1024  # of a matrix of patches: with 64 channels and 3x3 taps 2.4 MB
 Sizes = tuple[int, ...]  # of each spatial axis
+Convolution = Callable[[jax.Array, jax.Array], jax.Array]  # of (N, ..., C) and a kernel (..., C, O)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
     """Return `jax.lax.conv_general_dilated`: (N, ..., C), kernel (..., C, O), to (N, ..., O)."""
-    direct = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
+    direct: Convolution = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
     if jax.default_backend() != "cpu":
         return direct(x, kernel)
     strides = tuple(strides)
@@ -30,12 +31,13 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
         return _with_longer_input(direct, x, kernel, _positions(x, kernel, strides, padding))
     padded = [length + sum(pads) for length, pads in zip(lengths, padding, strict=True)]
     wide = padded[-1] / sizes[-1]  # how many times as many products the banded kernel takes
+    banded = partial(_banded, strides=strides, padding=padding)
     if len(sizes) == 2 and x.shape[-1] <= 16 and kernel.shape[-1] <= 128 and wide <= 8:
-        return _banded(_pad(x, padding), kernel, strides)
+        return _with_derivative(direct, by_kernel=banded, by_input=banded)(x, kernel)
     positions = math.prod(_positions(x, kernel, strides, padding))
     # Not where there is one channel: a patch would be put together of single numbers.
     if x.shape[-1] >= 3 and len(x) * positions * kernel.shape[-1] * x.dtype.itemsize > CACHE:
-        return _with_gradient_by_patches(direct, strides, padding)(x, kernel)
+        return _with_derivative(direct, by_kernel=partial(_by_patches, strides=strides, padding=padding))(x, kernel)
     return direct(x, kernel)
 
 
@@ -48,7 +50,7 @@ def _pad(x: jax.Array, padding: Any) -> jax.Array:
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-def _with_longer_input(direct: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array, wanted: Sizes) -> jax.Array:
+def _with_longer_input(direct: Convolution, x: jax.Array, kernel: jax.Array, wanted: Sizes) -> jax.Array:
     """Convolve with a kernel larger than `x`, as late layers meet it in small images and short sounds.
 
     XLA is up to 100 times slower there. So `x` gets more zeros at the end, and what those add is cut off; the barriers
@@ -60,12 +62,32 @@ def _with_longer_input(direct: Callable[..., jax.Array], x: jax.Array, kernel: j
     return y[(slice(None), *(slice(length) for length in wanted))]
 
 
-def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
-    """Convolve `x` (N, H, W, C), padded, of few channels, as a product of matrices with whole rows of the image.
+def _with_derivative(
+    direct: Convolution, *, by_kernel: Convolution, by_input: Convolution | None = None
+) -> Convolution:
+    """Return `direct` with the same derivatives, but computed in other ways.
+
+    The value stays XLA's. It rounds alike at all positions, so that what is equal in the image, as a background is,
+    stays equal, and max-pool takes the first of it, as in PyTorch.
+    """
+    by_input = by_input or direct
+    convolution = jax.custom_jvp(direct)
+
+    def differentiate(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+        (x, kernel), (dx, dkernel) = primals, tangents
+        return direct(x, kernel), by_input(dx, kernel) + by_kernel(x, dkernel)
+
+    convolution.defjvp(differentiate)
+    return convolution
+
+
+def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
+    """Convolve `x` (N, H, W, C), of few channels, as a product of matrices with whole rows of the image.
 
     The kernel (K, L, C, O) is written out for each position along the width: most of that matrix is zero, yet a
     product with it is quicker than XLA's loops over so few channels, which do not fill a vector register.
     """
+    x = _pad(x, padding)
     (rows, columns, channels, outputs), (down, along) = kernel.shape, strides
     height, width = _positions(x, kernel, strides, ((0, 0),) * 2)
     # (L, W, width): 1 where a tap at a position falls on a column of the image
@@ -78,25 +100,12 @@ def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
     return y.reshape(len(x), height, width, outputs)
 
 
-def _with_gradient_by_patches(
-    direct: Callable[..., jax.Array], strides: Sizes, padding: Any
-) -> Callable[..., jax.Array]:
-    """Return `direct` with the same derivative, but that by the kernel is computed by a product with patches.
+def _by_patches(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
+    """Convolve a few examples at a time by their patches, which stay in the cache; for the derivative by the kernel.
 
-    XLA streams the whole gradient of the output from memory for every few values of the kernel's.
+    XLA's own streams the whole gradient of the output from memory for every few values of the kernel's.
     """
-    convolution = jax.custom_jvp(direct)
-
-    def differentiate(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-        (x, kernel), (dx, dkernel) = primals, tangents
-        return direct(x, kernel), direct(dx, kernel) + _by_patches(_pad(x, padding), dkernel, strides)
-
-    convolution.defjvp(differentiate)
-    return convolution
-
-
-def _by_patches(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
-    """Convolve `x`, padded, a few examples at a time, so that their patches stay in the cache."""
+    x = _pad(x, padding)
     positions = _positions(x, kernel, strides, ((0, 0),) * len(strides))
     rows = kernel.reshape(-1, kernel.shape[-1]).T  # transposed, so that the derivative's product is not
     several = max(k for k in range(1, len(x) + 1) if len(x) % k == 0 and (k == 1 or k * math.prod(positions) <= ROWS))

@@ -71,6 +71,15 @@ def test_large_convolutions_are_pytorchs(dims, shape, kernel, stride):
     compare_convolutions(dims, 9, 32, kernel, stride, np.random.default_rng(0).normal(size=(*shape, 9)))
 
 
+@pytest.mark.parametrize(("channels", "outputs", "side"), [(1, 6, 32), (6, 16, 14), (3, 64, 64)])
+def test_a_plain_background_stays_one(channels, outputs, side):
+    # Else max-pool would take one of its values where PyTorch takes another, and the gradients go different ways.
+    layer = conv(2, channels, outputs, 5)
+    x = np.full((9, side, side, channels), np.float32(0.3))
+    found, _ = jax.jit(layer.init_with_output)(jax.random.key(0), x)
+    assert np.array_equal(found, np.broadcast_to(found[:1, :1, :1], found.shape))
+
+
 def plainly(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
