@@ -7,7 +7,8 @@ the same sums here. All can be differentiated, forward, too, and mapped by `jax.
 import itertools
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 
 CACHE = 2**21  # bytes: a core's second-level cache, nearly
 ROWS = 1024  # of a matrix of patches: with 64 channels and 3x3 taps 2.4 MB
+TERMS = 75  # of a sum that is still quicker by shifted images: 5x5 of three channels
 Sizes = tuple[int, ...]  # of each spatial axis
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]  # of (N, ..., C) and a kernel (..., C, O)
 
@@ -31,14 +33,18 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
         return _with_longer_input(direct, x, kernel, _positions(x, kernel, strides, padding))
     padded = [length + sum(pads) for length, pads in zip(lengths, padding, strict=True)]
     wide = padded[-1] / sizes[-1]  # how many times as many products the banded kernel takes
+    few = x.shape[-1] <= 3 and math.prod(kernel.shape[:-1]) <= TERMS and set(strides) == {1}
+    few = few and x.dtype.itemsize >= 4  # a sum of bfloat16 would be rounded at each term
+    value = partial(_shifted, padding=padding) if few else direct
     banded = partial(_banded, strides=strides, padding=padding)
     if len(sizes) == 2 and x.shape[-1] <= 16 and kernel.shape[-1] <= 128 and wide <= 8:
-        return _with_derivative(direct, by_kernel=banded, by_input=banded)(x, kernel)
+        return _with_derivative(value, by_kernel=banded, by_input=banded)(x, kernel)
     positions = math.prod(_positions(x, kernel, strides, padding))
     # Not where there is one channel: a patch would be put together of single numbers.
     if x.shape[-1] >= 3 and len(x) * positions * kernel.shape[-1] * x.dtype.itemsize > CACHE:
-        return _with_derivative(direct, by_kernel=partial(_by_patches, strides=strides, padding=padding))(x, kernel)
-    return direct(x, kernel)
+        patches = partial(_by_patches, strides=strides, padding=padding)
+        return _with_derivative(value, by_kernel=patches, by_input=direct)(x, kernel)
+    return _with_derivative(value, by_kernel=direct, by_input=direct)(x, kernel) if few else direct(x, kernel)
 
 
 def _positions(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> Sizes:
@@ -62,23 +68,38 @@ def _with_longer_input(direct: Convolution, x: jax.Array, kernel: jax.Array, wan
     return y[(slice(None), *(slice(length) for length in wanted))]
 
 
-def _with_derivative(
-    direct: Convolution, *, by_kernel: Convolution, by_input: Convolution | None = None
-) -> Convolution:
-    """Return `direct` with the same derivatives, but computed in other ways.
+def _with_derivative(value: Convolution, *, by_kernel: Convolution, by_input: Convolution) -> Convolution:
+    """Return the convolution `value` with derivatives computed in other ways.
 
-    The value stays XLA's. It rounds alike at all positions, so that what is equal in the image, as a background is,
-    stays equal, and max-pool takes the first of it, as in PyTorch.
+    The value is XLA's or that of `_shifted`. Both round alike at all positions, so that what is equal in the image, as
+    a background is, stays equal, and max-pool takes the first of it, as in PyTorch.
     """
-    by_input = by_input or direct
-    convolution = jax.custom_jvp(direct)
+    convolution = jax.custom_jvp(value)
 
     def differentiate(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
         (x, kernel), (dx, dkernel) = primals, tangents
-        return direct(x, kernel), by_input(dx, kernel) + by_kernel(x, dkernel)
+        return value(x, kernel), by_input(dx, kernel) + by_kernel(x, dkernel)
 
     convolution.defjvp(differentiate)
     return convolution
+
+
+def _shifted(x: jax.Array, kernel: jax.Array, padding: Any) -> jax.Array:
+    """Convolve `x` (N, ..., C), of one to three channels, as a sum of shifted images, each times one of the kernel's.
+
+    XLA makes one loop of it all, along the outputs' channels; its own convolution has vectors of C numbers there.
+    """
+
+    def convolve_one(x: jax.Array) -> jax.Array:
+        terms = []
+        for tap in itertools.product(*map(range, kernel.shape[:-2])):
+            ends = (length - size + i + 1 for i, size, length in zip(tap, kernel.shape, x.shape, strict=False))
+            part = x[tuple(map(slice, tap, ends))]
+            terms += [part[..., c : c + 1] * kernel[tap][c] for c in range(x.shape[-1])]
+        return reduce(add, terms)
+
+    # Else XLA would do all of it again in each reader, max-pool's above all; through a loop it does not look.
+    return jax.lax.map(convolve_one, _pad(x, padding))
 
 
 def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
