@@ -31,6 +31,14 @@ class RawBatch(NamedTuple):
     shares: Any  # (B,) float32 for mixup, (0,) if there is none
 
 
+class Rows(NamedTuple):
+    """Which examples are in a batch, and the random numbers that are their own: what a `RawBatch` is gathered by."""
+
+    which: np.ndarray  # (B,) indices
+    draws: np.ndarray  # as in `RawBatch`
+    shares: np.ndarray
+
+
 class Drawn(NamedTuple):
     """All that is random in an epoch, a row for each example."""
 
@@ -93,13 +101,17 @@ class Loader:
 
     def take(self, drawn: Drawn, number: int) -> RawBatch:
         """Return one batch of an epoch before any arithmetic."""
-        first, end = self._bounds[number : number + 2]
-        index = drawn.order[first:end]
+        rows = self.rows(drawn, number)
+        return RawBatch(self._inputs.take(rows.which, axis=0), self.split.labels.take(rows.which), *rows[1:])
+
+    def rows(self, drawn: Drawn, number: int, count: int = 1) -> Rows:
+        """Return which examples are in a batch of an epoch; or in so many, one after the other."""
+        index = drawn.order[self._bounds[number] : self._bounds[number + count]]
         if self.shards > 1 and drawn.shares is None:
             index = self._part(index)  # else an example's partner in mixup may lie in another part
         draws = np.empty((len(index), 0), np.float32) if drawn.draws is None else drawn.draws[index]
         shares = np.empty(0, np.float32) if drawn.shares is None else drawn.shares[index]
-        return RawBatch(self._inputs.take(index, axis=0), self.split.labels.take(index), draws, shares)
+        return Rows(index, draws, shares)
 
     def finish(self, raw: RawBatch, xp: Any = np) -> Batch:
         """Return the batch for the network, augmented, normalised and mixed; the arrays may be of any library `xp`."""

@@ -80,6 +80,10 @@ def check(config: Config) -> Config:
         raise UserError("--tune trains each trial once; leave out --seeds, and give it to what was found")
     if config.workers and config.augment_on == "device":
         raise UserError("--workers does what --augment-on device leaves to the device; give one of them")
+    if config.data_on == "device" and (config.workers or config.processes > 1):
+        raise UserError(
+            "--data-on device has nothing left for --workers, and no shares for --processes; leave them out"
+        )
     if config.processes > 1 and (config.seeds > 1 or config.tune):
         raise UserError("--processes takes one training at a time; leave out --seeds and --tune")
     if config.new_head and not config.weights:

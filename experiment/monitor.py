@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -72,7 +72,7 @@ class Monitor:
         """
         self.stopped, self.bad, self._asked = 0, None, 0
         self._every, self._skip, self._watch, self._agree = every, skip, watch, agree
-        self._pending: list[tuple[int, Mapping[str, Any]]] = []
+        self._pending: list[tuple[int, int, Mapping[str, Any]]] = []  # examples and number of steps
         self._steps, self._epochs, self._looked = steps, epochs, 0.0
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -104,14 +104,14 @@ class Monitor:
         self._bar.reset(self._task, total=self._steps, epoch=f"{epoch + 1}/{self._epochs}", text="")
         self._start = time.perf_counter() - self._counts.seconds
 
-    def step(self, examples: int, metrics: Mapping[str, Any]) -> bool:
-        """Take a step's `loss`, `correct` and `grad_norm`, still on the device perhaps.
+    def step(self, examples: int, metrics: Mapping[str, Any], steps: int = 1) -> bool:
+        """Take a step's `loss`, `correct` and `grad_norm`, still on the device perhaps; or those of several, (steps,).
 
         Returns:
             Whether the loop is to hand over its state now: to be saved, or since it is to stop.
         """
-        self._pending.append((examples, metrics))
-        number = self._epoch * self._steps + self._counts.steps + len(self._pending)
+        self._pending.append((examples, steps, metrics))
+        number = self.done
         if self._watch:
             self._watch(number)
         if self._agree:
@@ -126,6 +126,11 @@ class Monitor:
             )
         return bool(self.stopped or self.bad or (self._every and number % self._every == 0))
 
+    @property
+    def done(self) -> int:
+        """How many steps of the training are done."""
+        return self._epoch * self._steps + self._counts.steps + sum(steps for _, steps, _ in self._pending)
+
     def end(self) -> Epoch:
         """Stop the epoch's clock, once the device has finished."""
         counts = self.read()
@@ -135,18 +140,27 @@ class Monitor:
     def read(self) -> Counts:
         """Return what the epoch has come to, once the device has finished."""
         loss, correct, examples, steps, skipped, _ = self._counts
-        for count, metrics in self._pending:
-            value, norm = float(metrics["loss"]), float(metrics["grad_norm"])
+        for count, value, norm, right in self._each_step():
             if not math.isfinite(value + norm) and self._skip:
                 skipped += 1
             else:
                 if not math.isfinite(value + norm):
                     self.bad = self.bad or BadStep(steps, value, norm)
-                loss, correct, examples = loss + value * count, correct + int(metrics["correct"]), examples + count
+                loss, correct, examples = loss + value * count, correct + right, examples + count
             steps += 1
         self._pending.clear()
         self._counts = Counts(loss, correct, examples, steps, skipped, time.perf_counter() - self._start)
         return self._counts
+
+    def _each_step(self) -> Iterator[tuple[int, float, float, int]]:
+        """Yield examples, loss, norm of the gradients and how many were right, of each step not yet read."""
+        for count, steps, metrics in self._pending:
+            losses, norms, rights = (metrics[name] for name in ("loss", "grad_norm", "correct"))
+            if steps == 1:
+                yield count, float(losses), float(norms), int(rights)
+            else:
+                for value, norm, right in zip(losses.tolist(), norms.tolist(), rights.tolist(), strict=True):
+                    yield count, value, norm, right
 
     def _interrupt(self, number: int, *_: object) -> None:
         if self._agree:  # no process may stop before the others do, which would wait for it

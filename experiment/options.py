@@ -99,6 +99,9 @@ class Config:
     """Processes that read and augment the training examples; 0 does it between the steps."""
     augment_on: Literal["host", "device"] = "host"
     """Where examples are augmented and normalised: as they are read, or where the network computes."""
+    data_on: Literal["auto", "host", "device"] = "auto"
+    """Where the training examples lie: device puts all of them there, where they are gathered and augmented, too, and
+    Flax takes 32 steps in one call; auto does so with one GPU that has room."""
     processes: int = 1
     """Train in so many processes on this machine, each on its share of every batch; torchrun, srun and mpirun say
     by themselves how many they have started."""

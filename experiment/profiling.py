@@ -5,14 +5,14 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Self
 
-FIRST, LAST = 6, 15  # steps, from 1: compiling is over by then
+FIRST, STEPS = 6, 10  # from 1: compiling is over by then
 
 
 class Profile:
     """Starts and stops a trace; used as a context, so that it ends with a short epoch, too."""
 
     def __init__(self, trace: Callable[[Path], AbstractContextManager[None]], folder: Path):
-        self._trace, self._folder, self._stack = trace, folder, ExitStack()
+        self._trace, self._folder, self._stack, self._until = trace, folder, ExitStack(), 0
 
     def __enter__(self) -> Self:
         return self
@@ -21,9 +21,10 @@ class Profile:
         self._stack.close()
 
     def after(self, step: int) -> None:
-        """Take notice that a step is over."""
-        if step == FIRST - 1:
+        """Take notice that a step is over; those between are, too, if several were taken at once."""
+        if not self._until and step >= FIRST - 1:
+            self._until = step + STEPS
             self._folder.mkdir(exist_ok=True)
             self._stack.enter_context(self._trace(self._folder))
-        elif step == LAST:
+        elif self._until and step >= self._until:
             self._stack.close()

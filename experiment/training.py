@@ -226,6 +226,8 @@ def _check_batch(config: Config, task: Task, weights: dict[str, Any], replicas: 
         sizes = [size for size in (config.batch_size - rest, config.batch_size - rest + replicas) if size]
         advice = f"take {' or '.join(map(str, sizes))}"
         raise UserError(f"--batch-size is {config.batch_size}, which {replicas} devices cannot share evenly; {advice}")
+    if config.data_on == "device" and replicas > 1:
+        raise UserError(f"--data-on device is for one, but {replicas} devices share each batch; leave it out")
     if config.accumulate > 1 and replicas > 1:
         raise UserError(f"--accumulate takes a batch in pieces, but {replicas} devices share it already; leave it out")
 

@@ -1,6 +1,6 @@
 """The loop around the steps: what `experiment.shell` asks of a framework."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib.metadata import version
@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from data import Batch, Loader
+from data import Loader
 from experiment.config import Config
 from experiment.monitor import Monitor
 from experiment.point import Point, Start
 from experiment.registry import Entry
 from jaxnets import MODELS as MODELS
+from jaxnets.feeding import feed
 from jaxnets.optim import make_optimizer
 from jaxnets.outline import outline as outline
 from jaxnets.parallel import divide, local, make_mesh, replicate, whole
@@ -83,25 +84,20 @@ def fit(
     mesh = make_mesh()  # of all devices, if there are several: each then computes its share of every batch
     state = replicate(state, mesh)
     take_step = partial(train_step, model, tx, **step_options(config))
+    batches, take_step = feed(take_step, loader, config)
     step = jax.jit(take_step, donate_argnames="state", out_shardings=whole(mesh))
-    batches = on_device(loader) if config.augment_on == "device" else loader.epoch
     for epoch in range(first, config.epochs):
         monitor.begin(epoch, start.counts if start and done else None)
-        for number, batch in enumerate(batches(epoch, done), done + 1):
-            size = loader.size(number - 1)
+        for steps, batch in batches(epoch, done):
+            done += steps
+            size = loader.size(done - 1)
             state, metrics = step(state, divide(batch, size, mesh))
-            if monitor.step(size, metrics) or number == len(loader):
+            if monitor.step(size, metrics, steps) or done == len(loader):
                 variables = local(state.average or state.variables, mesh)
-                yield Point(epoch, number, variables, partial(to_arrays, state))
+                yield Point(epoch, done, variables, partial(to_arrays, state))
                 if monitor.stopped:
                     return
         done = 0
-
-
-def on_device(loader: Loader) -> Callable[[int, int], Iterator[Batch]]:
-    """Return what yields an epoch's batches from one on, all arithmetic on them done where the network computes."""
-    finish = jax.jit(partial(loader.finish, xp=jnp))
-    return lambda epoch, start: map(finish, loader.raw(epoch, start))
 
 
 def trace(folder: Path) -> AbstractContextManager[None]:

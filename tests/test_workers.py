@@ -85,14 +85,16 @@ def test_the_device_trains_with_what_the_host_would_have(framework, run_main, tm
     # One step of all examples: of more, roundings would be enlarged, and no bound could be named.
     options = ("--model", "mlp", "--epochs", 1, "--batch-size", 1293, "--augment", "affine,cutout", "--mixup", 0.2)
     losses = {}
-    for place in ("host", "device"):
-        code, _, err = run_main(f"{framework}.train", *options, "--augment-on", place, "--out", place)
+    for place, option in {"host": "--augment-on", "device": "--augment-on", "all": "--data-on"}.items():
+        where = "device" if place == "all" else place
+        code, _, err = run_main(f"{framework}.train", *options, option, where, "--out", place)
         assert (code, err) == (0, "")
         rows = (tmp_path / place / "metrics.jsonl").read_text().splitlines()
         losses[place] = [json.loads(row)["loss"] for row in rows]
-    (train, *after), (expected, *expected_after) = losses["device"], losses["host"]
-    np.testing.assert_allclose(train, expected, rtol=1e-5)  # parity's bounds for float32, forward and gradients
-    np.testing.assert_allclose(after, expected_after, rtol=1e-4)
+    expected, *expected_after = losses.pop("host")
+    for train, *after in losses.values():
+        np.testing.assert_allclose(train, expected, rtol=1e-5)  # parity's bounds for float32, forward and gradients
+        np.testing.assert_allclose(after, expected_after, rtol=1e-4)
     code, _, err = run_main(f"{framework}.train", "--augment-on", "device", "--workers", 1)
     assert code == 1
     assert err.startswith("error: --workers does what --augment-on device leaves to the device")

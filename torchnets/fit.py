@@ -1,24 +1,23 @@
 """The loop around the steps: what `experiment.shell` asks of a framework."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from data import Loader
-from data.loader import RawBatch
 from experiment.config import Config
 from experiment.monitor import Monitor
 from experiment.point import Point, Start
 from experiment.registry import Entry
 from parity.copy import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
+from torchnets.feeding import DEVICE, feed
 from torchnets.optim import make_optimizer
 from torchnets.outline import outline as outline
 from torchnets.parallel import Replica
@@ -28,7 +27,6 @@ from torchnets.state import TrainState, from_arrays, to_arrays
 from torchnets.steps import (
     Variables,
     as_tensors,
-    as_views,
     compute_dtype,
     eval_step,
     make_average,
@@ -36,8 +34,6 @@ from torchnets.steps import (
     train_step,
     trained_params,
 )
-
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def describe() -> tuple[str, dict[str, str]]:
@@ -86,7 +82,7 @@ def fit(
         from_arrays(state, start.state)
     first, done = (start.epoch, start.batches) if start else (0, 0)
     options = {**step_options(config), "average": average, "combine": replica.combine}
-    batches = on_device(loader) if config.augment_on == "device" else on_host(loader)
+    batches = feed(loader, config)
     for epoch in range(first, config.epochs):
         monitor.begin(epoch, start.counts if start and done else None)
         for number, batch in enumerate(batches(epoch, done), done + 1):
@@ -102,22 +98,6 @@ def fit(
                 if monitor.stopped:
                     return
         done = 0
-
-
-def on_host(loader: Loader) -> Callable[[int, int], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
-    """Return what yields an epoch's batches from one on."""
-    return lambda epoch, start: (as_tensors(batch, DEVICE) for batch in loader.epoch(epoch, start))
-
-
-def on_device(loader: Loader) -> Callable[[int, int], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
-    """Return what yields an epoch's batches from one on, all arithmetic on them done where the network computes."""
-
-    def finish(raw: RawBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        raw = RawBatch(*(torch.from_numpy(part).to(DEVICE) for part in raw))
-        batch: Any = loader.finish(raw, torch)
-        return as_views(*batch)
-
-    return lambda epoch, start: map(finish, loader.raw(epoch, start))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from data import Batch
 from experiment.config import Config
 from experiment.run import WEIGHTS, read_weights, write_weights
 from jaxnets import MODELS, fit
+from jaxnets.feeding import on_device
 from jaxnets.optim import make_optimizer
 from jaxnets.steps import compute_dtype, eval_step, init_state, step_options, train_step
 from parity.bench.clock import Timed, best_seconds
@@ -178,7 +179,7 @@ class Bench:
 
     def _feed(self, name: str) -> Iterator[Batch]:
         if name not in self.feeds:
-            batches = {"loader": self.loader.epoch, "loader, finished on the device": fit.on_device(self.loader)}[name]
+            batches = {"loader": self.loader.epoch, "loader, finished on the device": on_device(self.loader)}[name]
             self.feeds[name] = (batch for epoch in count() for batch in batches(epoch, 0))
         return self.feeds[name]
 

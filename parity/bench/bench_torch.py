@@ -18,10 +18,11 @@ from parity.bench.plan import EAGER, STEP, Setting
 from parity.bench.torch_loader import DATA_LOADER, batches_of
 from parity.copy import as_array
 from torchnets import MODELS, fit
+from torchnets.feeding import DEVICE, on_device, on_host
 from torchnets.optim import make_optimizer
 from torchnets.steps import as_tensors, compute_dtype, forward, step_options, train_step, trained_params
 
-ON_GPU = fit.DEVICE.type == "cuda"
+ON_GPU = DEVICE.type == "cuda"
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 Numbers = dict[str, Any]  # for JSON
 Pair = tuple[torch.Tensor, torch.Tensor]  # inputs (N, C, ...), labels
@@ -40,9 +41,9 @@ def peaks(config: Config, seconds: float) -> Numbers:
     fit.set_precision(config)
     dtype = compute_dtype(config) or torch.float32
     side, values = (8192, 2**28) if ON_GPU else (2048, 2**26)
-    a, b = (torch.rand(side, side, dtype=dtype, device=fit.DEVICE) for _ in range(2))
+    a, b = (torch.rand(side, side, dtype=dtype, device=DEVICE) for _ in range(2))
     product = best_seconds(lambda: (torch.mm(a, b), synchronise()), seconds)
-    held = torch.zeros(values, device=fit.DEVICE)
+    held = torch.zeros(values, device=DEVICE)
 
     def move() -> None:
         held.add_(1)
@@ -107,13 +108,13 @@ class Bench:
 
     def start(self) -> Numbers:
         """Compile, make the first step and the first pass, and put the batches onto the device."""
-        first = self._pair(as_tensors(self.batches[0], fit.DEVICE))
+        first = self._pair(as_tensors(self.batches[0], DEVICE))
         # One batch is on the device, and a few steps are done: then the memory is that of a training step.
         training = self._first(lambda: self.train([first]))
         self.train([first] * AGREE_STEPS)
         memory = {"peak_bytes": torch.cuda.max_memory_allocated() if ON_GPU else None}
         inference = self._first(lambda: self.infer([first]))
-        self.feeds["device"] = cycle([self._pair(as_tensors(batch, fit.DEVICE)) for batch in self.batches])
+        self.feeds["device"] = cycle([self._pair(as_tensors(batch, DEVICE)) for batch in self.batches])
         return {"training": training, "inference": inference, "memory": memory, **self._graphs()}
 
     def _graphs(self) -> Numbers:
@@ -157,7 +158,7 @@ class Bench:
         `exact`, that is done in float64.
         """
         self.reset()
-        batches = [self._pair(as_tensors(batch, fit.DEVICE)) for batch in self.batches[:AGREE_STEPS]]
+        batches = [self._pair(as_tensors(batch, DEVICE)) for batch in self.batches[:AGREE_STEPS]]
         logits = as_array(self.infer(batches[:1])[:AGREE_EXAMPLES])
         own = self.model, self.trained, self.step, self.optimizer, self.options
         if dropout or exact:  # not compiled: that would take as long again as it did for the network
@@ -194,9 +195,9 @@ class Bench:
 
     def _feed(self, name: str) -> Iterator[Pair]:
         if name not in self.feeds and name.startswith(DATA_LOADER):
-            self.feeds[name] = map(self._pair, batches_of(self.loader, name, fit.DEVICE))
+            self.feeds[name] = map(self._pair, batches_of(self.loader, name, DEVICE))
         if name not in self.feeds:
-            ways = {"loader": fit.on_host, "loader, finished on the device": fit.on_device}
+            ways = {"loader": on_host, "loader, finished on the device": on_device}
             batches = ways[name](self.loader)
             self.feeds[name] = (self._pair(batch) for epoch in count() for batch in batches(epoch, 0))
         return self.feeds[name]
