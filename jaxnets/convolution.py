@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 CACHE = 2**21  # bytes: a core's second-level cache, nearly
 ROWS = 1024  # of a matrix of patches: with 64 channels and 3x3 taps 2.4 MB
@@ -27,7 +29,15 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
     direct: Convolution = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
     if jax.default_backend() != "cpu":
         return direct(x, kernel)
-    strides = tuple(strides)
+    on_cpu = partial(_on_cpu, direct, strides=tuple(strides), padding=padding)
+    mesh = jax.sharding.get_abstract_mesh()  # said by `jaxnets.parallel.sharing`
+    if mesh.axis_types != (AxisType.Auto,) or len(x) % mesh.size:
+        return on_cpu(x, kernel)
+    # Each device its own examples; left to itself, XLA would gather all of them for the loop of `_by_patches`.
+    return jax.shard_map(on_cpu, in_specs=(P(*mesh.axis_names), P()), out_specs=P(*mesh.axis_names))(x, kernel)
+
+
+def _on_cpu(direct: Convolution, x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
     sizes, lengths = kernel.shape[:-2], x.shape[1:-1]
     if any(size > length for size, length in zip(sizes, lengths, strict=True)):
         return _with_longer_input(direct, x, kernel, _positions(x, kernel, strides, padding))

@@ -20,7 +20,7 @@ from jaxnets import MODELS as MODELS
 from jaxnets.feeding import feed
 from jaxnets.optim import make_optimizer
 from jaxnets.outline import outline as outline
-from jaxnets.parallel import divide, local, make_mesh, replicate, whole
+from jaxnets.parallel import divide, local, make_mesh, replicate, sharing, whole
 from jaxnets.parallel import join as join
 from jaxnets.parallel import replicas as replicas
 from jaxnets.state import from_arrays, to_arrays
@@ -85,7 +85,7 @@ def fit(
     state = replicate(state, mesh)
     take_step = partial(train_step, model, tx, **step_options(config))
     batches, take_step = feed(take_step, loader, config)
-    step = jax.jit(take_step, donate_argnames="state", out_shardings=whole(mesh))
+    step = jax.jit(sharing(take_step, mesh), donate_argnums=0, out_shardings=whole(mesh))
     for epoch in range(first, config.epochs):
         monitor.begin(epoch, start.counts if start and done else None)
         for steps, batch in batches(epoch, done):

@@ -5,6 +5,7 @@ statistics and metrics are those of the whole batch without a word about it in t
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -48,6 +49,19 @@ def make_mesh() -> Mesh | None:
 def whole(mesh: Mesh | None) -> NamedSharding | None:
     """Return how an array lies that each device has the whole of."""
     return NamedSharding(mesh, P()) if mesh else None
+
+
+def sharing(step: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
+    """Return a step whose layers can ask, while it is traced, among which devices a batch is divided."""
+    if mesh is None:
+        return step
+    abstract = mesh.abstract_mesh
+
+    def shared(*args: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(abstract):
+            return step(*args)
+
+    return shared
 
 
 def replicate(tree: Any, mesh: Mesh | None) -> Any:

@@ -188,6 +188,14 @@ def test_thread_counts_begin_with_one_and_end_with_all(cores):
     assert len(counts) <= 10
 
 
+@given(st.integers(1, 300))
+def test_flax_is_tried_with_one_device_and_with_as_many_as_have_a_core(cores):
+    counts = plan.device_counts(cores)
+    assert (counts[0], len(set(counts))) == (1, len(counts))
+    assert cores // 2 < counts[-1] <= cores
+    assert not counts[-1] & (counts[-1] - 1)  # a power of two divides the usual batches
+
+
 class Fake:
     """A worker that has a speed for each variant, or cannot do it."""
 

@@ -162,6 +162,37 @@ def test_one_process_uses_all_its_devices(monkeypatch, run_main, tmp_path):
     assert_close(tmp_path / "run", tmp_path / "whole")
 
 
+SHARED_CONVOLUTIONS = """
+from functools import partial
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+import jax.numpy as jnp
+import numpy as np
+from data import Batch
+from jaxnets.convolution import convolve
+from jaxnets.parallel import divide, make_mesh, replicate, sharing
+rng, mesh = np.random.default_rng(0), make_mesh()
+for count, side, channels, outputs in ((6, 40, 9, 32), (4, 9, 2, 3), (4, 9, 1, 3), (4, 2, 20, 3), (5, 9, 9, 3)):
+    x, kernel = rng.normal(size=(count, side, side, channels)), rng.normal(size=(3, 3, channels, outputs))
+    convolution = partial(
+        convolve, strides=(1, 1), padding=((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    gradients = jax.grad(lambda kernel, x: (convolution(x, kernel) ** 2).sum(), (0, 1))
+    whole = jax.jit(gradients)(kernel, x)
+    shared = Batch(x, np.zeros(count)) if count % 2 else divide(Batch(x, np.zeros(count)), count, mesh)
+    step = jax.jit(sharing(gradients, mesh)).lower(replicate(kernel, mesh), shared.inputs).compile()
+    for ours, expected in zip(step(replicate(kernel, mesh), shared.inputs), whole):
+        assert np.linalg.norm(ours - expected) <= 1e-13 * np.linalg.norm(expected), (count, side)
+    print(count, "all-gather" in step.as_text())
+"""
+
+
+def test_devices_share_a_convolution_without_gathering_the_batch():
+    found = subprocess.run([sys.executable, "-c", SHARED_CONVOLUTIONS], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "6 False\n4 False\n4 False\n4 False\n5 False\n"), found.stderr
+
+
 def test_processes_with_other_options_do_not_train_together(tmp_path):
     first, second = by_hand([tmp_path / "a", tmp_path / "b"], "-c", OTHER_OPTIONS)
     _, err = second.communicate(timeout=100)

@@ -19,6 +19,7 @@ from experiment.run import WEIGHTS, read_weights, write_weights
 from jaxnets import MODELS, fit
 from jaxnets.feeding import on_device
 from jaxnets.optim import make_optimizer
+from jaxnets.parallel import divide, make_mesh, replicate, sharing, whole
 from jaxnets.steps import compute_dtype, eval_step, init_state, step_options, train_step
 from parity.bench.clock import Timed, best_seconds
 from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool, without_dropout
@@ -55,6 +56,8 @@ class Bench:
     """One network on the device, to be trained and to infer; all that it does ends when the device has done it."""
 
     def __init__(self, setting: Setting):
+        if setting.threads:
+            jax.config.update("jax_num_cpu_devices", setting.threads)
         self.config = config = config_of(setting)
         fit.set_precision(config)
         self.entry, self.scans, self.folder = MODELS[setting.name], setting.mode == "scan", Path(setting.weights)
@@ -64,15 +67,20 @@ class Bench:
         self.template = jax.tree.map(np.asarray, variables)  # off the device: it would count as memory of the training
         if not (self.folder / WEIGHTS).exists():  # the first worker of all makes the weights, of both frameworks
             write_weights(self.folder, fit.export(self.template))
-        self.tx = make_optimizer(config, 1)
+        self.tx, self.mesh = make_optimizer(config, 1), make_mesh()
         self.step = self._step(self.model)
-        self.predict = jax.jit(partial(eval_step, self.model, dtype=compute_dtype(config)))
+        self.predict = jax.jit(sharing(partial(eval_step, self.model, dtype=compute_dtype(config)), self.mesh))
         self.steps, self.predictions = self._scanned()
         self.feeds: dict[str, Iterator[Batch]] = {}
         self.reset()
 
     def _step(self, model: nn.Module) -> Any:
-        return jax.jit(partial(train_step, model, self.tx, **step_options(self.config)), donate_argnums=0)
+        step = partial(train_step, model, self.tx, **step_options(self.config))
+        return jax.jit(sharing(step, self.mesh), donate_argnums=0, out_shardings=whole(self.mesh))
+
+    def _place(self, batch: Batch) -> Batch:
+        """Return a batch that lies where it is computed with; one for a single device goes there with the call."""
+        return divide(batch, len(batch.labels), self.mesh)
 
     def _scanned(self) -> tuple[Any, Any]:
         """Return the step over many batches, and the pass over many inputs: one call for all of them."""
@@ -84,11 +92,11 @@ class Bench:
     def reset(self) -> None:
         """Go back to the weights of the file."""
         variables = fit.restore(self.template, read_weights(self.folder / WEIGHTS))
-        self.state = init_state(self.model, self.tx, variables, self.config.seed)
+        self.state = replicate(init_state(self.model, self.tx, variables, self.config.seed), self.mesh)
 
     def start(self) -> Numbers:
         """Compile, make the first step and the first pass, and put the batches onto the device."""
-        first = jax.device_put(self.batches[0])
+        first = jax.device_put(self._place(self.batches[0]))
         # One batch is on the device, and a few steps are done: then the memory is that of a training step.
         training, size = _first(self.step, (self.state, first), lambda: self.train([first]))
         self.train([first] * AGREE_STEPS)
@@ -100,7 +108,7 @@ class Bench:
             training, _ = _first(self.steps, (self.state, self.stacked), lambda: self.train_scanned(1))
             inference, _ = _first(self.predictions, (variables, inputs), lambda: self.infer_scanned(1))
         else:
-            self.feeds["device"] = cycle([jax.device_put(batch) for batch in self.batches])
+            self.feeds["device"] = cycle([jax.device_put(self._place(batch)) for batch in self.batches])
         return {"training": training, "inference": inference, "memory": memory}
 
     def train(self, batches: Iterable[Batch]) -> Any:
@@ -143,7 +151,8 @@ class Bench:
         With `dropout`, the network has some, and its twin without is trained: masks never agree (trap 20).
         """
         self.reset()
-        logits = self.predict(self.state.variables, self.batches[0].inputs)
+        batches = [self._place(batch) for batch in self.batches[:AGREE_STEPS]]
+        logits = self.predict(self.state.variables, batches[0].inputs)
         if self.scans:
             logits = self.predictions(self.state.variables, self.stacked.inputs)[0]
         step = self.step
@@ -151,7 +160,7 @@ class Bench:
             entry = without_dropout(self.entry, self.config, MODELS)
             self.step = self._step(entry.build(num_classes=self.classes))
         steps = []
-        for batch in self.batches[:AGREE_STEPS]:
+        for batch in batches:
             metrics = self.train([batch])
             steps.append({name: float(metrics[name]) for name in ("loss", "grad_norm")})
             if len(steps) == 1:
@@ -180,7 +189,7 @@ class Bench:
     def _feed(self, name: str) -> Iterator[Batch]:
         if name not in self.feeds:
             batches = {"loader": self.loader.epoch, "loader, finished on the device": on_device(self.loader)}[name]
-            self.feeds[name] = (batch for epoch in count() for batch in batches(epoch, 0))
+            self.feeds[name] = (self._place(batch) for epoch in count() for batch in batches(epoch, 0))
         return self.feeds[name]
 
     def export(self, folder: Path) -> None:
@@ -197,8 +206,8 @@ def _first(function: Any, arguments: tuple[Any, ...], call: Callable[[], object]
     seconds = {"compile_seconds": compile_seconds, "first_seconds": time.perf_counter() - start}
     if (found := compiled.memory_analysis()) is None:
         return seconds, None
-    whole = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    return seconds, whole - found.alias_size_in_bytes
+    size = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return seconds, (size - found.alias_size_in_bytes) * jax.device_count()  # it is said of one device
 
 
 def _peak_bytes() -> int | None:

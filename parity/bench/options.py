@@ -8,7 +8,16 @@ from typing import Any, get_args, get_type_hints
 from data import UserError
 from data.registry import lookup
 from experiment.config import Config
-from parity.bench.plan import FLAX_MODES, LAYOUTS, LEAST_ROUNDS, TORCH_MODES, Choices, thread_counts, torch_modes
+from parity.bench.plan import (
+    FLAX_MODES,
+    LAYOUTS,
+    LEAST_ROUNDS,
+    TORCH_MODES,
+    Choices,
+    device_counts,
+    thread_counts,
+    torch_modes,
+)
 from parity.bench.roofline import ACTIVATION_BYTES
 
 OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
@@ -70,6 +79,7 @@ def choices(args: argparse.Namespace, device: str, cores: int) -> Choices:
         threads=_counts(args.threads) or (thread_counts(cores) if device == "cpu" else (0,)),
         layouts=_chosen("layout", args.layouts, LAYOUTS) or LAYOUTS,
         every=args.trials == "all",
+        devices=device_counts(cores) if device == "cpu" else (0,),
     )
 
 

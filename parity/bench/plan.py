@@ -25,7 +25,10 @@ BATCH_LARGE, LARGE_FLOPS = 16, 500_000_000
 
 
 class Variant(NamedTuple):
-    """A way to run a framework; what a framework has no choice of is 0 or empty."""
+    """A way to run a framework; what a framework has no choice of is 0 or empty.
+
+    Of Flax `threads` are devices that share each batch, on a CPU one for a core: XLA's convolutions use no more.
+    """
 
     framework: str
     mode: str
@@ -33,7 +36,8 @@ class Variant(NamedTuple):
     layout: str = ""
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}" if self.threads else ""
+        kind = "device" if self.framework == "jaxnets" else "thread"
+        threads = f"{self.threads} {kind}{'s' if self.threads > 1 else ''}" if self.threads else ""
         return ", ".join(part for part in (self.mode, threads, self.layout) if part)
 
 
@@ -66,6 +70,7 @@ class Choices(NamedTuple):
     threads: Sequence[int]
     layouts: Sequence[str]
     every: bool = False  # try every combination
+    devices: Sequence[int] = (0,)  # of Flax, see `Variant`
 
 
 def torch_modes() -> tuple[str, ...]:
@@ -82,6 +87,12 @@ def thread_counts(cores: int) -> tuple[int, ...]:
     return (*powers, cores)
 
 
+def device_counts(cores: int) -> tuple[int, ...]:
+    """Return the numbers of devices to try of Flax on a CPU: one, and the largest power of two that has its cores."""
+    largest = 2 ** (cores.bit_length() - 1)
+    return (1, largest) if largest > 1 else (1,)
+
+
 def batch_size(wanted: int | None, device: str, flops: int) -> int:
     """Return how many examples a step has: what is wanted, else what fits network and device."""
     return wanted or (BATCH_LARGE if device == "cpu" and flops > LARGE_FLOPS else BATCH)
@@ -89,7 +100,7 @@ def batch_size(wanted: int | None, device: str, flops: int) -> int:
 
 def flax_trials(choices: Choices) -> list[Variant]:
     """Return what is tried of Flax."""
-    return [Variant("jaxnets", mode) for mode in choices.flax_modes]
+    return [Variant("jaxnets", mode, devices) for mode in choices.flax_modes for devices in choices.devices]
 
 
 def first_trials(choices: Choices, *, images: bool) -> list[Variant]:

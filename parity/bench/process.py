@@ -30,6 +30,8 @@ def environment(device: str, threads: int, caches: Path) -> dict[str, str]:
     found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else JAX would take most of the memory that PyTorch needs
     if threads:
         found["OMP_NUM_THREADS"] = str(threads)
+    if threads > 1:  # several devices of XLA's wait for each other in its threads; with one for each all would wait
+        found["NPROC"] = str(4 * threads)
     if device == "cpu":
         found |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     elif device == "gpu":
