@@ -84,6 +84,8 @@ def check(config: Config) -> Config:
         raise UserError(
             "--data-on device has nothing left for --workers, and no shares for --processes; leave them out"
         )
+    if config.together == "yes" and (config.workers or config.seeds == 1):
+        raise UserError("--together yes trains the runs of --seeds at once, without --workers; give --seeds 3 or so")
     if config.processes > 1 and (config.seeds > 1 or config.tune):
         raise UserError("--processes takes one training at a time; leave out --seeds and --tune")
     if config.new_head and not config.weights:

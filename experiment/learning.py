@@ -90,30 +90,42 @@ class Course:
             accuracy, loss = best["rank"] or Best().rank
             self.best = Best(best["epoch"], best["step"], (accuracy, loss), session.start.best)
         self.events = watcher
+        self.variables, self.interrupted = None, ""
 
     def run(self, variables: Any) -> Outcome:
         """Train, from `variables` or from the checkpoint, until all is done or a signal asks to stop."""
-        session, interrupted = self.session, ""
+        session, self.variables = self.session, variables
         start = session.start and Start(self.counts, len(self.epochs), session.start.state)
         if session.start:
-            variables = session.backend.restore(variables, session.start.weights())
+            self.variables = variables = session.backend.restore(variables, session.start.weights())
         if not self.over:
             for point in session.backend.fit(
                 session.model, variables, self.loader, session.config, self.monitor, start
             ):
-                variables = point.variables
-                if session.group.first(partial(self.take, point)):
+                if self.see(point):
                     break
-                if self.monitor.stopped:
-                    interrupted = f"{len(self.epochs)} epochs and {point.batches % len(self.loader)} of"
-                    interrupted += f" {len(self.loader)} steps"
-        if session.config.patience and session.group.leads and not interrupted:
+        return self.outcome()
+
+    def see(self, point: Point) -> bool:
+        """Take a point of a loop, in all processes; return whether there is nothing left to train."""
+        self.variables = point.variables
+        if self.session.group.first(partial(self.take, point)):
+            return True
+        if self.monitor.stopped:
+            self.interrupted = f"{len(self.epochs)} epochs and {point.batches % len(self.loader)} of"
+            self.interrupted += f" {len(self.loader)} steps"
+        return False
+
+    def outcome(self) -> Outcome:
+        """Return what it has come to, with the best weights if those are to be kept."""
+        session = self.session
+        if session.config.patience and session.group.leads and not self.interrupted:
             say(
                 session.console,
                 f"the weights are those of epoch {self.best.epoch}, the best on the validation examples",
             )
-            variables = session.backend.restore(variables, self.best.weights)
-        return Outcome(variables, self.rows, self.epochs, interrupted)
+            self.variables = session.backend.restore(self.variables, self.best.weights)
+        return Outcome(self.variables, self.rows, self.epochs, self.interrupted)
 
     @property
     def over(self) -> bool:

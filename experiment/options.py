@@ -75,6 +75,8 @@ class Config:
     """Take the options from a recipe, see --list-recipes; options given beside it win."""
     seeds: int = 1
     """Train so many times, with --seed and those after it, and print the mean and the deviation."""
+    together: Literal["auto", "yes", "no"] = "auto"
+    """Train the runs of --seeds all at once, in one program, in Flax: auto does so on a GPU."""
     tune: tuple[str, ...] = ()
     """Search for the best validation accuracy: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each trial."""
     trials: int = 20
@@ -130,6 +132,7 @@ NOT_SAVED = (
     "config",
     "recipe",
     "seeds",
+    "together",
     "tune",
     "trials",
     "processes",

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -22,22 +22,38 @@ class Result(NamedTuple):
 
 
 Train = Callable[[Config], Result]
+TrainAll = Callable[[Sequence[Config]], list[Result]]  # up to the first that has not ended well
 
 
-def repeat(framework: str, config: Config, console: Console, train: Train) -> int:
+def in_turn(train: Train) -> TrainAll:
+    """Return what trains one after the other."""
+
+    def train_all(configs: Sequence[Config]) -> list[Result]:
+        found = []
+        for config in configs:
+            found.append(train(config))
+            if found[-1].code:
+                break
+        return found
+
+    return train_all
+
+
+def repeat(framework: str, config: Config, console: Console, train_all: TrainAll, *, at_once: bool) -> int:
     """Train with several seeds, each in a folder of its own inside of one; print and write mean and deviation."""
-    folder, found = run.make_folder(config, framework), []
-    for seed in range(config.seed, config.seed + config.seeds):
-        found.append(train(dataclasses.replace(config, seed=seed, seeds=1, out=folder / f"seed-{seed}")))
-        if found[-1].code:
-            return found[-1].code
+    folder = run.make_folder(config, framework)
+    seeds = range(config.seed, config.seed + config.seeds)
+    found = train_all([dataclasses.replace(config, seed=seed, seeds=1, out=folder / f"seed-{seed}") for seed in seeds])
+    if code := next((result.code for result in found if result.code), 0):
+        return code
     summary = found[0].summary | {"seeds": [result.summary["seed"] for result in found]}
     for split in ("train", "validation", "test"):
         values = [result.summary[split]["accuracy"] for result in found]
         mean, deviation = statistics.mean(values), statistics.stdev(values)
         summary[split] = {"accuracy": mean, "deviation": deviation, "accuracies": values}
         say(console, f"{split:10} {mean:.2%} +- {deviation:.2%} ({', '.join(f'{value:.2%}' for value in values)})")
-    summary["seconds"] = sum(result.summary["seconds"] for result in found)
+    seconds = [result.summary["seconds"] for result in found]
+    summary["seconds"] = max(seconds) if at_once else sum(seconds)
     summary["examples_per_second"] = statistics.median(result.summary["examples_per_second"] for result in found)
     del summary["seed"]
     run.write_summary(folder, summary)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -15,21 +16,21 @@ from rich.console import Console
 from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
 from data.workers import Workers
-from experiment import checkpoint, plots, run
+from experiment import checkpoint, run
 from experiment import config as configs
 from experiment.checkpoint import Checkpoint
 from experiment.config import Config, given
 from experiment.durable import locked
 from experiment.events import Events, check_installed
 from experiment.group import Group
-from experiment.learning import Course, Outcome, Session, score
-from experiment.metrics import Score, finite
+from experiment.learning import Course, Session
 from experiment.monitor import Monitor
 from experiment.outline import print_outline
 from experiment.pretrained import as_built, settle, start
 from experiment.processes import launch, place, silence
 from experiment.profiling import Profile
-from experiment.repeated import Result, repeat, tune
+from experiment.repeated import Result, in_turn, repeat, tune
+from experiment.results import report, save
 from experiment.resume import check_same, find_run, fingerprint, open_checkpoint
 from experiment.shell import (
     SIGNALLED,
@@ -37,7 +38,6 @@ from experiment.shell import (
     command,
     load_framework,
     prepare,
-    print_scores,
     say,
     training_loader,
 )
@@ -92,10 +92,20 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
             session, variables = begin(framework, backend, config, group, console, stack)
             return _train(session, variables) if session else Result(0, {})
 
+    def train_all(configs: Sequence[Config]) -> list[Result]:
+        consoles = [console, *(Console(quiet=True) for _ in configs[1:])]  # one speaks for all
+        with ExitStack() as stack:
+            begun = [
+                begin(framework, backend, one, group, speaker, stack)
+                for one, speaker in zip(configs, consoles, strict=True)
+            ]
+            return _train_together([(session, variables) for session, variables in begun if session])
+
     if config.tune and not config.dry_run:
         return tune(framework, config, console, train_one)
     if config.seeds > 1 and not config.dry_run:
-        return repeat(framework, config, console, train_one)
+        at_once = backend.trains_together(config)
+        return repeat(framework, config, console, train_all if at_once else in_turn(train_one), at_once=at_once)
     return train_one(config).code
 
 
@@ -170,14 +180,40 @@ def _train(session: Session, variables: Any) -> Result:
         watcher = stack.enter_context(Events(session.folder)) if config.tensorboard and group.leads else None
         outcome = Course(session, loader, monitor, watcher).run(variables)
         code = SIGNALLED + monitor.stopped if outcome.interrupted else 0
-        scores, summary = _save(session, outcome) if group.leads else ({}, {})
+        scores, summary = save(session, outcome) if group.leads else ({}, {})
         group.first(lambda: None)  # the others' monitors stand until then, too
-    if scores:
-        print_scores(console, scores, session.task.dataset.classes)
-        say(console, f"{outcome.examples_per_second:,.0f} examples/s in training; saved in {session.folder}")
-    if any(finite(result.loss) is None for result in scores.values()):
-        say(console, "the loss is not finite: the training diverged; try a smaller --lr")
+    report(session, outcome, scores)
     return Result(code, summary)
+
+
+def _train_together(begun: Sequence[tuple[Session, Any]]) -> list[Result]:
+    """Train several at once, in one program; leave a folder for each, as if it had been alone."""
+    first, variables = begun[0][0], [variables for _, variables in begun]
+    sessions, quiet = [session for session, _ in begun], Console(quiet=True)
+    loaders = [training_loader(session.config, session.task) for session in sessions]
+    with ExitStack() as stack:
+        options, size = _watching(first, stack), len(loaders[0])
+        lead = stack.enter_context(Monitor(size, first.config.epochs, first.console, **options))
+        options.pop("watch", None)
+        others = [Monitor(size, first.config.epochs, quiet, **options) for _ in sessions[1:]]
+        watchers = [
+            stack.enter_context(Events(session.folder)) if first.config.tensorboard else None for session in sessions
+        ]
+        monitors = [lead, *others]
+        courses = [Course(*each) for each in zip(sessions, loaders, monitors, watchers, strict=True)]
+        configs = [session.config for session in sessions]
+        for points in first.backend.fit_many(first.model, variables, loaders, configs, monitors):
+            for course, point in zip(courses, points, strict=True):
+                if not course.over:  # as it may be before the others, by --patience
+                    course.see(point)
+            if all(course.over for course in courses):
+                break
+        outcomes = [course.outcome() for course in courses]
+        saved = [save(session, outcome) for session, outcome in zip(sessions, outcomes, strict=True)]
+    for session, outcome, (scores, _) in zip(sessions, outcomes, saved, strict=True):
+        report(session, outcome, scores)
+    codes = [SIGNALLED + lead.stopped if outcome.interrupted else 0 for outcome in outcomes]
+    return [Result(code, summary) for code, (_, summary) in zip(codes, saved, strict=True)]
 
 
 def _watching(session: Session, stack: ExitStack) -> dict[str, Any]:
@@ -192,17 +228,6 @@ def _watching(session: Session, stack: ExitStack) -> dict[str, Any]:
     if config.profile and group.leads:
         options["watch"] = stack.enter_context(Profile(session.backend.trace, session.folder / "profile")).after
     return options
-
-
-def _save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[str, Any]]:
-    """Write what a training has come to; return its scores and summary, none if it was interrupted."""
-    if outcome.interrupted:
-        run.write_weights(session.folder, session.backend.export(outcome.variables))
-        rest = f"go on with --resume {session.folder}, where all until then is"
-        print(f"interrupted after {outcome.interrupted}; {rest}", file=sys.stderr)
-        return {}, {}
-    scores = score(session, outcome.variables, ("train", "validation", "test"))
-    return scores, _write_results(session, outcome, scores)
 
 
 def _check_processes(config: Config, group: Group) -> None:
@@ -254,26 +279,3 @@ def _introduce(console: Console, task: Task, about: dict[str, Any]) -> None:
     say(console, f"{about['dataset']}: {sizes} examples")
     if task.note:
         say(console, task.note)
-
-
-def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> dict[str, Any]:
-    folder, classes = session.folder, session.task.dataset.classes
-    run.write_weights(folder, session.backend.export(outcome.variables))
-    title = f"{session.config.model} on {session.config.dataset_name}, {session.about['framework']}"
-    run.write(folder / "curves.png", plots.curves(outcome.rows, title))
-    run.write(folder / "confusion.png", plots.confusion(scores["test"].confusion, classes, f"{title}: test set"))
-    summary = session.about | {name: result.as_dict() for name, result in scores.items()}
-    per_class = zip(classes, scores["test"].per_class(), strict=True)
-    summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
-    summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
-    summary |= {"seconds": sum(epoch.seconds for epoch in outcome.epochs)}
-    summary |= {"inputs": _about_inputs(session.task)}
-    run.write_summary(folder, summary)  # last: a folder with a summary is a whole one
-    return summary
-
-
-def _about_inputs(task: Task) -> dict[str, Any]:
-    """Return what has to be known to classify other files as the examples were."""
-    dataset = task.dataset
-    statistics = {name: getattr(dataset, name).astype(float).tolist() for name in ("mean", "std")}
-    return {"shape": list(task.shape), "rate": dataset.rate, **statistics, "classes": list(dataset.classes)}

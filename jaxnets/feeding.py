@@ -42,12 +42,13 @@ def on_device(loader: Loader) -> Callable[[int, int], Iterator[Batch]]:
     return lambda epoch, start: map(finish, loader.raw(epoch, start))
 
 
-def resident(take_step: Step, loader: Loader, config: Config) -> tuple[Batches, Step]:
+def resident(take_step: Step, loader: Loader, config: Config, examples: Split | None = None) -> tuple[Batches, Step]:
     """Return the same where all examples lie on the device: of a batch only its indices go there.
 
     Many steps are one `lax.scan`: the device need not wait for Python between them. Their metrics are then (steps,).
+    `examples` are the loader's, if they are on the device already.
     """
-    examples = jax.device_put(loader.split)
+    held = examples or jax.device_put(loader.split)
 
     def batches(epoch: int, start: int) -> Iterator[tuple[int, Chosen]]:
         drawn = loader.draw(epoch)
@@ -56,7 +57,7 @@ def resident(take_step: Step, loader: Loader, config: Config) -> tuple[Batches, 
             rows = loader.rows(drawn, start, steps)
             if steps > 1:
                 rows = Rows(*(part.reshape(steps, len(part) // steps, *part.shape[1:]) for part in rows))
-            yield steps, Chosen(examples, rows)
+            yield steps, Chosen(held, rows)
             start += steps
 
     def step(state: TrainState, chosen: Chosen) -> tuple[TrainState, dict[str, jax.Array]]:

@@ -34,6 +34,8 @@ from jaxnets.steps import (
     step_options,
     train_step,
 )
+from jaxnets.together import fit_many as fit_many
+from jaxnets.together import trains_together as trains_together
 from parity.copy import flatten, variables_from_weights
 
 # What runs once is not worth optimising: measured, weights are there after 1 to 2 s, not 2 to 6.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data import load
-from experiment import checkpoint, training
+from experiment import checkpoint, plots, training
 from experiment.monitor import Monitor
 from experiment.run import METRICS, SUMMARY
 from experiment.shell import load_framework
@@ -41,7 +41,7 @@ def start(framework: str, folder: Path, prepare: Callable[[], None]) -> int:
         os.dup2(log.fileno(), 2)
     sys.argv = [f"{framework}.train", *OPTIONS.split(), *EVERY.split()]
     code: Any = 1
-    training.plots.curves = training.plots.confusion = lambda *_: b""  # they take longer than the training
+    plots.curves = plots.confusion = lambda *_: b""  # they take longer than the training
     try:
         count_steps()
         prepare()

@@ -34,6 +34,7 @@ from torchnets.steps import (
     train_step,
     trained_params,
 )
+from torchnets.together import trains_together as trains_together
 
 
 def describe() -> tuple[str, dict[str, str]]:

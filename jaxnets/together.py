@@ -1,0 +1,111 @@
+"""Several trainings in one program: the step of one, mapped by `vmap` over all of them, each with its own seed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from data import Loader
+from experiment.config import Config
+from experiment.monitor import Monitor
+from experiment.placement import keeps_examples
+from experiment.point import Point
+from jaxnets.feeding import Batches, Chosen, Step, feed, resident
+from jaxnets.optim import make_optimizer
+from jaxnets.parallel import replicas
+from jaxnets.state import to_arrays
+from jaxnets.steps import TrainState, Variables, init_state, step_options, train_step
+
+
+class Own(NamedTuple):
+    """One training's part of the numbers of all, which come from the device together, once they are looked at."""
+
+    numbers: jax.Array  # (trainings,), or (trainings, steps)
+    at: int
+
+    def __float__(self) -> float:
+        return float(np.asarray(self.numbers)[self.at])
+
+    def __int__(self) -> int:
+        return int(np.asarray(self.numbers)[self.at])
+
+    def tolist(self) -> list[float]:
+        """Return those of several steps."""
+        return np.asarray(self.numbers)[self.at].tolist()
+
+
+def trains_together(config: Config) -> bool:
+    """Return whether the runs of --seeds are one program: a GPU has room for that, a CPU is no faster for it."""
+    if config.together != "auto":
+        return config.together == "yes"
+    return jax.default_backend() != "cpu" and replicas() == 1 and not config.workers
+
+
+def fit_many(
+    model: nn.Module,
+    variables: Sequence[Variables],
+    loaders: Sequence[Loader],
+    configs: Sequence[Config],
+    monitors: Sequence[Monitor],
+) -> Iterator[list[Point]]:
+    """Train as `jaxnets.fit.fit` does, but all at once; yield the points of all.
+
+    Of the configurations only the seeds differ. The first monitor's signal stops all.
+    """
+    config, length = configs[0], len(loaders[0])
+    tx = make_optimizer(config, config.epochs * length)
+    own = [
+        init_state(model, tx, each, one.seed, average=config.ema > 0)
+        for each, one in zip(variables, configs, strict=True)
+    ]
+    state: TrainState = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
+    streams, take_step = _feed(partial(train_step, model, tx, **step_options(config)), loaders, config)
+    step = jax.jit(take_step, donate_argnums=0)
+    for epoch in range(config.epochs):
+        for monitor in monitors:
+            monitor.begin(epoch)
+        done = 0
+        for batches in zip(*(stream(epoch, 0) for stream in streams), strict=True):
+            steps = batches[0][0]
+            done += steps
+            state, metrics = step(state, _stack([batch for _, batch in batches]))
+            size = loaders[0].size(done - 1)
+            due = [monitor.step(size, _own(metrics, at), steps) for at, monitor in enumerate(monitors)]
+            if any(due) or done == length:
+                for monitor in monitors[1:]:
+                    monitor.stopped = monitors[0].stopped
+                yield [_point(epoch, done, state, at) for at in range(len(loaders))]
+                if monitors[0].stopped:
+                    return
+
+
+def _feed(take_step: Step, loaders: Sequence[Loader], config: Config) -> tuple[list[Batches], Step]:
+    """Return what yields each training's batches, and the step that takes those of all, (trainings, ...)."""
+    if not keeps_examples(config, loaders[0], accelerator=jax.default_backend() != "cpu", replicas=1):
+        return [feed(take_step, loader, config)[0] for loader in loaders], jax.vmap(take_step)
+    examples = jax.device_put(loaders[0].split)  # once, for all
+    streams, steps = zip(*(resident(take_step, loader, config, examples) for loader in loaders), strict=True)
+
+    def step(state: TrainState, chosen: Chosen) -> tuple[TrainState, dict[str, jax.Array]]:
+        return jax.vmap(lambda own, rows: steps[0](own, Chosen(chosen.examples, rows)))(state, chosen.rows)
+
+    return list(streams), step
+
+
+def _stack(batches: Sequence[Any]) -> Any:
+    if isinstance(batches[0], Chosen):
+        return Chosen(batches[0].examples, _stack([chosen.rows for chosen in batches]))
+    return jax.tree.map(lambda *parts: np.stack(parts), *batches)
+
+
+def _own(metrics: Mapping[str, jax.Array], at: int) -> dict[str, Own]:
+    return {name: Own(numbers, at) for name, numbers in metrics.items()}
+
+
+def _point(epoch: int, done: int, state: TrainState, at: int) -> Point:
+    mine: TrainState = jax.tree.map(lambda x: x[at], state)
+    return Point(epoch, done, mine.average or mine.variables, partial(to_arrays, mine))

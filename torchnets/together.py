@@ -1,0 +1,15 @@
+"""Several trainings in one program: not what PyTorch's modules do, which hold their state themselves."""
+
+from data import UserError
+from experiment.config import Config
+
+
+def trains_together(config: Config) -> bool:
+    """Return whether the runs of --seeds are one program: they never are.
+
+    Raises:
+        UserError: it is asked for.
+    """
+    if config.together == "yes":
+        raise UserError("--together yes is for jaxnets.train; PyTorch's modules are trained one after the other")
+    return False
