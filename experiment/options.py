@@ -76,7 +76,7 @@ class Config:
     seeds: int = 1
     """Train so many times, with --seed and those after it, and print the mean and the deviation."""
     together: Literal["auto", "yes", "no"] = "auto"
-    """Train the runs of --seeds all at once, in one program, in Flax: auto does so on a GPU."""
+    """Train the runs of --seeds all at once, in one program, in Flax: auto does so with small networks on a GPU."""
     tune: tuple[str, ...] = ()
     """Search for the best validation accuracy: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each trial."""
     trials: int = 20

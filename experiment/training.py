@@ -104,7 +104,7 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
     if config.tune and not config.dry_run:
         return tune(framework, config, console, train_one)
     if config.seeds > 1 and not config.dry_run:
-        at_once = backend.trains_together(config)
+        at_once = backend.trains_together(config, lookup("model", config.model, backend.MODELS).num_params)
         return repeat(framework, config, console, train_all if at_once else in_turn(train_one), at_once=at_once)
     return train_one(config).code
 

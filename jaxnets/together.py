@@ -20,6 +20,8 @@ from jaxnets.parallel import replicas
 from jaxnets.state import to_arrays
 from jaxnets.steps import TrainState, Variables, init_state, step_options, train_step
 
+ROOM = 10_000_000  # parameters of all the networks that share a GPU without being told to: 32 of the larger MLP's
+
 
 class Own(NamedTuple):
     """One training's part of the numbers of all, which come from the device together, once they are looked at."""
@@ -38,11 +40,15 @@ class Own(NamedTuple):
         return np.asarray(self.numbers)[self.at].tolist()
 
 
-def trains_together(config: Config) -> bool:
-    """Return whether the runs of --seeds are one program: a GPU has room for that, a CPU is no faster for it."""
+def trains_together(config: Config, parameters: int) -> bool:
+    """Return whether the runs of --seeds, of a network of so many `parameters`, are one program.
+
+    It pays where a network is too small to keep a GPU busy; on a CPU it does not.
+    """
     if config.together != "auto":
         return config.together == "yes"
-    return jax.default_backend() != "cpu" and replicas() == 1 and not config.workers
+    alone = replicas() == 1 and not config.workers
+    return jax.default_backend() != "cpu" and alone and config.seeds * parameters <= ROOM
 
 
 def fit_many(

@@ -101,7 +101,10 @@ def test_a_network_that_is_the_same_has_all_figures(done):
     assert found["imported"] == {"jaxnets": ["jax"], "torchnets": ["torch"]}  # one process for each framework
     row = found["networks"][0]
     assert (row["name"], row["ok"], row["parity"]["ok"], row["batch_size"]) == ("ann", True, True, 16), process.stdout
-    assert [trial["mode"] for trial in row["trials"]] == ["dispatch", "scan", "eager"]
+    ours = [("dispatch", count) for count in plan.device_counts(found["hardware"]["cores"])]
+    assert [(trial["mode"], trial["threads"]) for trial in row["trials"][:-1]] == [*ours, ("scan", 1)]
+    assert row["trials"][-1]["mode"] == "eager"
+    assert not any("error" in trial for trial in row["trials"])
     assert set(row["tables"]) == {*TASKS, "loader", "DataLoader"}
     for name, table in row["tables"].items():
         check_table(table, ("jaxnets", "torchnets", "DataLoader") if "oader" in name else FRAMEWORKS)

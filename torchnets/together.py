@@ -4,7 +4,7 @@ from data import UserError
 from experiment.config import Config
 
 
-def trains_together(config: Config) -> bool:
+def trains_together(config: Config, parameters: int) -> bool:  # noqa: ARG001 (Flax asks)
     """Return whether the runs of --seeds are one program: they never are.
 
     Raises:

@@ -99,8 +99,12 @@ def batch_size(wanted: int | None, device: str, flops: int) -> int:
 
 
 def flax_trials(choices: Choices) -> list[Variant]:
-    """Return what is tried of Flax."""
-    return [Variant("jaxnets", mode, devices) for mode in choices.flax_modes for devices in choices.devices]
+    """Return what is tried of Flax; several devices with a call for each step only."""
+    return [
+        Variant("jaxnets", mode, devices)
+        for mode in choices.flax_modes
+        for devices in (choices.devices if mode == FLAX_MODES["cpu"][0] else choices.devices[:1])
+    ]
 
 
 def first_trials(choices: Choices, *, images: bool) -> list[Variant]:
