@@ -5,6 +5,7 @@ statistics and metrics are those of the whole batch without a word about it in t
 """
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,11 @@ from jax.sharding import PartitionSpec as P
 
 from data import Batch
 from experiment.processes import LOOPBACK, Place, device_index
+
+# Where one process has several CPU devices, they wait for each other inside of XLA's threads, of which there are as
+# many as cores: all can be waiting for a device that has none left. Read when the first device is touched.
+if found := re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")):
+    os.environ.setdefault("NPROC", str(4 * int(found[1])))
 
 TIMEOUT = 120  # seconds; `experiment.group` has noticed long before that a process is gone
 
