@@ -41,7 +41,9 @@ def command(main: Callable[[], int]) -> None:
     try:
         sys.exit(main())
     except UserError as error:
-        sys.exit(f"error: {error}")
+        # In one write, which `sys.exit` does not: another process of the same training may end this one in between.
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: nothing more is saved", file=sys.stderr)
         sys.exit(SIGNALLED + signal.SIGINT)
