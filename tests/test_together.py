@@ -65,7 +65,7 @@ def test_a_signal_saves_all_and_each_can_be_gone_on_with(run_main, tmp_path):
     assert found
     assert expected
     for name, array in found.state.items():
-        np.testing.assert_allclose(array, expected.state[name], rtol=0, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(array, expected.state[name], rtol=0, atol=1e-10, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from data import UserError
 from experiment.config import Config
 
 
-def trains_together(config: Config, parameters: int) -> bool:  # noqa: ARG001 (Flax asks)
+def trains_together(config: Config, _parameters: int) -> bool:
     """Return whether the runs of --seeds are one program: they never are.
 
     Raises:
