@@ -23,14 +23,15 @@ class Config:
     """Passes over the training examples."""
     batch_size: int = 64
     """Images a step."""
-    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "adam"
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "muon"] = "adam"
     """Update rule, as PyTorch defines it."""
     lr: float = 3e-3
     """Learning rate (its peak, under a schedule)."""
     momentum: float = 0.9
-    """Of the optimizers momentum and nesterov; the others do not read it."""
+    """Of the optimizers momentum, nesterov and muon; the others do not read it."""
     weight_decay: float = 0.0
-    """On every parameter, biases and norms too: decoupled for adamw, added to the gradient for the others."""
+    """On every parameter, biases and norms too: decoupled for adamw and muon, added to the gradient
+    for the others."""
     decay_weights_only: bool = False
     """Leave biases and norms out of --weight-decay."""
     l1: float = 0.0

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from experiment.config import Config
 from experiment.schedules import factors
+from jaxnets.muon import scale_by_muon
 
 
 def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
@@ -21,6 +22,9 @@ def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     mask = decayed if config.decay_weights_only else None
     if config.optimizer == "adamw":  # decoupled; its own default decay differs from PyTorch's, so it is always given
         return optax.adamw(lr, weight_decay=config.weight_decay, mask=mask)
+    if config.optimizer == "muon":  # decoupled, too
+        decay = optax.add_decayed_weights(config.weight_decay, mask)
+        return optax.chain(scale_by_muon(config.momentum), decay, optax.scale_by_learning_rate(lr))
     rules = {
         "sgd": lambda: optax.sgd(lr),
         # The rate multiplies what leaves the buffer, not what enters it (trap 15).

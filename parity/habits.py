@@ -13,6 +13,7 @@ from experiment.schedules import factors
 from parity.copy import flatten, to_flax
 from parity.imitate import same
 from parity.torch_hooks import injected
+from torchnets.muon import follow, orthogonal
 
 STEPS = 4  # what is imitated: more than momentum and bias correction need to show
 
@@ -21,6 +22,8 @@ class Habits(NamedTuple):
     """All that an update rule may do in one way or another; the defaults are PyTorch's."""
 
     nesterov: bool = False
+    muon_scale: str = "rms"  # what Muon's directions are multiplied by, rms or width
+    momentum_corrected: bool = False  # Muon's for its start at zero, as optax does
     dampening: float = 0.0
     first_buffer_dampened: bool = False  # the first step, too
     rate_in_buffer: bool = False  # the rate multiplies what enters the momentum buffer
@@ -80,8 +83,8 @@ def explain_training(lesson: Any, params: dict[str, np.ndarray], losses: np.ndar
 
 def _own(config: Any) -> Habits:
     return Habits(
-        nesterov=config.optimizer == "nesterov",
-        coupled=config.optimizer != "adamw",
+        nesterov=config.optimizer in ("nesterov", "muon"),
+        coupled=config.optimizer not in ("adamw", "muon"),
         decay=config.weight_decay,
         undecayed_rank=1 if config.decay_weights_only else -1,
         clip_norm=config.clip_norm,
@@ -131,6 +134,10 @@ def _single_changes(config: Any, own: Habits) -> Iterator[tuple[str, Habits]]:
         )
     if kind in ("sgd", "momentum", "nesterov"):
         yield from _of_momentum(kind, own)
+    elif kind == "muon":
+        yield "momentum is the plain one, not Nesterov's (trap 15)", own._replace(nesterov=False)
+        yield "momentum is corrected for its start at zero (trap 33)", own._replace(momentum_corrected=True)
+        yield "directions are as large as their shape's ratio, not as Adam's", own._replace(muon_scale="width")
     else:
         yield from _of_moments(kind, own)
 
@@ -233,6 +240,8 @@ class Rule:
             self.first[i] = m * self.first[i] + entering
             update = entering + m * self.first[i] if h.nesterov else self.first[i]
             return update if h.rate_in_buffer else rate * update
+        if kind == "muon" and g.ndim > 1:
+            return rate * self._direction(i, g)
         if kind == "rmsprop":
             self.second[i] = h.alpha * self.second[i] + (1 - h.alpha) * g**2
             return rate * g / self._root(self.second[i])
@@ -240,6 +249,16 @@ class Rule:
         self.first[i] = b1 * self.first[i] + (1 - b1) * g
         self.second[i] = b2 * self.second[i] + (1 - b2) * g**2
         return rate * self.first[i] / (1 - b1**n) / self._root(self.second[i] / (1 - b2**n))
+
+    def _direction(self, i: int, g: torch.Tensor) -> torch.Tensor:
+        h, m = self.habits, self.config.momentum
+        self.first[i] = m * self.first[i] + g
+        now, ahead = (1 - m**n if h.momentum_corrected else 1 for n in (self.count, self.count + 1))
+        update = g / now + m * self.first[i] / ahead if h.nesterov else self.first[i]
+        if h.muon_scale == "rms":
+            return follow(update)
+        matrix = update.reshape(len(update), -1)
+        return (orthogonal(matrix) * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5).reshape(update.shape)
 
     def _root(self, square: torch.Tensor) -> torch.Tensor:
         eps = self.habits.eps

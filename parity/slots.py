@@ -11,7 +11,7 @@ import optax
 import torch
 from torch import nn
 
-from parity.copy import flatten, to_flax, unflatten
+from parity.copy import flatten, leaves, to_flax, unflatten
 
 # What optax calls PyTorch's slots, by the part of its state that holds them.
 NAMES: dict[type, dict[str, str]] = {
@@ -45,7 +45,8 @@ def flax_slots(opt_state: optax.OptState) -> dict[str, np.ndarray]:
     slots: dict[str, np.ndarray] = {}
     for part in _parts(opt_state):
         for field, slot in NAMES[type(part)].items():
-            slots |= flatten({slot: {"params": getattr(part, field)}})
+            own = unflatten(dict(_held(getattr(part, field))))
+            slots |= flatten({slot: {"params": own}})
         if isinstance(part, optax.ScaleByScheduleState):
             slots[STEP] = np.asarray(part.count)
         elif isinstance(part, optax.ScaleByAdamState):
@@ -61,12 +62,22 @@ def with_slots(opt_state: optax.OptState, slots: dict[str, np.ndarray]) -> optax
     def replace(part: Any) -> Any:
         if type(part) not in NAMES:
             return part
-        new = {field: nested[slot]["params"] for field, slot in NAMES[type(part)].items() if slot in nested}
+        new: dict[str, Any] = {}
+        for field, slot in NAMES[type(part)].items():
+            if slot in nested:
+                old, given = getattr(part, field), dict(leaves(nested[slot]["params"]))
+                held = {path: given[path] for path, _ in _held(old)}
+                new[field] = unflatten(dict(leaves(old)) | held)
         if "count" in part._fields:  # a tuple has a method of that name
             new["count"] = np.asarray(slots[STEP], part.count.dtype)
         return part._replace(**new)
 
     return jax.tree.map(replace, opt_state, is_leaf=lambda node: type(node) in NAMES)
+
+
+def _held(slot: Any) -> list[tuple[str, Any]]:
+    """Return the leaves of a slot; of one that only some parameters have, theirs."""
+    return [(path, leaf) for path, leaf in leaves(slot) if not isinstance(leaf, optax.MaskedNode)]
 
 
 def _parts(opt_state: optax.OptState) -> list[Any]:

@@ -46,11 +46,11 @@ from parity.torch_side import TorchSide, one_rounding_away
 AVERAGE = "average"  # before the path of what the moving average has
 BOUND = 1e-10
 ENLARGED = 1e-8  # what a rounding may become in one step; bugs are O(1e-3)
-DIVIDING = ("adam", "adamw", "rmsprop")  # rules that divide a gradient by about its own size
+DIVIDING = ("adam", "adamw", "rmsprop", "muon")  # rules that divide a gradient by about its own size
 # A step is as exact as its gradient, whose bound this is. In 100 steps of GoogLeNet and ResNet-50 it comes to 5e-12.
 SINGLE_STEP_BOUND = 1e-11
 # For Adam and AdamW PyTorch's default. At 0.01 the larger networks, GoogLeNet after four steps, are chaotic.
-LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3}
+LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "muon": 1e-3}
 LEARNING_RATE, WEIGHT_DECAY, L1 = 0.01, 1e-3, 1e-5
 OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
 # Each schedule and each loss is met by some optimizer. The pairing was made after measuring: under "cosine" AdamW

@@ -8,13 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import torch
 
 import jaxnets
+import jaxnets.muon
 import jaxnets.optim
 import jaxnets.steps
 import torchnets
 from experiment.schedules import factors
+from jaxnets.muon import RMS, follow, orthogonal
 from parity import suite
 from parity.report import Failure
 from parity.trajectory import check_trajectory
@@ -47,6 +50,28 @@ def decayed(config: Any, then: Any, mask: Any = None) -> optax.GradientTransform
 
 def skipping_vectors(config: Any, rate: Any) -> optax.GradientTransformation:
     return decayed(config, optax.sgd(rate), lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
+
+
+def muon(make: Callable[[Any], optax.GradientTransformation]) -> Callable[[Patch], None]:
+    """Put a rule for weights in the place of Muon's."""
+
+    def make_rule(config, rate):
+        labels = partial(jax.tree.map, lambda p: "muon" if p.ndim > 1 else "adam")
+        rules = optax.partition({"muon": make(config), "adam": optax.scale_by_adam()}, labels)
+        decay = optax.add_decayed_weights(config.weight_decay)
+        return optax.chain(rules, decay, optax.scale_by_learning_rate(rate))
+
+    return rule(make_rule)
+
+
+def muon_of_optax(config: Any, **options: Any) -> optax.GradientTransformation:
+    shape = partial(jax.tree.map, lambda _: optax.contrib.MuonDimensionNumbers())
+    scale = optax.contrib.scale_by_muon(beta=config.momentum, eps=0.0, weight_dimension_numbers=shape, **options)
+    return optax.chain(scale, optax.stateless_with_tree_map(lambda u, _: u * RMS * max(u.shape) ** 0.5))
+
+
+def by_ratio(update: jax.Array) -> jax.Array:
+    return orthogonal(update.T).T * max(1, update.shape[1] / update.shape[0]) ** 0.5
 
 
 def losses(change: Callable[[Any], Any]) -> Callable[[Patch], None]:
@@ -145,6 +170,30 @@ TRAINING = [
         rule(lambda c, r: decayed(c, optax.rmsprop(r))),
         "square_avg/params/fc1/kernel",
         r"old square is 0.9 .*\(trap 14\)",
+    ),
+    (
+        "Muon's momentum corrected, as optax has it",
+        33,
+        "muon",
+        muon(muon_of_optax),
+        "momentum_buffer/params/fc1/kernel",
+        r"corrected for its start at zero \(trap 33\)",
+    ),
+    (
+        "Muon's momentum plain",
+        15,
+        "muon",
+        muon(lambda c: optax.chain(optax.trace(c.momentum), optax.stateless_with_tree_map(lambda u, _: follow(u)))),
+        "params/fc1/kernel",
+        r"momentum is the plain one, not Nesterov's \(trap 15\)",
+    ),
+    (
+        "Muon's sizes by the shape's ratio",
+        None,
+        "muon",
+        lambda patch: patch(jaxnets.muon, "follow", by_ratio),
+        "params/fc1/kernel",
+        r"as large as their shape's ratio",
     ),
     ("decay skips biases and norms", 13, "sgd", rule(skipping_vectors), "params/fc1/bias", r"skips biases and norms"),
     ("schedule behind by one", 16, "sgd", shifted_schedule, "params/fc1/kernel", r"behind by one step \(trap 16\)"),

@@ -152,7 +152,7 @@ def test_the_average_is_that_of_all_steps_with_falling_shares(decay, steps):
     assert int(average["count"]) == steps  # counters are not averaged
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw", "muon"])
 @pytest.mark.parametrize("only", [False, True])
 def test_decay_leaves_biases_and_norms_alone_only_if_told_to(optimizer, only):
     config = Config(optimizer=optimizer, lr=0.1, weight_decay=0.5, decay_weights_only=only, schedule="constant")

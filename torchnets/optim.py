@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from experiment.config import Config
 from experiment.schedules import factors
+from torchnets.muon import Muon
 
 
 def make_optimizer(
@@ -28,6 +29,7 @@ def make_optimizer(
         "adam": lambda: torch.optim.Adam(groups, lr, weight_decay=decay),
         "adamw": lambda: torch.optim.AdamW(groups, lr, weight_decay=decay),
         "rmsprop": lambda: torch.optim.RMSprop(groups, lr, alpha=0.99, eps=1e-8, weight_decay=decay),
+        "muon": lambda: Muon(groups, lr, momentum, decay),
     }
     optimizer = rules[config.optimizer]()
     return optimizer, LambdaLR(optimizer, factor)

@@ -22,7 +22,7 @@ BOUNDS = {
     "bfloat16": (1e-1, 5e-2, 1e-1, 5e-1, 1e-1),
 }
 # Rules that divide a gradient by its size: what is zero but for rounding is moved as far as all else (trap 28).
-DIVIDING, DIVIDED = ("adam", "adamw", "rmsprop"), 5e-1
+DIVIDING, DIVIDED = ("adam", "adamw", "rmsprop", "muon"), 5e-1
 
 
 AS_NEAR = 3.0  # to PyTorch's float64 steps, in units of how near PyTorch's own are, as in `parity.checks`

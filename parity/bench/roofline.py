@@ -13,7 +13,15 @@ A small network whose whole state fits into the caches can be faster than this; 
 
 from typing import NamedTuple
 
-SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "rmsprop": 1}  # of each trained weight
+SLOTS = {
+    "sgd": 0,
+    "momentum": 1,
+    "nesterov": 1,
+    "adam": 2,
+    "adamw": 2,
+    "rmsprop": 1,
+    "muon": 1,
+}  # of each trained weight
 WEIGHT_BYTES = 4
 ACTIVATION_BYTES = {"float32": 4, "bfloat16": 2}
 
