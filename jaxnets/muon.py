@@ -39,5 +39,7 @@ def scale_by_muon(momentum: float) -> optax.GradientTransformation:
 
     # optax's own scale_by_muon corrects the momentum for its start at zero, and in Nesterov's form that changes the
     # direction; PyTorch's does not (trap 33).
-    muon = optax.chain(optax.trace(momentum, nesterov=True), optax.stateless_with_tree_map(lambda u, _: follow(u)))
+    muon = optax.chain(
+        optax.trace(momentum, nesterov=True), optax.stateless(lambda updates, _: jax.tree.map(follow, updates))
+    )
     return optax.partition({"muon": muon, "adam": optax.scale_by_adam()}, labels)

@@ -64,10 +64,14 @@ def muon(make: Callable[[Any], optax.GradientTransformation]) -> Callable[[Patch
     return rule(make_rule)
 
 
+def each(change: Callable[[Any], Any]) -> optax.GradientTransformation:
+    return optax.stateless(lambda updates, _: jax.tree.map(change, updates))
+
+
 def muon_of_optax(config: Any, **options: Any) -> optax.GradientTransformation:
     shape = partial(jax.tree.map, lambda _: optax.contrib.MuonDimensionNumbers())
     scale = optax.contrib.scale_by_muon(beta=config.momentum, eps=0.0, weight_dimension_numbers=shape, **options)
-    return optax.chain(scale, optax.stateless_with_tree_map(lambda u, _: u * RMS * max(u.shape) ** 0.5))
+    return optax.chain(scale, each(lambda update: update * RMS * max(update.shape) ** 0.5))
 
 
 def by_ratio(update: jax.Array) -> jax.Array:
@@ -183,7 +187,7 @@ TRAINING = [
         "Muon's momentum plain",
         15,
         "muon",
-        muon(lambda c: optax.chain(optax.trace(c.momentum), optax.stateless_with_tree_map(lambda u, _: follow(u)))),
+        muon(lambda c: optax.chain(optax.trace(c.momentum), each(follow))),
         "params/fc1/kernel",
         r"momentum is the plain one, not Nesterov's \(trap 15\)",
     ),

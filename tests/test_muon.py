@@ -1,5 +1,7 @@
 """Muon against PyTorch's own, which takes matrices alone and in bfloat16, and against optax's, in float64."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,7 @@ def test_it_is_optax_s_iteration(shape):
     matrix = np.random.default_rng(0).normal(size=shape)
     with jax.enable_x64():
         rule = optax.contrib.scale_by_muon(beta=0.0, eps=0.0, nesterov=False)
+        theirs: Any
         theirs, _ = rule.update(jnp.asarray(matrix), rule.init(jnp.asarray(matrix)))
         np.testing.assert_allclose(jaxnets.muon.orthogonal(jnp.asarray(matrix)), theirs, rtol=1e-9, atol=1e-12)
 
@@ -52,6 +55,7 @@ def test_of_a_matrix_it_is_pytorch_s():
     rule, _ = torchnets.optim.make_optimizer(config, 8, [ours])
     own = torch.optim.Muon([theirs], 0.02, 0.3, 0.8, adjust_lr_fn="match_rms_adamw")
     with jax.enable_x64():
+        params: Any
         params, tx = {"kernel": jnp.asarray(start.T)}, jaxnets.optim.make_optimizer(config, 8)
         state = tx.init(params)
         for grad in grads:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 STEPS, COEFFICIENTS, EPSILON = 5, (3.4445, -4.7750, 2.0315), 1e-7
+BETAS = (0.9, 0.999)  # Adam's
 RMS = 0.2  # about that of Adam's updates, so that one learning rate suits both
 
 
@@ -36,25 +37,27 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # noqa: ARG002 (the signature of every optimizer)
-        """Update every parameter that has a gradient, in place."""
+    def step(self, closure: Any = None) -> Any:
+        """Update every parameter that has a gradient, in place; `closure`, if any, computes them and the loss."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             lr = group["lr"]
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                direction = self._muon(p, group["momentum"]) if p.ndim > 1 else self._adam(p)
+                direction = self._muon(p, p.grad, group["momentum"]) if p.ndim > 1 else self._adam(p, p.grad)
                 p.mul_(1 - lr * group["weight_decay"]).sub_(lr * direction)
+        return loss
 
-    def _muon(self, p: torch.Tensor, momentum: float) -> torch.Tensor:
+    def _muon(self, p: torch.Tensor, grad: torch.Tensor, momentum: float) -> torch.Tensor:
         state = self.state[p]
-        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p)).mul_(momentum).add_(p.grad)
-        return follow(p.grad + momentum * buffer)
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p)).mul_(momentum).add_(grad)
+        return follow(grad + momentum * buffer)
 
-    def _adam(self, p: torch.Tensor, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> torch.Tensor:
-        state = self.state[p]
-        first = state.setdefault("exp_avg", torch.zeros_like(p)).mul_(b1).add_((1 - b1) * p.grad)
-        second = state.setdefault("exp_avg_sq", torch.zeros_like(p)).mul_(b2).add_((1 - b2) * p.grad**2)
+    def _adam(self, p: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+        state, (b1, b2), eps = self.state[p], BETAS, 1e-8
+        first = state.setdefault("exp_avg", torch.zeros_like(p)).mul_(b1).add_((1 - b1) * grad)
+        second = state.setdefault("exp_avg_sq", torch.zeros_like(p)).mul_(b2).add_((1 - b2) * grad**2)
         state["step"] = state.get("step", torch.tensor(0.0)) + 1
         count = int(state["step"])  # a tensor of float32 would round the powers
         return first / (1 - b1**count) / ((second / (1 - b2**count)).sqrt() + eps)
