@@ -29,6 +29,7 @@ class Augmentation(NamedTuple):
     apply: Callable[[Any, Any, Any, Any], Any]  # (xp, examples, draws (B, draws), fill (C,)) -> examples
     about: str
     move: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # if it only moves values: see `data.moves`
+    alternates: bool = False  # what is below a half in one epoch is above it in the next, and so on
 
 
 def augmentations(text: str) -> tuple[str, ...]:
@@ -47,13 +48,15 @@ def augmentations(text: str) -> tuple[str, ...]:
     return names
 
 
-def check_augmentations(names: Sequence[str], inputs: np.ndarray) -> None:
+def check_augmentations(names: Sequence[str], inputs: np.ndarray, tta: str = "none") -> None:
     """Refuse what cannot be done to inputs of this kind.
 
     Raises:
         DataError: says what the augmentation is for, and which others there are.
     """
     kind = KINDS[inputs.ndim, inputs.dtype.name]
+    if tta != "none" and kind != "images":
+        raise DataError(f"--tta {tta} is for images, found {kind}; leave it out")
     for name in names:
         if (wanted := AUGMENTATIONS[name].kind) != kind:
             fitting = ", ".join(other for other, entry in AUGMENTATIONS.items() if entry.kind == kind)
@@ -62,7 +65,15 @@ def check_augmentations(names: Sequence[str], inputs: np.ndarray) -> None:
 
 def draw(names: Sequence[str], count: int, seed: int, epoch: int) -> np.ndarray:
     """Return an epoch's random numbers, a row for each of `count` examples: float32 in 0..1, 1 left out."""
-    return np.random.default_rng([seed, epoch, DRAWS]).random((count, columns(names)), np.float32)
+    shape = count, columns(names)
+    drawn = np.random.default_rng([seed, epoch, DRAWS]).random(shape, np.float32)
+    alternating = np.repeat(
+        [AUGMENTATIONS[name].alternates for name in names], [AUGMENTATIONS[n].draws for n in names]
+    )
+    if epoch and alternating.any():  # float32 here are multiples of 2^-24: adding a half rounds nothing
+        first = np.random.default_rng([seed, 0, DRAWS]).random(shape, np.float32)[:, alternating]
+        drawn[:, alternating] = (first + np.float32(epoch % 2 / 2)) % 1
+    return drawn
 
 
 def draw_shares(alpha: float, count: int, seed: int, epoch: int) -> np.ndarray:
@@ -112,6 +123,28 @@ def mix(x: Any, targets: Any, shares: Any, xp: Any = np) -> tuple[Any, Any]:
     return mixed[0], mixed[1]
 
 
+def views(x: Any, tta: str, xp: Any = np) -> list[tuple[float, Any]]:
+    """Return the ways in which images (B, H, W, C) are looked at in evaluation, each with its share; they sum to 1.
+
+    flip: half each as they are, and with left and right swapped. shift: of both, half as they are, a quarter each
+    moved by a pixel up and left, and down and right, edges reflected; in the order of those shares.
+    """
+    if tta == "none":
+        return [(1.0, x)]
+    moved = [x]
+    if tta == "shift":
+        for by in (1, -1):
+            rows, columns = ([_reflected(at + by, size) for at in range(size)] for size in x.shape[1:3])
+            moved.append(x[:, rows][:, :, columns])
+    shares = (0.5,) if tta == "flip" else (0.25, 0.125, 0.125)
+    both = [(view, xp.flip(view, (2,))) for view in moved]
+    return [(share, view) for share, pair in zip(shares, both, strict=True) for view in pair]
+
+
+def _reflected(at: int, size: int) -> int:
+    return size - 1 - abs(size - 1 - abs(at))
+
+
 def as_type(xp: Any, x: Any, dtype: str) -> Any:
     """Return `x` in another dtype."""
     return x.to(getattr(xp, dtype)) if xp.__name__ == "torch" else x.astype(dtype, copy=False)
@@ -154,11 +187,11 @@ def _flip(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     return xp.where(_each(draws, x.ndim) < 0.5, xp.flip(x, (2,)), x)
 
 
-def _crop(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
+def _crop(xp: Any, x: Any, draws: Any, _fill: Any, part: int = 8) -> Any:
     indices = []
     for axis in (1, 2):
         length = x.shape[axis]
-        most = length // 8
+        most = length // part
         moved = _positions(xp, x, axis) + (xp.floor(draws[:, axis - 1] * (2 * most + 1)) - most)[:, None]
         back = xp.abs(moved)  # reflected at both ends
         indices.append(length - 1 - xp.abs(length - 1 - back))
@@ -243,12 +276,20 @@ def _specaugment(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "affine": Augmentation("images", 4, _affine, "turned by up to 10 degrees, moved by 1/16, scaled by 0.9 to 1.1"),
+    "altflip": Augmentation("images", 1, _flip, "left and right swapped, every other epoch", moves.flip, True),
     "color": Augmentation("images", 3, _color, "brightness, contrast and saturation times 0.7 to 1.3"),
     "crop": Augmentation("images", 2, _crop, "moved by up to 1/8 of the size, edges reflected", moves.crop),
     "cutout": Augmentation("images", 2, _cutout, "a square of a quarter of the size becomes the mean, 1708.04552"),
     "flip": Augmentation("images", 1, _flip, "left and right swapped, half of the time", moves.flip),
     "gain": Augmentation("waveforms", 1, _gain, "louder or softer by up to 6 dB"),
     "noise": Augmentation("waveforms", 2, _noise, "white noise, 20 to 40 dB softer, is added"),
+    "nudge": Augmentation(
+        "images",
+        2,
+        functools.partial(_crop, part=16),
+        "moved by up to 1/16 of the size, edges reflected",
+        functools.partial(moves.crop, part=16),
+    ),
     "shift": Augmentation("waveforms", 1, _shift, "earlier or later by up to a tenth of the length"),
     "specaugment": Augmentation(
         "features", 8, _specaugment, "two bands and two stretches become the mean, 1904.08779"

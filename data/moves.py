@@ -19,10 +19,10 @@ def flip(x: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return out
 
 
-def crop(x: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return examples (B, H, W, C), moved by up to 1/8 of their size as `draws` (B, 2) say, edges reflected."""
+def crop(x: np.ndarray, draws: np.ndarray, part: int = 8) -> np.ndarray:
+    """Return examples (B, H, W, C), moved by up to 1/`part` of their size as `draws` (B, 2) say, edges reflected."""
     count, height, width, channels = x.shape
-    most = (height // 8, width // 8)
+    most = (height // part, width // part)
     top, left = (np.floor(draws[:, at] * (2 * most[at] + 1)).astype(np.intp) for at in (0, 1))
     lines = np.abs(top[:, None] - most[0] + np.arange(height))  # (B, H): from which line each new one is taken
     lines = height - 1 - np.abs(height - 1 - lines)

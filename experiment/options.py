@@ -44,6 +44,8 @@ class Config:
     """Mix each two training examples, by a share drawn from Beta(mixup, mixup); 0 does not."""
     augment: str = "none"
     """Change the training examples at random, names with commas between: see --list-augmentations."""
+    tta: Literal["none", "flip", "shift"] = "none"
+    """Judge each image by the mean of what is said of several views: swapped, or also moved by a pixel."""
     clip_norm: float = 0.0
     """Largest norm of all gradients together; 0 sets no limit."""
     accumulate: int = 1
@@ -56,7 +58,7 @@ class Config:
     """On a GPU, let float32 products be rounded to TF32: faster, and a thousand times less exact."""
     patience: int = 0
     """Stop after so many epochs without a better validation accuracy, and keep the best epoch's weights; 0 never."""
-    schedule: Literal["constant", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"
+    schedule: Literal["constant", "linear", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"
     """Learning rate over the steps."""
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
     """Softmax cross-entropy, or binary cross-entropy of each class against the rest."""

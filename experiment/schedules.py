@@ -9,15 +9,19 @@ import numpy as np
 def factors(name: str, steps: int) -> np.ndarray:
     """Return what the learning rate is multiplied by at each step, (steps,) float64.
 
-    constant: 1. step: a tenth after each third (PyTorch's StepLR). cosine: down to 0 (Loshchilov and Hutter 2017,
-    arXiv 1608.03983). warmup-cosine: linear over the first tenth, then cosine. onecycle: up to 1 over the first
-    30%, then down, both as cosines (Smith and Topin 2018, arXiv 1708.07120; PyTorch's OneCycleLR).
+    constant: 1. linear: down to 0. step: a tenth after each third (PyTorch's StepLR). cosine: down to 0 (Loshchilov
+    and Hutter 2017, arXiv 1608.03983). warmup-cosine: linear over the first tenth, then cosine. onecycle: up to 1 over
+    the first 30%, then down, both as cosines (Smith and Topin 2018, arXiv 1708.07120; PyTorch's OneCycleLR).
     """
     return TABLES[name](np.arange(steps, dtype=np.float64), steps)
 
 
 def _constant(i: np.ndarray, steps: int) -> np.ndarray:  # noqa: ARG001 (the signature of every schedule)
     return np.ones_like(i)
+
+
+def _linear(i: np.ndarray, steps: int) -> np.ndarray:
+    return 1 - i / steps
 
 
 def _step(i: np.ndarray, steps: int) -> np.ndarray:
@@ -47,6 +51,7 @@ def _onecycle(i: np.ndarray, steps: int) -> np.ndarray:
 
 TABLES = {
     "constant": _constant,
+    "linear": _linear,
     "step": _step,
     "cosine": _cosine,
     "warmup-cosine": _warmup_cosine,

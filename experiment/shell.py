@@ -80,7 +80,7 @@ def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
     check_kind(config, dataset, models)
     shape = dataset.train.inputs.shape[1:]
     dataset, note = apply_frontend(dataset, config.frontend)
-    check_augmentations(augmentations(config.augment), dataset.train.inputs)
+    check_augmentations(augmentations(config.augment), dataset.train.inputs, config.tta)
     dataset, resized = fit_to(dataset, entry.input_shape)
     notes = "; ".join(line for line in (note, resized) if line)
     train, validation = (dataset.train, dataset.validation) if dataset.validation else hold_out(dataset.train)

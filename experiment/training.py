@@ -41,6 +41,7 @@ from experiment.shell import (
     say,
     training_loader,
 )
+from experiment.whitening import whitened
 
 
 def main(framework: str) -> None:
@@ -141,6 +142,9 @@ def begin(
             stack.enter_context(locked(folder))
         found = _open(folder, group)
     variables, loaded = (variables, "") if found else start(backend, variables, config)
+    if entry.whitens and not (found or loaded):
+        weights = whitened(backend.export(variables), entry.whitens, task.dataset, task.splits["train"])
+        variables = backend.restore(variables, weights)
     about = _about(framework, backend, config, backend.count_parameters(model, variables))
     _introduce(console, task, about)
     if loaded:

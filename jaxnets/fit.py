@@ -40,7 +40,7 @@ from parity.copy import flatten, variables_from_weights
 
 # What runs once is not worth optimising: measured, weights are there after 1 to 2 s, not 2 to 6.
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-logits_of = jax.jit(eval_step, static_argnames=("model", "dtype"))
+logits_of = jax.jit(eval_step, static_argnames=("model", "dtype", "tta"))
 
 
 def describe() -> tuple[str, dict[str, str]]:
@@ -109,8 +109,8 @@ def trace(folder: Path) -> AbstractContextManager[None]:
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    dtype = compute_dtype(config)
-    return np.concatenate([logits_of(model, variables, batch.inputs, dtype=dtype) for batch in loader.epoch()])
+    options = {"dtype": compute_dtype(config), "tta": config.tta}
+    return np.concatenate([logits_of(model, variables, batch.inputs, **options) for batch in loader.epoch()])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

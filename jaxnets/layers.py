@@ -26,6 +26,13 @@ he_normal = initializers.variance_scaling(2.0, "fan_out", "normal")
 normal_001 = initializers.normal(0.01)
 
 
+def identity_first(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    """Draw from PyTorch's default, but for the first outputs, which are the inputs: a kernel (..., in, out)."""
+    same = jnp.eye(shape[-2], dtype=dtype)[:, : shape[-1]]
+    inputs = jnp.zeros((*shape[:-1], same.shape[1]), dtype).at[*(size // 2 for size in shape[:-2])].set(same)
+    return uniform(key, shape, dtype).at[..., : same.shape[1]].set(inputs)
+
+
 def _bias_init(fan_in: int) -> initializers.Initializer:
     bound = fan_in**-0.5
 

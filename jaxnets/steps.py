@@ -13,6 +13,7 @@ import optax
 from flax import linen as nn
 
 from data import Batch
+from data.augment import views
 from experiment.config import Config
 
 Variables = dict[str, Any]  # what `model.apply` takes: "params" and, with BatchNorm, "batch_stats"
@@ -239,6 +240,12 @@ def step_options(config: Config) -> dict[str, Any]:
     return {"loss": loss, "dtype": compute_dtype(config), "skip": config.on_nan == "skip", **options}
 
 
-def eval_step(model: nn.Module, variables: Variables, inputs: Array, *, dtype: Any = None) -> Any:
-    """Return logits (N, classes) of inputs (N, ..., C), dropout off and BatchNorm by its kept statistics."""
-    return forward(model, variables, inputs, dtype, train=False)
+def eval_step(
+    model: nn.Module, variables: Variables, inputs: Array, *, dtype: Any = None, tta: str = "none"
+) -> jax.Array:
+    """Return logits (N, classes) of inputs (N, ..., C), dropout off and BatchNorm by its kept statistics.
+
+    With `tta` they are the mean of those of several views (`data.augment.views`).
+    """
+    seen = views(inputs, tta, jnp)
+    return reduce(add, [share * forward(model, variables, view, dtype, train=False) for share, view in seen])

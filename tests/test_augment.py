@@ -14,8 +14,16 @@ from data import AUGMENTATIONS, Loader, Split
 from data.augment import augment, draw
 from tests.test_data import numbered
 
-SHAPES = {"images": (10, 12, 3), "waveforms": (400, 1), "features": (24, 17, 1)}
-EXACT = {"crop", "cutout", "flip", "shift", "specaugment"}  # values are moved or replaced, never computed
+SHAPES = {"images": (20, 24, 3), "waveforms": (400, 1), "features": (24, 17, 1)}
+EXACT = {
+    "altflip",
+    "crop",
+    "cutout",
+    "flip",
+    "nudge",
+    "shift",
+    "specaugment",
+}  # values are moved or replaced, never computed
 FILL = np.array([0.4, 0.5, 0.6], np.float32)
 
 
@@ -43,7 +51,7 @@ def test_numpy_jax_and_torch_do_the_same(name):
 
 
 @given(
-    names=st.sampled_from([("flip",), ("crop", "cutout"), ("affine", "color", "flip")]),
+    names=st.sampled_from([("flip",), ("color", "altflip"), ("crop", "cutout"), ("affine", "color", "flip")]),
     sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     epoch=st.integers(0, 5),
 )
@@ -76,6 +84,32 @@ def test_flip_swaps_left_and_right():
     np.testing.assert_array_equal(y[1], x[1])
 
 
+@given(st.integers(0, 99), st.integers(0, 9))
+def test_altflip_swaps_every_example_in_one_of_two_epochs(seed, epoch):
+    split = Split(np.random.default_rng(0).integers(0, 256, (50, 3, 4, 1), np.uint8), np.arange(50, dtype=np.int32))
+
+    def swapped(epoch: int) -> np.ndarray:
+        loader = Loader(split, np.zeros(1), np.ones(1), 16, seed, augment=("crop", "altflip"))
+        drawn = loader.draw(epoch).draws
+        assert drawn is not None
+        assert not np.array_equal(drawn[:, :2], before)  # what else is drawn is drawn anew
+        return drawn[:, 2] < 0.5
+
+    before = draw(("crop", "altflip"), 50, seed, epoch + 2)[:, :2]
+    first, second = swapped(epoch), swapped(epoch + 1)
+    assert 0 < first.sum() < 50
+    np.testing.assert_array_equal(first, ~second)
+
+
+@given(st.floats(0, 0.999), st.floats(0, 0.999))
+def test_nudge_is_a_smaller_crop(down, right):
+    x = np.random.default_rng(0).random((1, 16, 32, 3), np.float32)
+    y = changed("nudge", x, np.array([[down, right]]))
+    padded = np.pad(x[0], ((1, 1), (2, 2), (0, 0)), "reflect")
+    top, left = int(np.float32(down) * 3), int(np.float32(right) * 5)
+    np.testing.assert_array_equal(y[0], padded[top : top + 16, left : left + 32])
+
+
 @given(st.floats(0, 0.999), st.floats(0, 0.999))
 def test_crop_is_a_window_of_the_reflected_picture(down, right):
     x = np.random.default_rng(0).random((1, 16, 24, 3), np.float32)
@@ -89,7 +123,7 @@ def test_cutout_fills_a_square_with_the_mean():
     x = examples("cutout", 1)
     y = changed("cutout", x, np.array([[0.5, 0.5]]))
     expected = x.copy()
-    expected[0, 4:6, 5:8] = FILL  # 10 / 4 is 2 rows, 12 / 4 is 3 columns, around the middle
+    expected[0, 8:13, 9:15] = FILL  # 20 / 4 is 5 rows, 24 / 4 is 6 columns, around the middle
     np.testing.assert_array_equal(y, expected)
 
 
@@ -163,7 +197,7 @@ def test_mixup_mixes_examples_and_labels_alike(alpha, size):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--augment", "flop"], "unknown augmentation 'flop'. Did you mean 'flip'? Known: affine, color,"),
+        (["--augment", "flop"], "unknown augmentation 'flop'. Did you mean 'flip'? Known: affine,"),
         (["--augment", "flip,crop,flip"], "augmentation 'flip' is named twice in 'flip,crop,flip'"),
         (["--augment", "gain"], "augmentation 'gain' is for waveforms, found images; for those there are: affine,"),
         (

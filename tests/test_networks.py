@@ -169,6 +169,7 @@ def optax_rates(schedule: Callable[[int], Any], steps: int) -> list[float]:
 
 ORACLES = {
     "constant": lambda n: [1.0] * n,
+    "linear": lambda n: torch_rates(lambda o, n: lr_scheduler.LinearLR(o, 1.0, 0.0, n), n),
     "step": lambda n: torch_rates(lambda o, n: lr_scheduler.StepLR(o, math.ceil(n / 3), 0.1), n),
     "cosine": lambda n: torch_rates(lambda o, n: lr_scheduler.CosineAnnealingLR(o, n), n),
     "warmup-cosine": lambda n: optax_rates(optax.warmup_cosine_decay_schedule(1 / (n // 10 + 1), 1.0, n // 10, n), n),

@@ -111,9 +111,9 @@ def trace(folder: Path) -> Iterator[None]:
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    dtype = compute_dtype(config)
+    options = {"dtype": compute_dtype(config), "tta": config.tta}
     batches = (as_tensors(batch, DEVICE)[0] for batch in loader.epoch())
-    return np.concatenate([eval_step(model, variables, inputs, dtype=dtype).cpu() for inputs in batches])
+    return np.concatenate([eval_step(model, variables, inputs, **options).cpu() for inputs in batches])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -27,6 +27,12 @@ def normal_001(weight: torch.Tensor) -> None:
     nn.init.normal_(weight, std=0.01)
 
 
+def identity_first(weight: torch.Tensor) -> None:
+    """Leave PyTorch's default, but for the first outputs, which are the inputs: a kernel (out, in, ...)."""
+    with torch.no_grad():
+        nn.init.dirac_(weight[: weight.shape[1]])
+
+
 def linear(in_features: int, out_features: int, *, init: Init = uniform, zero_bias: bool = False) -> nn.Linear:
     """Return a linear layer: (N, in_features) to (N, out_features)."""
     layer = nn.Linear(in_features, out_features)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from data import Batch
+from data.augment import views
 from experiment.config import Config
 
 Variables = dict[str, torch.Tensor]  # a state_dict
@@ -184,10 +185,15 @@ def step_options(config: Config) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def eval_step(model: nn.Module, variables: Variables, inputs: torch.Tensor, *, dtype: Any = None) -> torch.Tensor:
+def eval_step(
+    model: nn.Module, variables: Variables, inputs: torch.Tensor, *, dtype: Any = None, tta: str = "none"
+) -> torch.Tensor:
     """Return logits (N, classes) of inputs (N, C, ...), dropout off and BatchNorm by its kept statistics.
 
+    With `tta` they are the mean of those of several views (`data.augment.views`).
     The variables are those given, not the module's own: a training may go on from others than it is judged by.
     """
     model.eval()
-    return forward(lambda inputs: functional_call(model, variables, (inputs,)), inputs, dtype)
+    seen = [(share, view.movedim(-1, 1)) for share, view in views(inputs.movedim(1, -1), tta, torch)]
+    call = partial(functional_call, model, variables)
+    return reduce(add, [share * forward(call, view, dtype) for share, view in seen])

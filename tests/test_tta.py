@@ -1,0 +1,68 @@
+"""Judging by several views of each image: the same in all libraries, and as PyTorch's own functions make them."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import jaxnets.steps
+import torchnets
+import torchnets.steps
+from data.augment import views
+from jaxnets.fit import create
+from parity.copy import to_torch
+from parity.suite import build_small
+
+SHARES = {"none": 1, "flip": 2, "shift": 6}
+
+
+@pytest.mark.parametrize("tta", SHARES)
+def test_the_views_are_those_that_pytorch_makes(tta):
+    x = np.random.default_rng(0).random((3, 7, 9, 2), np.float32)
+    wide = torch.from_numpy(x).permute(0, 3, 1, 2)
+    padded = torch.nn.functional.pad(wide, (1, 1, 1, 1), "reflect")
+    moved = [wide] if tta != "shift" else [wide, padded[:, :, 2:, 2:], padded[:, :, :-2, :-2]]
+    expected = [view for one in moved for view in ((one,) if tta == "none" else (one, one.flip(3)))]
+    for own, xp in ((x, np), (jnp.asarray(x), jnp), (torch.from_numpy(x), torch)):
+        found = views(own, tta, xp)
+        assert len(found) == SHARES[tta]
+        assert sum(share for share, _ in found) == 1
+        for (_, view), theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(np.asarray(view), theirs.permute(0, 2, 3, 1).numpy())
+
+
+@pytest.mark.parametrize("tta", SHARES)
+def test_both_frameworks_say_the_same_and_a_swapped_image_counts_alike(tta):
+    net, model, shape = build_small("quizdnn", 0)
+    entry = torchnets.MODELS["quizdnn"]._replace(input_shape=shape, build=lambda **_: model)
+    variables = create(entry, 10, 0)[1]
+    weights = to_torch(variables, net)
+    x = np.random.default_rng(1).normal(size=(4, *shape)).astype(np.float32)
+    ours = jax.jit(jaxnets.steps.eval_step, static_argnames=("model", "tta"))(model, variables, x, tta=tta)
+    with torch.no_grad():
+        theirs = torchnets.steps.eval_step(net, weights, torchnets.steps.as_tensor(x), tta=tta)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    swapped = np.asarray(jaxnets.steps.eval_step(model, variables, x[:, :, ::-1], tta=tta))
+    assert np.allclose(swapped, ours, rtol=1e-4, atol=1e-5) == (tta == "flip")  # the shifts are along one diagonal
+
+
+@pytest.mark.parametrize("framework", ["jaxnets", "torchnets"])
+def test_a_run_is_judged_and_evaluated_by_it(framework, run_main, tmp_path):
+    options = "--model lenet5 --dataset digits --epochs 1 --tta flip --out run"
+    code, out, err = run_main(f"{framework}.train", *options.split())
+    assert (code, err) == (0, "")
+    code, again, _ = run_main(f"{framework}.evaluate", "run")
+    assert again.split("\n")[3].split() == out[out.index("split") :].split("\n")[2].split()
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    (tmp_path / "run/config.json").write_text(json.dumps(config | {"tta": "none"}))
+    code, plain, _ = run_main(f"{framework}.evaluate", "run")
+    assert code == 0
+    assert plain != again
+
+
+def test_sound_has_no_mirror(run_main):
+    code, _, err = run_main("jaxnets.train", "--model", "m5", "--dataset", "tones", "--tta", "flip")
+    assert (code, err) == (1, "error: --tta flip is for images, found waveforms; leave it out\n")
