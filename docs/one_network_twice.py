@@ -24,6 +24,7 @@ from torchnets.steps import as_tensor, as_tensors
 from torchnets.steps import train_step as torch_train_step
 
 entry = jaxnets.MODELS["lenet5"]
+torch.manual_seed(0)
 model, net = entry.build(), torchnets.MODELS["lenet5"].build()
 
 # %% [markdown]

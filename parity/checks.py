@@ -124,25 +124,27 @@ def check_sides(
 
 def _check_settled(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[Pair, list[Result], frozenset[str]]:
     """Run the checks of float64; again with other inputs, if at these PyTorch's own gradient is undecided."""
-    results, zeros = _check_float64(pair, seed, fail_fast=fail_fast)
-    wrong = any(result.failure and result.check in ("gradients", "dropout") for result in results)
-    if not wrong or not (apart := undecided(pair, seed)):
+    results, zeros, apart = _check_float64(pair, seed, fail_fast=fail_fast)
+    if not apart:
         return pair, results, zeros
     pair = settled(pair, seed)
-    results, zeros = _check_float64(pair, seed, fail_fast=fail_fast)
+    results, zeros, _ = _check_float64(pair, seed, fail_fast=fail_fast)
     words = f"the inputs moved by {MOVED:g} of their deviation: at the given ones PyTorch's own gradient is"
     words += f" {apart:.1e} from itself by one rounding"
-    noted = [
-        r._replace(note="; ".join(filter(None, (r.note, words)))) if r.check == "gradients" else r for r in results
-    ]
-    return pair, noted, zeros
+    at = next(at for at, result in enumerate(results) if result.check == "gradients")
+    results[at] = results[at]._replace(note="; ".join(filter(None, (results[at].note, words))))
+    return pair, results, zeros
 
 
-def _check_float64(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[list[Result], frozenset[str]]:
-    """Run the checks of one pass and of a few; return the tensors whose true gradient is zero, too."""
+def _check_float64(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[list[Result], frozenset[str], float]:
+    """Run the checks of one pass and of a few.
+
+    Returns:
+        The results, the tensors whose true gradient is zero, and if gradients differ, how undecided PyTorch's are.
+    """
     passes = cache(lambda train: run_both(pair, train=train))  # three checks look at the same two
     results: list[Result] = []
-    zeros = frozenset[str]()
+    zeros, apart = frozenset[str](), 0.0
     for name, stage, run in (
         ("forward, eval", "forward", lambda: check_forward(pair, passes, train=False)),
         ("forward, train", "forward", lambda: check_forward(pair, passes, train=True)),
@@ -151,12 +153,15 @@ def _check_float64(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[list[Resu
         ("dropout", "forward", lambda: check_dropout(pair, seed, [result for result in results if result.failure])),
     ):
         results.append(guarded(run, name, stage))
-        if results[-1].failure and fail_fast:
+        failed = bool(results[-1].failure)
+        if failed and name in ("gradients", "dropout") and np.isfinite(results[-1].error):
+            apart = apart or max(undecided(pair, passes(t).gradients, seed, train=t) for t in (False, True))
+        if failed and fail_fast:
             break
         if name == "gradients":
-            zeros = zeros if results[-1].failure else zero_gradient_names(pair, passes)
+            zeros = zeros if failed else zero_gradient_names(pair, passes)
             passes.cache_clear()  # gigabytes, in float64, of a VGG
-    return results, zeros
+    return results, zeros, apart
 
 
 def check_forward(pair: Pair, passes: Passes, *, train: bool) -> Result:

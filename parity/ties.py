@@ -6,25 +6,23 @@ the memory aligned in another way. Then PyTorch is as far from itself as from it
 """
 
 import numpy as np
-from torch import nn as torch_nn
 
-from parity.compare import NUDGES, whole_error
-from parity.pair import Pair
+from parity.compare import whole_error
+from parity.pair import Gradients, Pair
 from parity.torch_side import TorchSide, one_rounding_away
 
+NUDGES = 12  # of the weights: a single tie falls to the other side in one of two
 JUMP = 1e-8  # of a gradient: far more than one rounding enlarges it to, and far less than bugs come to
 MOVED = 1e-3  # standard deviations of an input: ties are then gone, and all else is where it was
 
 
-def undecided(pair: Pair, seed: int) -> float:
-    """Return how far PyTorch's own gradient is from itself, moved by one rounding; 0 if that is no jump."""
-
-    def gradients(module: torch_nn.Module) -> dict[str, np.ndarray]:
-        return TorchSide(module, pair.torch.dtype).run(pair.inputs, pair.cotangent, train=True, masks=pair.masks)[1]
-
-    module = pair.torch.module
-    runs = [gradients(m) for m in (module, module, *(one_rounding_away(module, seed + i) for i in range(NUDGES)))]
-    apart = max(whole_error(runs[0], other) for other in runs[1:])
+def undecided(pair: Pair, known: Gradients, seed: int, *, train: bool) -> float:
+    """Return how far PyTorch's own gradient is from the one `known`, moved by one rounding; 0 if that is no jump."""
+    module, masks = pair.torch.module, pair.masks if train else None
+    apart = 0.0
+    for other in (module, *(one_rounding_away(module, seed + i) for i in range(NUDGES))):
+        run = TorchSide(other, pair.torch.dtype).run(pair.inputs, pair.cotangent, train=train, masks=masks)
+        apart = max(apart, whole_error(known, run[1]))
     return apart if apart > JUMP else 0.0
 
 
