@@ -14,7 +14,7 @@ from data import own_folder
 from data.augment import augmentations
 from data.registry import UserError, lookup, unknown
 from experiment.arguments import parse_arguments
-from experiment.options import FREE, SAVED, Config
+from experiment.options import FREE, MAPPED, SAVED, Config
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 EVERY = re.compile(r"([1-9][0-9]*)(epoch|step)s?")  # of --checkpoint-every
@@ -75,7 +75,7 @@ def check(config: Config) -> Config:
     augmentations(config.augment)
     for name, found in parse_space(config.tune).items():
         for value in found.choices or (found.low, found.high):
-            check(dataclasses.replace(config, tune=(), **{name: value}))
+            check(dataclasses.replace(config, tune=(), together="auto", **{name: value}))
     if config.tune and config.seeds > 1:
         raise UserError("--tune trains each trial once; leave out --seeds, and give it to what was found")
     if config.workers and config.augment_on == "device":
@@ -84,8 +84,12 @@ def check(config: Config) -> Config:
         raise UserError(
             "--data-on device has nothing left for --workers, and no shares for --processes; leave them out"
         )
-    if config.together == "yes" and (config.workers or config.seeds == 1):
+    if config.together == "yes" and (config.workers or (config.seeds == 1 and not config.tune)):
         raise UserError("--together yes trains the runs of --seeds at once, without --workers; give --seeds 3 or so")
+    others = [name for name in parse_space(config.tune) if name not in MAPPED]
+    if config.together == "yes" and others:
+        names = ", ".join(MAPPED)
+        raise UserError(f"--together yes can tune {names}; other options need a program each, found {others[0]}")
     if config.processes > 1 and (config.seeds > 1 or config.tune):
         raise UserError("--processes takes one training at a time; leave out --seeds and --tune")
     if config.new_head and not config.weights:

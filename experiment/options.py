@@ -79,7 +79,8 @@ class Config:
     seeds: int = 1
     """Train so many times, with --seed and those after it, and print the mean and the deviation."""
     together: Literal["auto", "yes", "no"] = "auto"
-    """Train the runs of --seeds all at once, in one program, in Flax: auto does so with small networks on a GPU."""
+    """Train the runs of --seeds all at once, in one program, in Flax, and of --tune eight at a time: auto does so with
+    small networks on a GPU."""
     tune: tuple[str, ...] = ()
     """Search for the best validation accuracy: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each trial."""
     trials: int = 20
@@ -149,3 +150,5 @@ NAMES = tuple(field.name for field in dataclasses.fields(Config))
 SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 # Of these a run may be resumed with others: they change no number.
 FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers")
+# Of which each of several trainings in one program may have its own: numbers that no choice of what to compute reads.
+MAPPED = ("lr", "momentum", "weight_decay")

@@ -11,6 +11,7 @@ from rich.console import Console
 from data import UserError
 from experiment import plots, run
 from experiment.config import Config, Range, parse_space
+from experiment.options import MAPPED
 from experiment.shell import say
 
 
@@ -22,6 +23,7 @@ class Result(NamedTuple):
 
 
 Train = Callable[[Config], Result]
+TRIALS = 8  # of --tune that are trained at once, where they are one program
 TrainAll = Callable[[Sequence[Config]], list[Result]]  # up to the first that has not ended well
 
 
@@ -60,8 +62,17 @@ def repeat(framework: str, config: Config, console: Console, train_all: TrainAll
     return 0
 
 
-def tune(framework: str, config: Config, console: Console, train: Train) -> int:
+def trainings_at_once(config: Config) -> int:
+    """Return how many of the trainings asked for could be one program: 1 if each option needs a program of its own."""
+    if not config.tune:
+        return config.seeds
+    return min(TRIALS, config.trials) if all(name in MAPPED for name in parse_space(config.tune)) else 1
+
+
+def tune(framework: str, config: Config, console: Console, train_all: TrainAll, at_once: int) -> int:
     """Search the options of --tune for the best validation accuracy; the test set decides nothing.
+
+    Of `at_once` trials the options are chosen before any of them is trained.
 
     Raises:
         UserError: optuna, an extra, is not installed; or a trial's options do not go together.
@@ -76,17 +87,20 @@ def tune(framework: str, config: Config, console: Console, train: Train) -> int:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=config.seed))
     rows: list[dict[str, Any]] = []
     best: dict[str, Any] = {}
-    for number in range(config.trials):
-        trial = study.ask()
-        options = {name: _suggest(trial, name, found) for name, found in space.items()}
-        say(console, f"trial {number + 1} of {config.trials}: {_in_words(options)}")
-        changes: dict[str, Any] = {**options, "tune": (), "out": folder / f"trial-{number + 1:03}"}
-        result = train(dataclasses.replace(config, **changes))
-        if result.code:
-            return result.code
-        accuracies = {split: result.summary[split]["accuracy"] for split in ("validation", "test")}
-        study.tell(trial, accuracies["validation"])
-        rows.append({"trial": number + 1, "options": options, **accuracies})
+    while len(rows) < config.trials:
+        trials = [study.ask() for _ in range(min(at_once, config.trials - len(rows)))]
+        chosen = [{name: _suggest(trial, name, found) for name, found in space.items()} for trial in trials]
+        configs = []
+        for number, options in enumerate(chosen, len(rows) + 1):
+            say(console, f"trial {number} of {config.trials}: {_in_words(options)}")
+            changes: dict[str, Any] = {**options, "tune": (), "out": folder / f"trial-{number:03}"}
+            configs.append(dataclasses.replace(config, **changes))
+        for trial, options, result in zip(trials, chosen, train_all(configs), strict=False):
+            if result.code:
+                return result.code
+            accuracies = {split: result.summary[split]["accuracy"] for split in ("validation", "test")}
+            study.tell(trial, accuracies["validation"])
+            rows.append({"trial": len(rows) + 1, "options": options, **accuracies})
         # After each, so that nothing is lost with what comes later.
         best = max(rows, key=lambda row: row["validation"])
         run.write(folder / "trials.json", (json.dumps({"best": best, "trials": rows}, indent=1) + "\n").encode())

@@ -29,7 +29,7 @@ from experiment.outline import print_outline
 from experiment.pretrained import as_built, settle, start
 from experiment.processes import launch, place, silence
 from experiment.profiling import Profile
-from experiment.repeated import Result, in_turn, repeat, tune
+from experiment.repeated import Result, in_turn, repeat, trainings_at_once, tune
 from experiment.results import report, save
 from experiment.resume import check_same, find_run, fingerprint, open_checkpoint
 from experiment.shell import (
@@ -102,11 +102,13 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
             ]
             return _train_together([(session, variables) for session, variables in begun if session])
 
-    if config.tune and not config.dry_run:
-        return tune(framework, config, console, train_one)
-    if config.seeds > 1 and not config.dry_run:
-        at_once = backend.trains_together(config, lookup("model", config.model, backend.MODELS).num_params)
-        return repeat(framework, config, console, train_all if at_once else in_turn(train_one), at_once=at_once)
+    if (config.tune or config.seeds > 1) and not config.dry_run:
+        count, entry = trainings_at_once(config), lookup("model", config.model, backend.MODELS)
+        at_once = count > 1 and backend.trains_together(config, count, entry.num_params)
+        how = train_all if at_once else in_turn(train_one)
+        if config.tune:
+            return tune(framework, config, console, how, count if at_once else 1)
+        return repeat(framework, config, console, how, at_once=at_once)
     return train_one(config).code
 
 

@@ -1,6 +1,7 @@
-"""Several trainings in one program: the step of one, mapped by `vmap` over all of them, each with its own seed."""
+"""Several trainings in one program: the step of one, mapped by `vmap` over all, each with its own seed or options."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from flax import linen as nn
 from data import Loader
 from experiment.config import Config
 from experiment.monitor import Monitor
+from experiment.options import MAPPED
 from experiment.placement import keeps_examples
 from experiment.point import Point
 from jaxnets.feeding import Batches, Chosen, Step, feed, resident
@@ -20,6 +22,7 @@ from jaxnets.parallel import replicas
 from jaxnets.state import to_arrays
 from jaxnets.steps import TrainState, Variables, init_state, step_options, train_step
 
+Numbers = dict[str, jax.Array]  # the options in `MAPPED`: of one training (), of all (trainings,)
 ROOM = 10_000_000  # parameters of all the networks that share a GPU without being told to: 32 of the larger MLP's
 
 
@@ -40,15 +43,15 @@ class Own(NamedTuple):
         return np.asarray(self.numbers)[self.at].tolist()
 
 
-def trains_together(config: Config, parameters: int) -> bool:
-    """Return whether the runs of --seeds, of a network of so many `parameters`, are one program.
+def trains_together(config: Config, count: int, parameters: int) -> bool:
+    """Return whether `count` trainings of a network of so many `parameters` are one program.
 
     It pays where a network is too small to keep a GPU busy; on a CPU it does not.
     """
     if config.together != "auto":
         return config.together == "yes"
     alone = replicas() == 1 and not config.workers
-    return jax.default_backend() != "cpu" and alone and config.seeds * parameters <= ROOM
+    return jax.default_backend() != "cpu" and alone and count * parameters <= ROOM
 
 
 def fit_many(
@@ -60,16 +63,21 @@ def fit_many(
 ) -> Iterator[list[Point]]:
     """Train as `jaxnets.fit.fit` does, but all at once; yield the points of all.
 
-    Of the configurations only the seeds differ. The first monitor's signal stops all.
+    Of the configurations only the seeds and the options in `MAPPED` differ. The first monitor's signal stops all.
     """
     config, length = configs[0], len(loaders[0])
-    tx = make_optimizer(config, config.epochs * length)
+    rule = partial(make_optimizer, steps=config.epochs * length)
     own = [
-        init_state(model, tx, each, one.seed, average=config.ema > 0)
+        init_state(model, rule(one), each, one.seed, average=config.ema > 0)
         for each, one in zip(variables, configs, strict=True)
     ]
     state: TrainState = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
-    streams, take_step = _feed(partial(train_step, model, tx, **step_options(config)), loaders, config)
+    numbers = {name: jnp.array([getattr(one, name) for one in configs]) for name in MAPPED}
+
+    def step_of(numbers: Numbers) -> Step:  # one training's own, which are not known yet when the step is traced
+        return partial(train_step, model, rule(dataclasses.replace(config, **numbers)), **step_options(config))
+
+    streams, take_step = _feed(step_of, loaders, config)
     step = jax.jit(take_step, donate_argnums=0)
     for epoch in range(config.epochs):
         for monitor in monitors:
@@ -78,7 +86,7 @@ def fit_many(
         for batches in zip(*(stream(epoch, 0) for stream in streams), strict=True):
             steps = batches[0][0]
             done += steps
-            state, metrics = step(state, _stack([batch for _, batch in batches]))
+            state, metrics = step(state, _stack([batch for _, batch in batches]), numbers)
             size = loaders[0].size(done - 1)
             due = [monitor.step(size, _own(metrics, at), steps) for at, monitor in enumerate(monitors)]
             if any(due) or done == length:
@@ -89,17 +97,24 @@ def fit_many(
                     return
 
 
-def _feed(take_step: Step, loaders: Sequence[Loader], config: Config) -> tuple[list[Batches], Step]:
-    """Return what yields each training's batches, and the step that takes those of all, (trainings, ...)."""
+def _feed(
+    step_of: Callable[[Numbers], Step], loaders: Sequence[Loader], config: Config
+) -> tuple[list[Batches], Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
+    """Return what yields each training's batches, and the step (states, batches, numbers) of all."""
     if not keeps_examples(config, loaders[0], accelerator=jax.default_backend() != "cpu", replicas=1):
-        return [feed(take_step, loader, config)[0] for loader in loaders], jax.vmap(take_step)
+        streams = [feed(step_of({}), loader, config)[0] for loader in loaders]
+        return streams, jax.vmap(lambda state, batch, numbers: step_of(numbers)(state, batch))
     examples = jax.device_put(loaders[0].split)  # once, for all
-    streams, steps = zip(*(resident(take_step, loader, config, examples) for loader in loaders), strict=True)
+    streams = [resident(step_of({}), loader, config, examples)[0] for loader in loaders]
 
-    def step(state: TrainState, chosen: Chosen) -> tuple[TrainState, dict[str, jax.Array]]:
-        return jax.vmap(lambda own, rows: steps[0](own, Chosen(chosen.examples, rows)))(state, chosen.rows)
+    def step(state: TrainState, chosen: Chosen, numbers: Numbers) -> tuple[TrainState, dict[str, jax.Array]]:
+        def one(state: TrainState, rows: Any, numbers: Numbers) -> tuple[TrainState, dict[str, jax.Array]]:
+            _, step = resident(step_of(numbers), loaders[0], config, chosen.examples)
+            return step(state, Chosen(chosen.examples, rows))
 
-    return list(streams), step
+        return jax.vmap(one)(state, chosen.rows, numbers)
+
+    return streams, step
 
 
 def _stack(batches: Sequence[Any]) -> Any:

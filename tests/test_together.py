@@ -51,6 +51,29 @@ def test_each_training_is_the_one_that_it_would_have_been_alone(more, run_main, 
         assert summaries[0][split] == summaries[1][split]
 
 
+def test_trials_of_a_search_are_trained_together_each_with_its_own_numbers(run_main, tmp_path):
+    options = ("--model", "mlp", "--epochs", 1, *OPTIONS[:2], "--optimizer", "nesterov", "--seed", 3, "--trials", 3)
+    space = ("--tune", "lr=0.001..0.1", "momentum=0.5,0.9", "weight_decay=0..0.01")
+    code, _, err = run_main("jaxnets.train", *options, *space, "--together", "yes", "--out", "at-once")
+    assert (code, err) == (0, "")
+    trials = json.loads((tmp_path / "at-once/trials.json").read_text())["trials"]
+    assert [trial["trial"] for trial in trials] == [1, 2, 3]
+    assert len({trial["options"]["lr"] for trial in trials}) == 3
+    for trial in trials:
+        folder = f"trial-{trial['trial']:03}"
+        own = [word for name, value in trial["options"].items() for word in (f"--{name.replace('_', '-')}", value)]
+        assert run_main("jaxnets.train", *options[:-2], *own, "--out", folder)[0] == 0
+        ours, alone = (checkpoint.newest(tmp_path / name)[0] for name in (f"at-once/{folder}", folder))
+        assert ours
+        assert alone
+        for name, array in ours.state.items():
+            np.testing.assert_allclose(array, alone.state[name], rtol=0, atol=1e-10, err_msg=name)
+        configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in (f"at-once/{folder}", folder)]
+        assert configs[0] == configs[1]
+        summary = json.loads((tmp_path / folder / "summary.json").read_text())
+        assert summary["test"]["accuracy"] == trial["test"]
+
+
 def test_a_signal_saves_all_and_each_can_be_gone_on_with(run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 15, *OPTIONS, "--checkpoint-every", "1000epochs")
     process = start("-m", "jaxnets.train", *options, "--together", "yes", "--out", "runs", cwd=tmp_path)
@@ -73,6 +96,11 @@ def test_a_signal_saves_all_and_each_can_be_gone_on_with(run_main, tmp_path):
     [
         ("torchnets", ("--seeds", 2), "--together yes is for jaxnets.train; PyTorch's modules are trained one after"),
         ("jaxnets", (), "--together yes trains the runs of --seeds at once, without --workers; give --seeds 3 or so"),
+        (
+            "jaxnets",
+            ("--tune", "lr=0.1..1", "batch_size=32,64"),
+            "--together yes can tune lr, momentum, weight_decay; other options need a program each, found batch_size",
+        ),
         ("jaxnets", ("--seeds", 2, "--workers", 1), "--together yes trains the runs of --seeds at once, without"),
     ],
 )

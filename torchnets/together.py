@@ -4,8 +4,8 @@ from data import UserError
 from experiment.config import Config
 
 
-def trains_together(config: Config, _parameters: int) -> bool:
-    """Return whether the runs of --seeds are one program: they never are.
+def trains_together(config: Config, _count: int, _parameters: int) -> bool:
+    """Return whether several trainings are one program: they never are.
 
     Raises:
         UserError: it is asked for.
