@@ -60,7 +60,7 @@ def collect(folder: Path, framework: str) -> list[dict[str, Any]]:
         deviation = statistics.stdev(test) if several else None
         # Student's interval of the mean; Welch's test of "no better than plain", one-sided.
         half = stats.t.ppf(0.975, len(test) - 1) * deviation / len(test) ** 0.5 if deviation is not None else None
-        better = stats.ttest_ind(test, plain, equal_var=False, alternative="greater") if several else None
+        better: Any = stats.ttest_ind(test, plain, equal_var=False, alternative="greater") if several else None
         rows.append(
             {
                 "recipe": recipe,

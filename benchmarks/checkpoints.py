@@ -50,7 +50,7 @@ def measure(name: str, folder: Path) -> dict[str, object]:
     facts = {"about": {}, "data": {}, "config": {}, "rows": [], "epochs": [], "counts": None, "best": {"step": -1}}
     manifest = {"format": 1, **facts}
     folder.mkdir(parents=True)
-    saved, loaded, plain = [], [], []
+    saved, loaded, plain, size = [], [], [], 0
     for step in range(ROUNDS):
         saved.append(seconds(lambda at=step: checkpoint.save(folder, {**manifest, "step": at}, state, {}, keep=1)))
         (path,) = checkpoint.folders(folder)
