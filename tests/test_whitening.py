@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 from data import Dataset, Split
 from experiment.whitening import EPSILON, filters, whitened
+from tests.image_files import write_cifar_binary
 
 
 def images(count: int = 300) -> np.ndarray:
@@ -34,17 +35,17 @@ def test_a_direction_without_variance_is_not_blown_up():
 
 
 def test_both_trainers_start_with_it_and_never_train_it(run_main, tmp_path):
-    options = "--model airbench --dataset digits --epochs 1 --batch-size 256 --optimizer muon --lr 0.02"
+    write_cifar_binary(tmp_path / "data")
+    options = "--recipe cifar10-speedrun --data-dir data --epochs 1 --batch-size 30"
     kernels = []
     for framework in ("jaxnets", "torchnets"):
-        code, _, err = run_main(f"{framework}.train", *options.split(), "--out", framework)
+        code, _, err = run_main(f"{framework}.train", *options.split(), "--precision", "float32", "--out", framework)
         assert (code, err) == (0, "")
         kernels.append(first_layer(tmp_path / framework))
     np.testing.assert_array_equal(kernels[0], kernels[1])
-    rest = "--model airbench --dataset digits --epochs 1 --lr 1e-6 --out second --weights jaxnets --dry-run"
-    code, out, _ = run_main("torchnets.train", *rest.split())  # weights that are given bring their own
+    code, out, _ = run_main("torchnets.train", *options.split(), "--weights", "jaxnets", "--dry-run")
     assert code == 0
-    assert "weights: " in out
+    assert "weights: " in out  # which bring their own
 
 
 def first_layer(run: Path) -> np.ndarray:
