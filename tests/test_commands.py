@@ -122,7 +122,7 @@ BAD_OPTIONS = [
     (["--l1", "inf"], ["--l1 is inf", "finite"]),
     (["--seed", "-1"], ["--seed is -1", "from 0"]),
     (["--optimizer", "sdg"], ["'sdg'", "--optimizer", "'sgd', 'momentum'"]),
-    (["--schedule", "linear"], ["'linear'", "--schedule", "'onecycle'"]),
+    (["--schedule", "linaer"], ["'linaer'", "--schedule", "'onecycle'"]),
     (["--epochs", "many"], ["--epochs", "'many'"]),
     (["--epoch", "3"], ["--epoch", "--epochs"]),
     (["--dataset", "mnist", "--data-dir", "nowhere"], ["nowhere/MNIST/raw", "python -m data download mnist"]),
