@@ -28,11 +28,10 @@ import jax
 import numpy as np
 
 from data import Dataset, Loader, fit_to, load
-from data.augment import augmentations
 from data.base import full_scale
 from data.loader import normalise
 from experiment.config import Config, load_recipe
-from experiment.shell import input_dtype
+from experiment.shell import Task, training_loader
 from experiment.whitening import whitened
 from jaxnets import MODELS
 from jaxnets.feeding import resident
@@ -120,15 +119,9 @@ def prepare(config: Config, dataset: Dataset) -> Callable[[int], Run]:
 
 
 def _loader(config: Config, dataset: Dataset, seed: int) -> Loader:
-    return Loader(
-        dataset.train,
-        dataset.mean,
-        dataset.std,
-        config.batch_size,
-        seed,
-        augment=augmentations(config.augment),
-        dtype=input_dtype(config),
-    )
+    """Return the trainer's own loader, of all training examples: none are held out."""
+    task = Task(MODELS[config.model], dataset, {"train": dataset.train}, None, dataset.train.inputs.shape[1:])
+    return training_loader(dataclasses.replace(config, seed=seed), task)
 
 
 def run_original(program: Path, dataset: Dataset, runs: int) -> list[Run]:

@@ -13,6 +13,7 @@ import torchnets
 import torchnets.steps
 from data.augment import views
 from jaxnets.fit import create
+from jaxnets.steps import cast
 from parity.copy import to_torch
 from parity.suite import build_small
 
@@ -39,14 +40,16 @@ def test_both_frameworks_say_the_same_and_a_swapped_image_counts_alike(tta):
     net, model, shape = build_small("quizdnn", 0)
     entry = torchnets.MODELS["quizdnn"]._replace(input_shape=shape, build=lambda **_: model)
     variables = create(entry, 10, 0)[1]
-    weights = to_torch(variables, net)
-    x = np.random.default_rng(1).normal(size=(4, *shape)).astype(np.float32)
-    ours = jax.jit(jaxnets.steps.eval_step, static_argnames=("model", "tta"))(model, variables, x, tta=tta)
+    weights = {name: w.double() if w.is_floating_point() else w for name, w in to_torch(variables, net).items()}
+    x = np.random.default_rng(1).normal(size=(4, *shape))
+    judge = jax.jit(jaxnets.steps.eval_step, static_argnames=("model", "tta"))
+    with jax.enable_x64(True):
+        variables = cast(variables, np.float64)
+        ours, swapped = (np.asarray(judge(model, variables, each, tta=tta)) for each in (x, x[:, :, ::-1]))
     with torch.no_grad():
-        theirs = torchnets.steps.eval_step(net, weights, torchnets.steps.as_tensor(x), tta=tta)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    swapped = np.asarray(jaxnets.steps.eval_step(model, variables, x[:, :, ::-1], tta=tta))
-    assert np.allclose(swapped, ours, rtol=1e-4, atol=1e-5) == (tta == "flip")  # the shifts are along one diagonal
+        theirs = torchnets.steps.eval_step(net.double(), weights, torchnets.steps.as_tensor(x), tta=tta)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
+    assert np.allclose(swapped, ours, rtol=0, atol=1e-10) == (tta == "flip")  # the shifts are along one diagonal
 
 
 @pytest.mark.parametrize("framework", ["jaxnets", "torchnets"])

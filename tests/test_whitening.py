@@ -7,6 +7,7 @@ import torch
 from safetensors.numpy import load_file
 
 from data import Dataset, Split
+from data.loader import normalise
 from experiment.whitening import EPSILON, filters, whitened
 from tests.image_files import write_cifar_binary
 
@@ -24,9 +25,10 @@ def test_patches_come_out_with_one_variance_and_in_directions_that_do_not_go_tog
     wide = torch.from_numpy(x).double().permute(0, 3, 1, 2)
     out = torch.nn.functional.conv2d(wide, torch.from_numpy(kernel)).movedim(1, -1).reshape(-1, 24)[:, :12].numpy()
     together = out.T @ out / len(out)
-    np.testing.assert_allclose(together - np.diag(np.diag(together)), 0, atol=1e-9)
-    assert (np.diag(together) < 1).all()
-    np.testing.assert_allclose(np.diag(together), 1, atol=0.02)  # EPSILON's share of the smallest variance
+    np.testing.assert_allclose(together - np.diag(np.diag(together)), 0, atol=1e-10)
+    patches = torch.nn.functional.unfold(wide, 2).movedim(1, -1).reshape(-1, 12).numpy()
+    variances = np.linalg.eigvalsh(patches.T @ patches / len(patches))
+    np.testing.assert_allclose(np.diag(together), variances / (variances + EPSILON), rtol=0, atol=1e-10)
 
 
 def test_a_direction_without_variance_is_not_blown_up():
@@ -63,5 +65,5 @@ def test_it_is_of_the_training_examples_in_either_layout():
     theirs = whitened({"whiten.weight": np.zeros((24, 3, 2, 2), np.float32)}, "whiten", dataset, split)
     ours = whitened({"params/whiten/kernel": np.zeros((2, 2, 3, 24), np.float32)}, "whiten", dataset, split)
     np.testing.assert_array_equal(ours["params/whiten/kernel"], theirs["whiten.weight"].transpose(2, 3, 1, 0))
-    expected = filters((split.inputs / 255 - mean) / std, 2)
-    np.testing.assert_allclose(np.abs(theirs["whiten.weight"]), np.abs(expected), rtol=1e-3, atol=1e-4)
+    expected = filters(normalise(split.inputs, mean, std, 255), 2).astype(np.float32)
+    np.testing.assert_array_equal(theirs["whiten.weight"], expected)
