@@ -5,6 +5,10 @@
 
 from typing import Any
 
+from jaxnets.compiler_guard import guard
+
+guard()
+
 
 def __getattr__(name: str) -> Any:
     if name == "MODELS":

@@ -1,7 +1,9 @@
 """Prove that both sides are the same, and carry weights across: python -m parity COMMAND (see --help).
 
-check [NAME ...] [--full] [--json FILE] compares the networks; exit code 1 if any check fails.
+check [NAME ...] [--full] [--json FILE] compares the networks. Exit status 0: the same; 1: a check fails; 3: the port
+is the same, but the compiler computes something else (see docs/compiler.md).
 check my_torch:make my_flax:make --input 8,32,32,3 compares a PyTorch and a Flax module of yours.
+doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
 training --data-dir DIR trains many seeds in both frameworks and compares the accuracies.
@@ -22,11 +24,11 @@ from rich.console import Console
 
 from data import UserError
 from experiment.config import Config
-from experiment.run import write
+from experiment.run import check_new, write
 from experiment.shell import needs_torch
 from parity.bench.options import add_options
 from parity.pool import check_models
-from parity.report import print_report, verdict
+from parity.report import exit_status, print_report, verdict
 
 
 def main() -> None:
@@ -43,9 +45,11 @@ def main() -> None:
             sys.exit(run_training(args))
         if args.command == "torchvision":
             sys.exit(run_torchvision(args.names, args.data_dir, args.json))
+        if args.command == "doctor":
+            sys.exit(run_doctor(args.json))
         if any(":" in name for name in args.names):
             sys.exit(run_pair(args))
-        if args.input or args.mapping or args.save_mapping:
+        if args.input or args.mapping or args.save_mapping or args.save_script:
             raise UserError(
                 "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
             )
@@ -70,11 +74,19 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--mapping", type=Path, metavar="FILE", help="names of your tensors that are known already")
     check.add_argument("--save-mapping", type=Path, metavar="FILE", help="write the names that are found to FILE")
     check.add_argument(
+        "--save-script",
+        type=Path,
+        metavar="FILE",
+        help="write a script that shows what the compiler gets wrong to FILE",
+    )
+    check.add_argument(
         "--full",
         action="store_true",
         help="whole depth, 100 steps instead of 10, small networks with every optimizer: more than an hour for all",
     )
     check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
+    doctor = commands.add_parser("doctor", help="print versions, devices, flags; run what XLA is known to get wrong")
+    doctor.add_argument("--json", type=Path, metavar="FILE", help="write all of it to FILE, too")
     oracle = commands.add_parser("torchvision", help="compare torchvision's own networks with our Flax ones")
     oracle.add_argument("names", nargs="*", metavar="NAME", help="networks that torchvision has; by default all")
     oracle.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for 1,000 real images")
@@ -107,7 +119,7 @@ def _add_long_runs(commands: Any) -> None:
 
 
 def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) -> int:
-    """Check the networks, print their tables; return 0 if everything holds, else 1."""
+    """Check the networks, print their tables; return the exit status."""
     suite = _load("suite")
     _writable(json_file)
     for name in names:
@@ -120,21 +132,36 @@ def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) 
     if json_file:
         write(json_file, (json.dumps([report.to_json() for report in reports], indent=2) + "\n").encode())
     print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
-    return 0 if all(report.ok for report in reports) else 1
+    return exit_status(reports)
 
 
 def run_pair(args: argparse.Namespace) -> int:
-    """Check a pair of the user's, print what is found; return 0 if everything holds, else 1."""
+    """Check a pair of the user's, print what is found; return the exit status."""
     if len(args.names) != 2 or not all(":" in name for name in args.names) or not args.input or args.full:
         raise UserError("a pair of yours is checked by: check my_torch:make my_flax:make --input SHAPE")
     _writable(args.json)
+    if args.save_script:
+        check_new(args.save_script)
     start, console = time.perf_counter(), _console()
     files = args.mapping, args.save_mapping
     report = _load("user_pair").check_pair(console, *args.names, args.input, *files)
     if args.json:
         write(args.json, (json.dumps([report.to_json()], indent=2) + "\n").encode())
+    if args.save_script:
+        print(_load("compiler.script").save_script(report.fault, args.save_script))
     print(f"{verdict([report])} ({time.perf_counter() - start:.0f} s)")
-    return 0 if report.ok else 1
+    return exit_status([report])
+
+
+def run_doctor(json_file: Path | None) -> int:
+    """Print what an issue report should contain; return 0 if everything is computed right, else 3."""
+    _writable(json_file)
+    doctor = _load("compiler.doctor")
+    found = doctor.examine()
+    doctor.print_findings(_console(), found)
+    if json_file:
+        write(json_file, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+    return 0 if found.ok else 3
 
 
 def run_torchvision(names: list[str], data_dir: Path | None, json_file: Path | None) -> int:

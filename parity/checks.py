@@ -10,7 +10,8 @@ from torch import nn as torch_nn
 
 from data import UserError
 from parity.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
-from parity.flax_side import FlaxSide
+from parity.compiler.check import check_compiled
+from parity.flax_side import QUICK_COMPILATION, FlaxSide
 from parity.match import match
 from parity.names import Names
 from parity.pair import Both, Gradients, Pair, draw_masks, frozen_names, make_pair, run_both
@@ -112,14 +113,29 @@ def check_sides(
         return Report(name, (structure, crashed(error, "forward, eval", "forward")))
     pair, results, zeros = _check_settled(pair, seed, fail_fast=fail_fast)
     results = [structure, guarded(lambda: check_round_trip(torch_module), "round trip", "copy"), *results]
-    if any(result.failure for result in results):
-        return Report(name, tuple(results))  # float32 would show the same, less clearly
+    if any(result.failure for result in results):  # float32 would show the same, less clearly
+        if not fail_fast and (found := _compiled_wrong(pair)):
+            results.append(found)
+        return Report(name, tuple(results))
     narrow = make_pair(torch_module, single, pair.inputs, seed)
     results += [
         guarded(lambda: check_forward_float32(narrow), "float32 forward", "forward"),
         guarded(lambda: check_gradients_float32(narrow, zeros, seed), "float32 gradients", "backward"),
     ]
+    results.append(
+        guarded(lambda: check_compiled(sides, pair.variables, pair.inputs, pair.cotangent), "compiled", "compiler")
+    )
     return Report(name, tuple(results), zeros)
+
+
+def _compiled_wrong(pair: Pair) -> Result | None:
+    """Return the fault of the compiler if the programs of the checks are wrong themselves; None if they are right."""
+    result = guarded(
+        lambda: check_compiled([pair.flax], pair.variables, pair.inputs, pair.cotangent, QUICK_COMPILATION),
+        "compiled",
+        "compiler",
+    )
+    return result if result.failure and result.failure.fault else None
 
 
 def _check_settled(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[Pair, list[Result], frozenset[str]]:

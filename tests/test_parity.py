@@ -151,7 +151,7 @@ def test_the_command_prints_every_check_and_writes_json(tmp_path, capsys, monkey
     monkeypatch.setattr(suite, "FEW_OPTIMIZERS", ("sgd",))
     assert run_checks(["ann"], tmp_path / "report.json") == 0
     out = capsys.readouterr().out
-    assert "1 network: 13 checks hold, 0 fail" in out
+    assert "1 network: 14 checks hold, 0 fail" in out
     assert "trajectory sgd" in out
     assert "zero but for rounding, judged by the whole gradient" in " ".join(out.replace("│", "").split())
     (report,) = json.loads((tmp_path / "report.json").read_text())
