@@ -22,8 +22,8 @@ from rich.console import Console
 
 from data import UserError
 from experiment.config import Config
-from experiment.run import write
-from experiment.shell import needs_torch
+from experiment.extras import needs_torch
+from experiment.runs.atomic import write
 from parity.bench.options import add_options
 from parity.pool import check_models
 from parity.report import print_report, verdict

@@ -9,7 +9,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from experiment.weights import read
+from experiment.weights.files import read
 from parity import suite
 from parity.copy import as_array, flatten, to_flax
 from tests.test_commands import FRAMEWORKS
