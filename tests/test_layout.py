@@ -1,4 +1,4 @@
-"""The direction of imports: data, then experiment, then one framework, then parity; and both frameworks are backends."""
+"""The direction of imports: data, experiment, a framework, parity; and both frameworks are what `Backend` asks for."""
 
 import ast
 from collections.abc import Iterator

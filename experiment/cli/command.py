@@ -29,7 +29,7 @@ def command(main: Callable[[], int]) -> None:
 
 
 def load_framework(framework: str) -> Backend:
-    """Import `<framework>.fit`.
+    """Import and return `<framework>.loop`.
 
     Raises:
         UserError: torch is not installed; says which extra to install.

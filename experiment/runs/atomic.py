@@ -1,25 +1,20 @@
-"""Writing so that a power cut, a kill or a full disk leaves the old file or the new one, whole, never half of it."""
+"""Atomic writes: after a power cut, a kill or a full disk there is the old file or the new one, never half of it."""
 
-import errno
-import fcntl
 import os
 import shutil
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from data.errors import UserError
 
 
-
 def write(path: Path, content: bytes) -> None:
-    """Write a file under its name at one stroke, and see it onto the disk.
+    """Write a file, or replace it, in one step, and flush it to the disk.
 
     Raises:
-        UserError: it cannot be written; what was there is there still.
+        UserError: it cannot be written; a file that was there is unchanged.
     """
-    temporary = path.with_name(path.name + ".part")
+    temporary = _temporary(path)
     try:
         try:
             _write(temporary, content)
@@ -32,13 +27,42 @@ def write(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from None
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder of files, in their order, that has its name only once all of them are on the disk.
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet, completely or not at all, and flush it to the disk.
 
     Raises:
-        UserError: it cannot be written; nothing is left of it.
+        UserError: it exists (and is unchanged), or cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
+    check_new(path)
+    temporary = _temporary(path)
+    try:
+        temporary.touch(exist_ok=False)  # a file of that name that somebody else made is not overwritten either
+        try:
+            _write(temporary, content)
+            check_new(path)
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be written ({error.strerror})") from None
+
+
+def check_new(path: Path) -> None:
+    """Raise a UserError if something exists at `path`, or if its folder does not."""
+    if path.exists() or path.is_symlink():
+        raise UserError(f"{path} exists already and is never overwritten; name another file")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: no such folder to write it in")
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files in the given order; it gets its name once all of them are on the disk.
+
+    Raises:
+        UserError: it cannot be written; nothing of it remains.
+    """
+    temporary = _temporary(path)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         try:
@@ -56,23 +80,23 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def link(path: Path, target: str) -> None:
-    """Make `path` a symbolic link, at one stroke; where there are none, there is none."""
-    temporary = path.with_name(path.name + ".part")
+    """Make `path` a symbolic link in one step; do nothing on a file system without links."""
+    temporary = _temporary(path)
     try:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.replace(path)
-    except OSError:  # a convenience, which nothing relies on
+    except OSError:  # nothing relies on the link
         temporary.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """Return what to say of a file that could not be written."""
+    """Return the error for a file that could not be written."""
     return UserError(f"{path}: cannot be written ({error.strerror or error}); what was saved before is untouched")
 
 
-
-
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -87,37 +111,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """See the names in a folder onto the disk, which a file's own fsync does not."""
+    """Flush the names in a folder to the disk, which the fsync of a file does not do."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-def write_new(path: Path, content: bytes) -> None:
-    """Write a file that must not be there yet, whole or not at all.
-
-    Raises:
-        UserError: it exists (and is left as it is), or cannot be written.
-    """
-    temporary = path.with_name(path.name + ".part")
-    check_new(path)
-    try:
-        temporary.touch(exist_ok=False)  # somebody else's file of that name is not ours to overwrite, either
-        try:
-            temporary.write_bytes(content)
-            check_new(path)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be written ({error.strerror})") from None
-
-
-def check_new(path: Path) -> None:
-    """Raise a UserError if there is something at `path`, or no folder to put it in."""
-    if path.exists() or path.is_symlink():
-        raise UserError(f"{path} exists already and is never overwritten; name another file")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"{path}: no such folder to write it in")

@@ -6,19 +6,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from data.errors import UserError
 from experiment.config import Config, load_config, to_json
-from experiment.weights.safetensors_file import pack, read_weights
 from experiment.runs.atomic import cannot_write, write
+from experiment.weights.safetensors_file import pack, read_weights
 
 RUNS = Path("runs")
 CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", "weights.safetensors"
-
 
 
 def make_folder(config: Config, framework: str) -> Path:
@@ -43,10 +39,6 @@ def check_free(config: Config) -> None:
     """Refuse an --out that exists before any work is done for it."""
     if config.out and config.out.exists():
         raise UserError(f"{config.out} exists already and is never overwritten; name another folder with --out")
-
-
-
-
 
 
 def append_row(folder: Path, row: Mapping[str, Any]) -> None:
@@ -75,12 +67,6 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 def write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write weights.safetensors: flat names to arrays, in the naming of the framework that trained them."""
     write(folder / WEIGHTS, pack(weights))
-
-
-
-
-
-
 
 
 def read_run(folder: Path) -> tuple[Config, dict[str, np.ndarray]]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from experiment.runs import checkpoint
-from experiment.runs.checkpoint import Checkpoint
 from experiment.config import AUTO, given
 from experiment.loop.monitor import Counts, Epoch
-from experiment.runs.folder import CONFIG, RUNS, SUMMARY
 from experiment.loop.task import Task
+from experiment.runs import checkpoint
+from experiment.runs.checkpoint import Checkpoint
+from experiment.runs.folder import CONFIG, RUNS, SUMMARY
 
 
 def find_run(argv: list[str], framework: str) -> Path | None:

@@ -8,14 +8,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiment.runs import plots
-from experiment.runs import atomic
-from experiment.runs import folder as run_folder
-from experiment.loop.trainer import Outcome
-from experiment.loop.session import Session, score_splits
-from experiment.loop.metrics import Score, finite
-from experiment.loop.task import Task
 from experiment.console import say
+from experiment.loop.metrics import Score, finite
+from experiment.loop.session import Session, score_splits
+from experiment.loop.task import Task
+from experiment.loop.trainer import Outcome
+from experiment.runs import atomic, plots
+from experiment.runs import folder as run_folder
 
 
 def save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[str, Any]]:
