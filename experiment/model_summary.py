@@ -1,4 +1,4 @@
-"""What a network is made of, layer by layer: the table of `--summary`."""
+"""The table of a network's layers (`--summary`)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,17 +8,17 @@ from rich.table import Table
 
 
 class Layer(NamedTuple):
-    """A layer that has no layers inside, as one example passes it."""
+    """A layer without sublayers, and its output for one example."""
 
     name: str
     kind: str
     shape: tuple[int, ...]  # of its output for one example, channels last
     parameters: int
-    flops: int  # products and sums of its kernel; what has none, counts nothing
+    flops: int  # multiplications and additions of its kernel; 0 without a kernel
 
 
 def product_flops(kernel_size: int, shape: Sequence[int]) -> int:
-    """Return what a layer computes for one example: each weight is multiplied and added at each output position."""
+    """Return a layer's FLOPs for one example: each weight is multiplied and added at each output position."""
     positions = 1
     for length in shape[:-1]:
         positions *= length

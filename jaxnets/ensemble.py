@@ -1,4 +1,4 @@
-"""Several trainings in one program: the step of one, mapped by `vmap` over all, each with its own seed or options."""
+"""Ensembles: several trainings as one program, `vmap` of the step over their seeds or options."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Where a step's batch comes from: the host, batch by batch, or all examples, which lie on the device."""
+"""The input pipeline: batches come from the host one by one, or from all examples kept on the device."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,7 +22,7 @@ Batches = Callable[
 
 
 class Chosen(NamedTuple):
-    """All examples, and which of them are in the next batch: or (steps, B) in the next ones."""
+    """All examples, and the indices of the next batch (B), or of the next batches (steps, B)."""
 
     examples: Split
     rows: Rows

@@ -1,4 +1,4 @@
-"""The loop around the steps: what `experiment.cli.command` asks of a framework."""
+"""The training loop over epochs and batches, and the rest of `experiment.backend.Backend`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""A network's layers, as `--summary` shows them. Nothing is computed: only shapes are followed."""
+"""A network's layers, for `--summary`; only shapes are computed."""
 
 from typing import Any
 

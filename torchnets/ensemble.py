@@ -1,4 +1,4 @@
-"""Several trainings in one program: not what PyTorch's modules do, which hold their state themselves."""
+"""Ensembles as one program are for JAX only: PyTorch's modules hold their state themselves."""
 
 from data import UserError
 from experiment.config import Config

@@ -1,4 +1,4 @@
-"""A training's whole state as named arrays, and back: what a checkpoint holds."""
+"""Snapshots: the complete state of a training as named arrays, and back; a checkpoint stores them."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The command that lays runs side by side: `python -m jaxnets.compare RUN RUN...`, of either framework or both."""
+"""The command that compares runs of either framework: `python -m jaxnets.compare RUN RUN...`."""
 
 import dataclasses
 import json
@@ -18,21 +18,21 @@ from experiment.console import say
 from experiment.runs import atomic, plots
 from experiment.runs import folder as run_folder
 
-SHOWN = ("model", "epochs", "data_dir")  # in the table, or of no weight
+SHOWN = ("model", "epochs", "data_dir")  # shown in the table, or irrelevant
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compare runs: a table of what they came to and what they differ in, and their curves in one picture."""
+    """Compare runs: a table of their results, the options that differ, and their curves in one picture."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders, trained by either framework."""
     out: Path | None = None
-    """Picture of the curves to write, a .png file that is not there yet. Default: none."""
+    """Picture of the curves to write, a new .png file. Default: none."""
 
 
-class Run(NamedTuple):
-    """What a run folder says."""
+class FinishedRun(NamedTuple):
+    """The contents of a run folder."""
 
     name: str
     config: Config
@@ -67,11 +67,11 @@ def _main(framework: str, argv: list[str]) -> int:
     return 0
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path) -> FinishedRun:
     """Read a run folder.
 
     Raises:
-        UserError: it is none, or not a finished one.
+        UserError: it is not a run folder, or the run is not finished.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder")
@@ -83,11 +83,11 @@ def read(folder: Path) -> Run:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); is the run finished?") from None
     except ValueError as error:
         raise UserError(f"{folder}: a file in it is not JSON ({error})") from None
-    return Run(str(folder), config, summary, rows)
+    return FinishedRun(str(folder), config, summary, rows)
 
 
-def differences(runs: list[Run]) -> list[str]:
-    """Return a line for each option that is not the same in all runs, with each run's value."""
+def differences(runs: list[FinishedRun]) -> list[str]:
+    """Return a line for each option that differs between the runs, with the value in each run."""
     lines = []
     for name in SAVED:
         values = [getattr(one.config, name) for one in runs]
@@ -97,5 +97,5 @@ def differences(runs: list[Run]) -> list[str]:
 
 
 def percent(value: float | None) -> str:
-    """Return a share in words, also that of a run that diverged."""
+    """Format a fraction as a percentage; "-" for a run that diverged."""
     return "-" if value is None else f"{value:.2%}"

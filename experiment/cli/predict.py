@@ -1,4 +1,4 @@
-"""The command that says what files hold: `python -m jaxnets.predict RUN FILE...`, for runs of either framework."""
+"""The command that classifies files with a run of either framework: `python -m jaxnets.predict RUN FILE...`."""
 
 import dataclasses
 import json
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from scipy.special import expit, softmax
 
 from data import Dataset, Loader, Split, UserError, apply_frontend, fit_to
 from data.datasets.folder import read_picture
@@ -31,7 +32,7 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder, trained by either framework."""
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """What is to be classified."""
+    """Files to classify."""
 
 
 def main(framework: str) -> None:
@@ -61,10 +62,10 @@ def _main(framework: str, argv: list[str]) -> int:
 
 
 def read_inputs(folder: Path) -> dict[str, Any]:
-    """Return what a run's summary says of its inputs, and its classes.
+    """Return the description of the inputs, and the classes, from a run's summary.
 
     Raises:
-        UserError: there is no summary, or an old one that does not say it.
+        UserError: there is no summary, or it is from a version that did not save them.
     """
     path = folder / run_folder.SUMMARY
     try:
@@ -77,13 +78,13 @@ def read_inputs(folder: Path) -> dict[str, Any]:
 
 
 def read_files(files: Sequence[Path], about: dict[str, Any], config: Config, input_shape: tuple[int, ...]) -> Split:
-    """Read files and treat them as the examples were that the network has learned from.
+    """Read files and preprocess them like the training examples.
 
     Raises:
-        DataError: a file is missing, or not what it should be.
+        DataError: a file is missing or of the wrong kind.
     """
     shape = tuple(about["shape"])
-    if len(shape) == 3:  # in the size of the dataset first, so that what was padded there is padded here
+    if len(shape) == 3:  # first to the size of the dataset, so that the padding is the same
         inputs = np.stack([read_picture(path, *shape[:2]) for path in files])
     else:
         inputs = read_clips(files, shape[0], about["rate"])
@@ -97,9 +98,8 @@ def read_files(files: Sequence[Path], about: dict[str, Any], config: Config, inp
 
 
 def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:
-    """Return each class's probability, (N, classes): of all together, or, trained with "bce", each by itself."""
+    """Return the probability of each class, (N, classes): by softmax, or by a sigmoid each if trained with "bce"."""
     logits = logits.astype(np.float64)
     if loss == "bce":
-        return np.exp(-np.logaddexp(0, -logits))
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+        return expit(logits)
+    return softmax(logits, axis=1)

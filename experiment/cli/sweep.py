@@ -17,12 +17,12 @@ from experiment.runs import atomic, plots
 from experiment.runs import folder as run_folder
 
 Train = Callable[[Config], Result]
-TRIALS = 8  # of --tune that are trained at once, where they are one program
-TrainAll = Callable[[Sequence[Config]], list[Result]]  # up to the first that has not ended well
+TRIALS = 8  # of --tune that are trained at once if they run as one program
+TrainAll = Callable[[Sequence[Config]], list[Result]]  # stops at the first that fails
 
 
 def in_turn(train: Train) -> TrainAll:
-    """Return what trains one after the other."""
+    """Return a function that trains one configuration after the other."""
 
     def train_all(configs: Sequence[Config]) -> list[Result]:
         found = []
@@ -36,7 +36,7 @@ def in_turn(train: Train) -> TrainAll:
 
 
 def repeat(framework: str, config: Config, console: Console, train_all: TrainAll, *, at_once: bool) -> int:
-    """Train with several seeds, each in a folder of its own inside of one; print and write mean and deviation."""
+    """Train with several seeds, each in its own folder inside one; print and write mean and standard deviation."""
     folder = run_folder.make_folder(config, framework)
     seeds = range(config.seed, config.seed + config.seeds)
     found = train_all([dataclasses.replace(config, seed=seed, seeds=1, out=folder / f"seed-{seed}") for seed in seeds])
@@ -57,16 +57,16 @@ def repeat(framework: str, config: Config, console: Console, train_all: TrainAll
 
 
 def trainings_at_once(config: Config) -> int:
-    """Return how many of the trainings asked for could be one program: 1 if each option needs a program of its own."""
+    """Return how many of the trainings could run as one program; 1 if an option to tune needs a program per value."""
     if not config.tune:
         return config.seeds
     return min(TRIALS, config.trials) if all(name in MAPPED for name in parse_space(config.tune)) else 1
 
 
 def tune(framework: str, config: Config, console: Console, train_all: TrainAll, at_once: int) -> int:
-    """Search the options of --tune for the best validation accuracy; the test set decides nothing.
+    """Search the options of --tune for the best validation accuracy; the test set is not used.
 
-    Of `at_once` trials the options are chosen before any of them is trained.
+    The options of `at_once` trials are chosen before any of them is trained.
 
     Raises:
         UserError: optuna, an extra, is not installed; or a trial's options do not go together.
@@ -95,7 +95,7 @@ def tune(framework: str, config: Config, console: Console, train_all: TrainAll, 
             accuracies = {split: result.summary[split]["accuracy"] for split in ("validation", "test")}
             study.tell(trial, accuracies["validation"])
             rows.append({"trial": len(rows) + 1, "options": options, **accuracies})
-        # After each, so that nothing is lost with what comes later.
+        # After each batch of trials, so that a later failure loses nothing.
         best = max(rows, key=lambda row: row["validation"])
         atomic.write(folder / "trials.json", (json.dumps({"best": best, "trials": rows}, indent=1) + "\n").encode())
         atomic.write(folder / "trials.png", plots.trials(rows, {name for name, found in space.items() if found.log}))

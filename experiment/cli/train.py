@@ -1,4 +1,4 @@
-"""The command that trains: `python -m jaxnets.train`, and `torchnets.train` with the other framework behind it."""
+"""The command that trains: `python -m jaxnets.train` and `python -m torchnets.train`."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
             return train(session, variables) if session else Result(0, {})
 
     def train_all(configs: Sequence[Config]) -> list[Result]:
-        consoles = [console, *(Console(quiet=True) for _ in configs[1:])]  # one speaks for all
+        consoles = [console, *(Console(quiet=True) for _ in configs[1:])]  # only the first prints
         with ExitStack() as stack:
             ready = [
                 set_up(framework, backend, one, group, speaker, stack)
@@ -98,7 +98,7 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
 
 
 def listing(config: Config) -> list[str]:
-    """Return what a --list option that needs no framework asks for; nothing if there is none."""
+    """Return the lines of a --list option that needs no framework; none if there is no such option."""
     if config.list_datasets:
         return [f"{name:16}{source.about}" for name, source in DATASETS.items()]
     if config.list_augmentations:
@@ -112,11 +112,11 @@ def listing(config: Config) -> list[str]:
 
 
 def _check_processes(config: Config, group: Group) -> None:
-    """Refuse what several processes cannot train, and options that are not those of process 0."""
+    """Check that several processes can train this, with the same options as process 0."""
     if config.processes not in (1, group.process.size):
         raise UserError(f"--processes is {config.processes}, but {group.process.size} were started; leave it out")
     if config.seeds > 1 or config.tune:
         raise UserError("several processes take one training at a time; leave out --seeds and --tune")
     options = json.loads(configs.to_json(config)) | {"out": str(config.out or ""), "resume": config.resume}
-    del options["data_dir"]  # may be another on each machine
+    del options["data_dir"]  # may differ between machines
     group.require_same("options", options)

@@ -1,7 +1,8 @@
-"""What processes that train together say to each other beside their numbers: who leads, when to stop, who has died.
+"""Agreement between the processes of one training: who leads, when all stop, and whether one has died.
 
-Each holds a connection to process 0, in which lines of JSON go both ways, one a second at least. It costs a step
-nothing: whoever is asked to stop says so, process 0 asks all where they are, and names the step after which all stop.
+Each process has a connection to process 0 that carries lines of JSON in both directions, at least one a second. Steps
+do not wait for it. A process that receives a signal tells process 0, which asks all for their current step and then
+names the step after which all stop.
 """
 
 import json
@@ -20,17 +21,17 @@ from experiment.distributed.environment import ProcessInfo
 from experiment.distributed.launch import LAUNCHER, end_with_launcher, free_port
 from experiment.distributed.rendezvous import await_all, connect
 
-SILENCE = 60.0  # seconds without a word after which a process is taken for dead: its machine, or the way to it, is
-PULSE = 1.0  # seconds between two words
-PATIENCE = 5.0  # seconds in which the cause of an error may turn out to be another process's end
+SILENCE = 60.0  # seconds without a message after which a process, its machine or the network counts as dead
+PULSE = 1.0  # seconds between two messages
+PATIENCE = 5.0  # seconds to wait whether another process's end was the cause of an error
 T = TypeVar("T")
 
 
 class Group:
-    """The processes of one training, used as a context; a process that is alone is a group, too.
+    """The processes of one training, used as a context; a single process is a group of one.
 
-    At its end all wait for process 0. When one dies, the others end within `SILENCE`, and at once if its connection
-    was closed, as the system does for a process that was killed.
+    At the end all wait for process 0. If one dies, the others end within `SILENCE` seconds, or immediately if its
+    connection is closed, as the system does for a process that was killed.
     """
 
     def __init__(self, process: ProcessInfo):
@@ -44,12 +45,12 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this process prints, judges and saves."""
+        """Whether this process is process 0, which prints, evaluates and saves."""
         return self.process.rank == 0
 
     @property
     def alone(self) -> bool:
-        """Whether there are no others."""
+        """Whether this is the only process."""
         return self.process.size == 1
 
     def __enter__(self) -> Self:
@@ -87,16 +88,16 @@ class Group:
         self.broadcast(lambda: None)
 
     def require_same(self, what: str, value: Any) -> None:
-        """Refuse to train with another `value` than process 0 has.
+        """Check that `value` is the same as in process 0.
 
         Raises:
-            UserError: in the process where it differs.
+            UserError: in each process where it differs.
         """
         if self.broadcast(lambda: value) != value:
             raise UserError(f"process {self.process.rank} has other {what} than process 0; all need the same")
 
     def coordinator(self) -> tuple[str, int]:
-        """Return an address and a port on which process 0 may have a framework await the others."""
+        """Return an address and a free port on which the framework in process 0 can wait for the other processes."""
         return self.process.address, self.broadcast(free_port)
 
     def agree(self, step: int, asked: int) -> int:
@@ -115,7 +116,7 @@ class Group:
             return self._signal if self._until and step >= self._until else 0
 
     def _listen(self) -> None:
-        """Take what the others say, until all have ended or one has died."""
+        """Read the messages of the others until all have ended or one has died."""
         chooser, heard = selectors.DefaultSelector(), dict.fromkeys(self._peers, time.monotonic())
         rest, said = dict.fromkeys(self._peers, b""), time.monotonic()
         for rank, peer in self._peers.items():
@@ -152,7 +153,7 @@ class Group:
             self._resume(sys.maxsize, 0)
 
     def _take(self, rank: int, kind: str, *values: Any) -> bool:
-        """Act upon a line; return whether more are to come."""
+        """Handle a message; return whether more will follow."""
         if kind == "value":
             self._values.put(values[0])
         elif kind == "ask":
@@ -173,7 +174,7 @@ class Group:
         return True
 
     def _pause(self, asked: int) -> None:
-        """As process 0, have all say after which step they could stop: the one that they are in may have begun."""
+        """In process 0, ask all after which step they can stop; their current step may have begun."""
         with self._changed:
             if self._paused:
                 return
@@ -183,7 +184,7 @@ class Group:
         self._gather(0, at)
 
     def _gather(self, rank: int, step: int) -> None:
-        """As process 0, tell all when to stop once all have said where they are; none has gone further since."""
+        """In process 0, announce the last step once all have answered; nobody continues before that."""
         with self._changed:
             self._where[rank] = step
             if len(self._where) < self.process.size:
@@ -197,7 +198,7 @@ class Group:
             self._changed.notify_all()
 
     def _tell(self, line: list[Any]) -> None:
-        """Send a line to each that this process is connected with."""
+        """Send a message to every connected process."""
         content = json.dumps(line).encode() + b"\n"
         with self._sending:
             for peer in self._peers.values():
@@ -207,7 +208,7 @@ class Group:
                     continue
 
     def _lose(self, rank: int, what: str) -> None:
-        """End this process since another one has: the frameworks would wait for it, for minutes or for ever."""
+        """End this process because another one has ended: the frameworks would wait for it, perhaps for ever."""
         if what and self.process.rank in (0, 1):  # one is enough to say so, and 1 if it is 0 that is lost
             line = f"process {rank} of {self.process.size} {what}, so all end; what was saved is whole: see --resume"
             print(f"error: {line}", file=sys.stderr, flush=True)
@@ -223,7 +224,7 @@ def _receive(peer: socket.socket) -> bytes:
 
 
 def _exit_code(error: BaseException | None) -> int:
-    """Return the exit code that an exception leads to."""
+    """Return the exit code for an exception."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(bool(error.code))
     if isinstance(error, KeyboardInterrupt):

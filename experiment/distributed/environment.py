@@ -8,28 +8,28 @@ from typing import NamedTuple
 from data.errors import UserError
 
 LOOPBACK = "127.0.0.1"
-PORTS = range(61440, 65535)  # above those that Linux gives to anybody who asks for one
+PORTS = range(61440, 65535)  # above the ephemeral ports of Linux
 
 
 class ProcessInfo(NamedTuple):
-    """A process's place among those that train one network."""
+    """Which process this is among those that train one network."""
 
-    rank: int = 0  # from 0; process 0 prints, judges and saves
-    size: int = 1  # how many there are
+    rank: int = 0  # from 0; process 0 prints, evaluates and saves
+    size: int = 1  # the number of processes
     local_rank: int = 0  # among those on this machine
     local_size: int = 1
     address: str = LOOPBACK  # of process 0's machine
-    port: int = 0  # on which process 0 awaits the others
+    port: int = 0  # on which process 0 waits for the others
 
 
 def read_environment(environment: Mapping[str, str]) -> ProcessInfo:
-    """Return the place that environment variables give a process; the first of three kinds that is there decides.
+    """Return which process this is; the first of these that is set decides.
 
-    RANK and WORLD_SIZE, of torchrun or set by hand; OMPI_COMM_WORLD_SIZE, of Open MPI; SLURM_STEP_NUM_TASKS, of srun.
-    A batch script's own process is in no step: SLURM_NTASKS there says what could be started, not what was.
+    RANK and WORLD_SIZE from torchrun or set by hand; OMPI_COMM_WORLD_SIZE from Open MPI; SLURM_STEP_NUM_TASKS from
+    srun. A batch script itself runs in no step, and its SLURM_NTASKS is the number of tasks that can be started.
 
     Raises:
-        UserError: a variable is missing, or is not what it should be; says which.
+        UserError: a variable is missing or invalid; says which.
     """
     for count, found in (
         ("WORLD_SIZE", _torchrun if "RANK" in environment else None),
@@ -42,7 +42,7 @@ def read_environment(environment: Mapping[str, str]) -> ProcessInfo:
 
 
 def device_index(process: ProcessInfo, environment: Mapping[str, str]) -> int | None:
-    """Return which of the GPUs that a process can see is its own; None: all of them, it is alone on its machine."""
+    """Return the index, among the visible GPUs, of this process's; None if it is alone on its machine and has all."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if process.local_size == 1:
         return None
@@ -104,14 +104,14 @@ def _tasks(text: str) -> list[int]:
 
 
 def _port(environment: Mapping[str, str], job: str) -> int:
-    """Return MASTER_PORT, or a port that all processes of a job find by themselves, and another job hardly ever."""
+    """Return MASTER_PORT, or a port derived from the job, which is very rarely that of another job."""
     if "MASTER_PORT" in environment:
         return _number(environment, "MASTER_PORT", 1, 2**16)
     return PORTS[zlib.crc32(job.encode()) % len(PORTS)]
 
 
 def _number(environment: Mapping[str, str], name: str, low: int, end: int = 2**31) -> int:
-    """Return a variable that is a whole number from `low` to below `end`."""
+    """Return a variable as an integer from `low` to below `end`."""
     text = _needed(environment, name)
     if not re.fullmatch("[0-9]{1,10}", text) or not low <= int(text) < end:
         upper = f" to {end - 1}" if end < 2**31 else " on"

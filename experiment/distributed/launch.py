@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as whoever started it says: torchrun, Open MPI, Slurm, or `launch` here."""
+"""Launching the processes of one training on this machine (--processes), and ending them together."""
 
 import os
 import signal
@@ -11,15 +11,15 @@ from types import FrameType
 
 from experiment.distributed.environment import LOOPBACK
 
-LAUNCHER = "JAXNETS_LAUNCHER"  # holds the process ID of `launch`, whose end is that of all it has started
-GRACE = 10.0  # seconds that the others have to end by themselves when one of them has
+LAUNCHER = "JAXNETS_LAUNCHER"  # the process ID of `launch`; the processes that it started end with it
+GRACE = 10.0  # seconds for the other processes to end when one has failed
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def launch(count: int, command: Sequence[str]) -> int:
-    """Run so many copies of a command, each told its place, on this machine; return the exit code of them all.
+    """Run `count` copies of a command on this machine, each with its rank; return their common exit code.
 
-    When one fails, the others have `GRACE` seconds to end by themselves, and are then killed. Signals are passed on.
+    When one fails, the others have `GRACE` seconds to end and are then killed. Signals are forwarded.
     """
     port, cores = free_port(), os.cpu_count() or 1
     # As torchrun does: else each would start a thread for every core.
@@ -49,13 +49,13 @@ def launch(count: int, command: Sequence[str]) -> int:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a free port."""
     with socket.create_server(("", 0)) as server:
         return server.getsockname()[1]
 
 
 def _await(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait until all have ended, or one has failed `GRACE` seconds ago; return the exit code that says most."""
+    """Wait until all have ended, or `GRACE` seconds after one has failed; return the most telling exit code."""
     deadline = float("inf")
     while any(child.poll() is None for child in children) and time.monotonic() < deadline:
         if deadline == float("inf") and any(child.poll() for child in children):
@@ -72,13 +72,13 @@ def _await(children: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def silence() -> None:
-    """Print nothing on stdout from now on, nor let libraries do so: process 0 says what there is to say."""
+    """Discard stdout from now on, that of libraries too: only process 0 prints."""
     sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def end_with_launcher(environment: Mapping[str, str]) -> None:
-    """End this process if the one that has started it, `launch`, is gone; look now and then."""
+    """End this process if `launch`, which started it, is gone; to be called from time to time."""
     if environment.get(LAUNCHER) and os.getppid() != int(environment[LAUNCHER]):
         print("error: the process that started this one has ended, so this one ends, too", file=sys.stderr)
         os._exit(1)

@@ -12,15 +12,15 @@ from experiment.distributed.launch import end_with_launcher
 
 ANSWER = 5.0  # seconds within which the other side must answer
 POLL = 1.0  # seconds between two looks at whether the launcher still runs
-JOIN = 300.0  # seconds within which all have to come
-WELCOME = b"welcome\n"  # of process 0, when all have come
+JOIN = 300.0  # seconds within which all processes must connect
+WELCOME = b"welcome\n"  # from process 0, when all have connected
 
 
 def await_all(process: ProcessInfo) -> dict[int, socket.socket]:
-    """As process 0, return a connection with each of the others.
+    """In process 0, return a connection to each of the other processes, by rank.
 
     Raises:
-        UserError: they do not all come, or the port is taken.
+        UserError: not all of them connect, or the port is in use.
     """
     host = LOOPBACK if process.address in (LOOPBACK, "localhost") else ""
     dual = not host and socket.has_dualstack_ipv6()
@@ -51,7 +51,7 @@ def await_all(process: ProcessInfo) -> dict[int, socket.socket]:
 
 
 def _greeting(peer: socket.socket, count: int) -> int | None:
-    """Return which process has connected, if it says that it is one of so many."""
+    """Return the rank of the process that has connected, or None if it is not one of ours."""
     peer.settimeout(ANSWER)
     try:
         hello, rank, its_count = json.loads(_line(peer))
@@ -62,10 +62,10 @@ def _greeting(peer: socket.socket, count: int) -> int | None:
 
 
 def connect(process: ProcessInfo) -> dict[int, socket.socket]:
-    """Return a connection with process 0, which may have to start first, once all have come.
+    """Wait for process 0 to start and for all to connect; return the connection to process 0.
 
     Raises:
-        UserError: it does not answer, or ends before.
+        UserError: process 0 does not answer, or ends first.
     """
     deadline, where = time.monotonic() + JOIN, f"{process.address}:{process.port}"
     while True:
@@ -91,7 +91,7 @@ def connect(process: ProcessInfo) -> dict[int, socket.socket]:
 
 
 def _line(peer: socket.socket) -> bytes:
-    """Return a short line, and take no byte beyond it."""
+    """Return a short line without reading a byte beyond it."""
     line = b""
     while not line.endswith(b"\n") and len(line) < 100 and (byte := peer.recv(1)):
         line += byte

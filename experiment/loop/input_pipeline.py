@@ -1,18 +1,18 @@
-"""Where the training examples lie, and how many steps are taken at once: the same answers for both frameworks."""
+"""Decisions of the input pipeline: whether examples are kept on the device, and how many steps one call does."""
 
 from data import Loader
 from data.workers import Workers
 from experiment.config import Config, every
 
-ROOM = 2**32  # bytes of examples that are put onto a device without being told to
-AT_ONCE = 32  # steps in one call; after a signal all of them are still done
+ROOM = 2**32  # bytes: larger datasets are kept on the device only on request
+AT_ONCE = 32  # steps in one call; after a signal the call is still completed
 
 
 def keeps_examples(config: Config, loader: Loader | Workers, *, accelerator: bool, replicas: int) -> bool:
-    """Return whether all examples are to lie on the device.
+    """Return whether all examples are kept on the device.
 
-    On an accelerator that saves what takes longest there: waiting for batches. On a CPU they lie in the same memory
-    either way, and a convolution in a loop is several times slower.
+    On an accelerator that saves waiting for batches, which takes longest there. On a CPU it saves nothing, and a
+    convolution in a loop is several times slower.
     """
     if config.data_on != "auto":
         return config.data_on == "device"
@@ -21,10 +21,10 @@ def keeps_examples(config: Config, loader: Loader | Workers, *, accelerator: boo
 
 
 def steps_at_once(config: Config, loader: Loader, epoch: int, done: int) -> int:
-    """Return how many steps may be taken in one call, `done` batches of an epoch being done: `AT_ONCE`, or one.
+    """Return how many steps one call does after `done` batches of an epoch: `AT_ONCE`, or one.
 
-    Of any other number the program would have to be compiled anew. All have batches of one size, and none but the
-    last of them is to be saved after.
+    Any other number would need another compilation. The steps of one call have batches of equal size, and a
+    checkpoint is due after none but the last.
     """
     number, unit = every(config)
     to_save = number - (epoch * len(loader) + done) % number if unit == "step" else AT_ONCE

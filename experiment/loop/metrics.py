@@ -1,4 +1,4 @@
-"""Losses and accuracies from logits, in float64 numpy: one yardstick for both frameworks."""
+"""Losses and accuracies from logits, in float64 numpy, the same for both frameworks."""
 
 from typing import Any, NamedTuple
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 class Score(NamedTuple):
-    """How good the logits of a split are."""
+    """The loss, accuracy and confusion matrix of a split."""
 
     loss: float  # mean over the examples
     accuracy: float  # in 0..1
-    confusion: np.ndarray  # (classes, classes) counts; row: what it is, column: what it was taken for
+    confusion: np.ndarray  # (classes, classes) counts; row: true class, column: predicted class
 
     def per_class(self) -> np.ndarray:
         """Return the accuracy of each class in 0..1, (classes,); NaN for a class without examples."""
@@ -23,12 +23,12 @@ class Score(NamedTuple):
 
 
 def finite(value: float) -> float | None:
-    """Return `value` as JSON can hold it: null for NaN and infinity."""
+    """Return `value` for JSON: None for NaN and infinity."""
     return float(value) if np.isfinite(value) else None
 
 
 def score(logits: np.ndarray, labels: np.ndarray, loss: str) -> Score:
-    """Judge logits (N, classes) against labels (N,) with the loss called "cross-entropy" or "bce"."""
+    """Score logits (N, classes) against labels (N,) with the loss called "cross-entropy" or "bce"."""
     logits = logits.astype(np.float64)
     predictions, classes = logits.argmax(axis=1), logits.shape[1]
     # Counting pairs (label, prediction) as one number each: a confusion matrix in one pass.

@@ -17,20 +17,20 @@ EVAL_BATCH = 1000
 
 
 class Task(NamedTuple):
-    """What is to be learned by what."""
+    """A network and the examples to train it on."""
 
     entry: Entry
-    dataset: Dataset  # in the size that the network takes
-    splits: dict[str, Split]  # train, validation, test: no image is in two of them
-    note: str | None  # what was done to the examples to make them fit
+    dataset: Dataset  # in the size that the network needs
+    splits: dict[str, Split]  # train, validation, test; disjoint
+    note: str | None  # how the examples were changed to fit the network
     shape: tuple[int, ...]  # of an example before that
 
 
 def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
-    """Find the network, load the dataset, make it fit, and split off the validation examples.
+    """Find the network, load the dataset, fit it to the network and split off the validation examples.
 
     Raises:
-        UserError: no such network or dataset, data missing or damaged, or of a shape the network cannot take.
+        UserError: no such network or dataset; the data are missing, damaged or of a shape that does not fit.
     """
     entry = lookup("model", config.model, models)
     dataset = load(config.dataset, config.data_dir, entry.input_shape)
@@ -45,10 +45,10 @@ def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
 
 
 def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) -> None:
-    """Refuse images for a network that takes audio, and audio for one that takes images and no frontend to make them.
+    """Check that the dataset, the network and --frontend fit together, be it images or audio.
 
     Raises:
-        UserError: says which of the three choices to change, and to what.
+        UserError: they do not; says which of the three to change, and to what.
     """
     name, sound = config.dataset_name, dataset.train.inputs.ndim == 3
     for_sound = len(models[config.model].input_shape) == 2
@@ -65,7 +65,7 @@ def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) ->
 
 
 def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1) -> Loader:
-    """Return what yields the batches to train with, or one of so many shards of each."""
+    """Return the loader of the training batches, or of one of `shards` shards of each batch."""
     dataset = task.dataset
     return Loader(
         task.splits["train"],
@@ -83,12 +83,12 @@ def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1)
 
 
 def input_dtype(config: Config) -> type[np.floating]:
-    """Return what the network is given; under bfloat16 it is rounded only when it gets there."""
+    """Return the dtype of the network's inputs; under bfloat16 the network itself rounds them."""
     return np.float64 if config.precision == "float64" else np.float32
 
 
 def score_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
-    """Judge the network on a whole split, in evaluation mode."""
+    """Evaluate the network on a whole split."""
     dataset, split = task.dataset, task.splits[name]
     loader = Loader(split, dataset.mean, dataset.std, EVAL_BATCH, dtype=input_dtype(config))
     return score(backend.predict(model, variables, loader, config), split.labels, config.loss)

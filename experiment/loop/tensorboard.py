@@ -1,4 +1,4 @@
-"""TensorBoard's event files, an extra."""
+"""--tensorboard: event files for TensorBoard; needs an optional package."""
 
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
@@ -9,14 +9,14 @@ from data.errors import UserError
 
 
 def check_installed() -> None:
-    """Raise a UserError if tensorboardX, an extra, is not there; before any work is done for it."""
+    """Raise a UserError if tensorboardX, an optional package, is missing; before any work is done."""
     if find_spec("tensorboardX") is None:
         extra = "pip install 'jaxnets[tensorboard]', or in a clone pip install -c constraints.txt -e '.[tensorboard]'"
         raise UserError(f"--tensorboard needs tensorboardX, which is an extra: {extra}")
 
 
 class EventWriter:
-    """Writes into a run folder, used as a context; a run that goes on adds a file, as TensorBoard expects."""
+    """Writes into a run folder; used as a context. A resumed run adds a file, as TensorBoard expects."""
 
     def __init__(self, folder: Path):
         from tensorboardX import SummaryWriter  # here: it takes a second to import

@@ -1,4 +1,4 @@
-"""Filters that whiten: each patch of the training examples comes out with components that do not go together.
+"""Whitening filters: their outputs on patches of the training examples are uncorrelated.
 
 Page 2019, "How to train your ResNet 8"; with opposites and epsilon as in Jordan 2024, arXiv 2404.00498.
 """
@@ -13,8 +13,8 @@ from data.base import full_scale
 from data.loader import normalise
 from experiment.weights.conversion import belongs, is_flax
 
-EXAMPLES = 5000  # that are looked at
-EPSILON = 5e-4  # added to each variance: what hardly varies is noise
+EXAMPLES = 5000  # that the filters are computed from
+EPSILON = 5e-4  # added to each variance, because directions with almost none are noise
 
 
 def filters(images: np.ndarray, size: int) -> np.ndarray:
@@ -26,11 +26,11 @@ def filters(images: np.ndarray, size: int) -> np.ndarray:
     channels = images.shape[-1]
     patches = sliding_window_view(images, (size, size), axis=(1, 2))  # (N, H', W', C, size, size), a view
     products, count = 0.0, 0
-    for at in range(0, len(images), 500):  # for want of memory
+    for at in range(0, len(images), 500):  # in pieces, to save memory
         rows = patches[at : at + 500].reshape(-1, channels * size * size).astype(np.float64)
         products, count = products + rows.T @ rows, count + len(rows)
     variances, directions = np.linalg.eigh(products / count)
-    # Of a direction and its opposite, the one whose largest component is positive: else the machine would choose.
+    # The largest component is made positive; otherwise the sign would depend on the machine.
     largest = np.abs(directions).argmax(axis=0)
     directions *= np.sign(directions[largest, np.arange(len(variances))])
     found = (directions / np.sqrt(variances + EPSILON)).T.reshape(-1, channels, size, size)
@@ -38,7 +38,7 @@ def filters(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def whitened(weights: Mapping[str, np.ndarray], layer: str, dataset: Dataset, train: Split) -> dict[str, np.ndarray]:
-    """Return a network's weights, of either framework, the kernel of `layer` being the filters for these examples."""
+    """Return a network's weights, of either framework, with the whitening filters as the kernel of `layer`."""
     images = normalise(train.inputs[:EXAMPLES], dataset.mean, dataset.std, full_scale(train.inputs.dtype))
     found = dict(weights)
     for name, kernel in weights.items():

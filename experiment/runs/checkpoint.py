@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training goes on from, believed only if every byte has the hash that was written last."""
+"""Checkpoints: everything that a training resumes from, used only if every file has the recorded SHA-256."""
 
 import hashlib
 import json
@@ -31,19 +31,19 @@ VARIABLES, AVERAGE = "variables/", "average/"
 
 
 class Damaged(UserError):
-    """A checkpoint is not what was written; its text names the file."""
+    """A checkpoint is not what was written; the message names the file."""
 
 
 class Checkpoint(NamedTuple):
-    """What one holds."""
+    """The contents of a checkpoint."""
 
     path: Path
     manifest: dict[str, Any]
-    state: dict[str, np.ndarray]  # of `backend.fit`: weights, optimizer, average, generators
-    best: dict[str, np.ndarray]  # the best epoch's weights, where early stopping wants them back
+    state: dict[str, np.ndarray]  # from `LoopState.state`: weights, optimizer, average, generators
+    best: dict[str, np.ndarray]  # the best epoch's weights, for early stopping
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the weights to judge, under the framework's names: the moving average's if there is one."""
+        """Return the weights to evaluate, by the framework's names: the moving average's if there is one."""
         prefix = AVERAGE if any(name.startswith(AVERAGE) for name in self.state) else VARIABLES
         return {name.removeprefix(prefix): array for name, array in self.state.items() if name.startswith(prefix)}
 
@@ -55,17 +55,17 @@ def save(
     best: Mapping[str, np.ndarray],
     keep: int,
 ) -> Path:
-    """Write a checkpoint, and only then remove the oldest beyond `keep`; that of the best epoch stays.
+    """Write a checkpoint, then remove the oldest beyond `keep`, except that of the best epoch.
 
     Args:
         run: the run folder.
-        manifest: with "step", of which the name is made, and in "best" the "step" of the best epoch's end.
+        manifest: its "step" gives the folder's name; its "best" has the "step" at the end of the best epoch.
         state: see `Checkpoint`.
         best: see `Checkpoint`; may be empty.
-        keep: how many stay, at least 1.
+        keep: how many to keep, at least 1.
 
     Raises:
-        UserError: it cannot be written; the ones before are untouched.
+        UserError: it cannot be written; the previous ones are unchanged.
     """
     files = {STATE: pack(state)} | ({BEST: pack(best)} if best else {})
     sums = {name: {"sha256": sha256(content), "bytes": len(content)} for name, content in files.items()}
@@ -88,7 +88,7 @@ def folders(run: Path) -> list[Path]:
 
 
 def clean(run: Path) -> None:
-    """Remove what a process left that was killed while it saved."""
+    """Remove the partial files of a process that was killed while saving."""
     for part in (run / FOLDER).glob("*.part"):
         if part.is_symlink() or not part.is_dir():
             part.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint's folder.
 
     Raises:
-        Damaged: a file is missing, or is not the one that was written; says which, and the hashes.
+        Damaged: a file is missing or its hash differs; names the file and both hashes.
     """
     manifest = read_manifest(path)
     arrays = {}
@@ -141,7 +141,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def newest(run: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest whole checkpoint of a run, if any, and what was wrong with each newer one."""
+    """Return the newest intact checkpoint of a run, if any, and the fault of each newer one."""
     skipped = []
     for path in folders(run):
         try:
@@ -157,7 +157,7 @@ def sha256(content: bytes) -> str:
 
 
 def digest(manifest: Any) -> str:
-    """Return the SHA-256 of a manifest, whatever the order and spacing it is written in."""
+    """Return the SHA-256 of a manifest, independent of the order of its keys and of white space."""
     return sha256(json.dumps(manifest, sort_keys=True).encode())
 
 

@@ -1,4 +1,4 @@
-"""A run folder: made once, never overwritten, every file written whole or not at all."""
+"""The run folder: created once, never overwritten, each file written atomically."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,10 +18,10 @@ CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.jso
 
 
 def make_folder(config: Config, framework: str) -> Path:
-    """Make the run folder with its config.json.
+    """Create the run folder with its config.json.
 
     Raises:
-        UserError: it exists already (nothing in it is touched), or cannot be made.
+        UserError: it exists already (and is unchanged), or cannot be created.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = config.out or RUNS / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
@@ -36,7 +36,7 @@ def make_folder(config: Config, framework: str) -> Path:
 
 
 def check_free(config: Config) -> None:
-    """Refuse an --out that exists before any work is done for it."""
+    """Raise a UserError if --out exists, before any work is done."""
     if config.out and config.out.exists():
         raise UserError(f"{config.out} exists already and is never overwritten; name another folder with --out")
 
@@ -55,7 +55,7 @@ def append_row(folder: Path, row: Mapping[str, Any]) -> None:
 
 
 def write_rows(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write metrics.jsonl anew: a run that goes on starts from the rows of its checkpoint."""
+    """Rewrite metrics.jsonl: a resumed run starts from the rows of its checkpoint."""
     write(folder / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
 
 
@@ -65,7 +65,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 
 
 def write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Write weights.safetensors: flat names to arrays, in the naming of the framework that trained them."""
+    """Write weights.safetensors: flat names to arrays, named as in the framework that trained them."""
     write(folder / WEIGHTS, pack(weights))
 
 

@@ -16,10 +16,10 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in `folder`; the system lets go of it for a process that has died.
+    """Lock `folder` for this process; the system releases the lock if the process dies.
 
     Raises:
-        UserError: another process has it; says which.
+        UserError: another process holds the lock; says which.
     """
     path = folder / LOCK
     file = _open_locked(path)

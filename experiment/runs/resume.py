@@ -1,4 +1,4 @@
-"""Going on with a run: which one, from which checkpoint, and whether it is the same training still."""
+"""Resuming a run (--resume): which run, which checkpoint, and whether it is the same training."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from experiment.runs.folder import CONFIG, RUNS, SUMMARY
 
 
 def find_run(argv: list[str], framework: str) -> Path | None:
-    """Return the run folder that a command line's --resume means; None if it is to start anew.
+    """Return the run folder for a command line's --resume; None to start a new run.
 
     Raises:
-        UserError: there is no such run, or, for auto, none that could be gone on with.
+        UserError: there is no such run, or, for auto, no run that can be resumed.
     """
     word, out = given(argv, "--resume"), given(argv, "--out")
     if word != AUTO:
@@ -28,23 +28,25 @@ def find_run(argv: list[str], framework: str) -> Path | None:
             raise UserError(f"--resume {word}: no run folder, it has no {CONFIG}")
         return Path(word) if word else None
     if out:
-        return Path(out) if (Path(out) / CONFIG).is_file() else None  # the first of many starts of one job
+        return (
+            Path(out) if (Path(out) / CONFIG).is_file() else None
+        )  # none yet: the first start of a job that is started many times
     runs = [run for run in sorted(RUNS.glob(f"*-{framework}"), reverse=True) if not (run / SUMMARY).exists()]
     for run in runs:
         found, skipped = checkpoint.newest(run)
         if found:
-            return run  # what was skipped in it is said when it is opened
+            return run  # `open_checkpoint` warns of what was skipped
         warn(skipped or [f"{run}: has no checkpoint"])
     raise UserError(f"--resume auto: found no unfinished run of {framework} with a whole checkpoint in {RUNS}/")
 
 
 def open_checkpoint(run: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint; damaged newer ones are put aside, with a warning for each.
+    """Return the newest intact checkpoint; damaged newer ones are renamed `.damaged`, with a warning for each.
 
-    None if none has been saved yet: the run is to start at its beginning.
+    Return None if none has been saved yet; the training then starts at its beginning.
 
     Raises:
-        UserError: there are some, and all are damaged.
+        UserError: every checkpoint is damaged.
     """
     checkpoint.clean(run)
     found, skipped = checkpoint.newest(run)
@@ -61,13 +63,13 @@ def open_checkpoint(run: Path) -> Checkpoint | None:
 
 
 def warn(lines: list[str]) -> None:
-    """Say what is passed over."""
+    """Print a warning for each line."""
     for line in lines:
         print(f"warning: {line}; skipped", file=sys.stderr)
 
 
 def fingerprint(task: Task) -> dict[str, Any]:
-    """Return what says whether data are the same: classes, counts, and a hash of every training example."""
+    """Return what identifies the data: the classes, the number of training examples and a hash of all of them."""
     split = task.splits["train"]
     found = hashlib.sha256(split.inputs.data if split.inputs.flags.c_contiguous else split.inputs.tobytes())
     found.update(split.labels.tobytes())
@@ -75,10 +77,10 @@ def fingerprint(task: Task) -> dict[str, Any]:
 
 
 def check_same(found: Checkpoint, about: dict[str, Any], data: dict[str, Any]) -> None:
-    """Refuse to go on with another network or other data than the checkpoint's; warn of other versions.
+    """Check that the network and the data are those of the checkpoint; warn of other versions.
 
     Raises:
-        UserError: names each field that differs, what it was, and what it is.
+        UserError: they differ; names each field with its old and new value.
     """
     before = {name: found.manifest["about"].get(name) for name in ("framework", "model", "dataset", "parameters")}
     now = {name: about[name] for name in before}
@@ -90,7 +92,7 @@ def check_same(found: Checkpoint, about: dict[str, Any], data: dict[str, Any]) -
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line for each field that differs, deep down."""
+    """Return a line for each field that differs, in nested dicts too."""
     lines = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
@@ -102,7 +104,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def past(found: Checkpoint) -> tuple[list[dict[str, Any]], list[Epoch], Counts | None]:
-    """Return the rows and epochs that are done, and the counts of one that is not."""
+    """Return the rows and epochs that are complete, and the counts of the one that is not."""
     manifest = found.manifest
     counts = Counts(*manifest["counts"]) if manifest["counts"] else None
     return list(manifest["rows"]), [Epoch(*epoch) for epoch in manifest["epochs"]], counts

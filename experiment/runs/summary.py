@@ -1,4 +1,4 @@
-"""What a training leaves in its folder, and says at its end."""
+"""The results of a run: summary.json, weights and pictures in its folder, and the printed table."""
 
 import sys
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from experiment.runs import folder as run_folder
 
 
 def save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[str, Any]]:
-    """Write what a training has come to; return its scores and summary, none if it was interrupted."""
+    """Write the results of a training; return its scores and summary, both empty if it was interrupted."""
     if outcome.interrupted:
         run_folder.write_weights(session.folder, session.backend.export(outcome.variables))
         rest = f"go on with --resume {session.folder}, where all until then is"
@@ -29,7 +29,7 @@ def save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[str
 
 
 def report(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None:
-    """Print what a training has come to; nothing if it was interrupted."""
+    """Print the results of a training; nothing if it was interrupted."""
     console = session.console
     if scores:
         print_scores(console, scores, session.task.dataset.classes)
@@ -50,12 +50,12 @@ def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score])
     summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
     summary |= {"seconds": sum(epoch.seconds for epoch in outcome.epochs)}
     summary |= {"inputs": _about_inputs(session.task)}
-    run_folder.write_summary(folder, summary)  # last: a folder with a summary is a whole one
+    run_folder.write_summary(folder, summary)  # last: a folder with a summary is complete
     return summary
 
 
 def _about_inputs(task: Task) -> dict[str, Any]:
-    """Return what has to be known to classify other files as the examples were."""
+    """Return what is needed to preprocess other files like the examples."""
     dataset = task.dataset
     statistics = {name: getattr(dataset, name).astype(float).tolist() for name in ("mean", "std")}
     return {"shape": list(task.shape), "rate": dataset.rate, **statistics, "classes": list(dataset.classes)}

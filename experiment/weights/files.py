@@ -1,6 +1,6 @@
-"""Reading a file of weights, whichever framework wrote it, into names and numpy arrays; no code in it can run.
+"""Reading weight files of either framework as named numpy arrays, without running any code in them.
 
-PyTorch is imported only for what it alone can read; a .safetensors file needs numpy.
+PyTorch is imported only for .pth and .pt files; a .safetensors file needs only numpy.
 """
 
 import re
@@ -31,7 +31,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         Names as stored, "params/fc1/kernel" of Flax or "fc1.weight" of PyTorch, to arrays of the stored dtypes.
 
     Raises:
-        UserError: missing, damaged, of an unknown suffix, or anything but a flat dict of tensors.
+        UserError: the file is missing, damaged, has an unknown suffix or holds anything but a flat dict of tensors.
     """
     path = path.expanduser()
     if not path.exists():
@@ -48,14 +48,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def check_suffix(path: Path) -> None:
-    """Raise a UserError if the name does not say which format the file has."""
+    """Raise a UserError if the suffix is not that of a known format."""
     if path.suffix not in (SAFETENSORS, *TORCH):
         found = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
         raise UserError(f"{path}: {found}, expected a file of weights: {', '.join((SAFETENSORS, *TORCH))}")
 
 
 def without_auxiliary(weights: Mapping[str, np.ndarray], entry: Entry) -> tuple[dict[str, np.ndarray], str]:
-    """Return the weights without GoogLeNet's auxiliary heads, and what to say of it ("" if there are none).
+    """Return the weights without GoogLeNet's auxiliary heads, and a note about them ("" if there are none).
 
     torchvision's files have them, for training as in 2014; its pretrained networks drop them, and ours have none.
     """

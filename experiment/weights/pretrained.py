@@ -1,4 +1,4 @@
-"""Starting a training from given weights instead of random ones: what --weights means, for both frameworks."""
+"""--weights: starting a training from given weights instead of random ones."""
 
 import dataclasses
 import socket
@@ -21,11 +21,11 @@ from experiment.runs.folder import CONFIG
 from experiment.weights.conversion import COUNTER, belongs
 from experiment.weights.files import read, to_arrays, without_auxiliary
 
-TIMEOUT = 30  # seconds without an answer before a download is given up
+TIMEOUT = 30  # seconds without an answer before a download fails
 
 
 def settle(config: Config, models: Mapping[str, Entry]) -> Config:
-    """Return `config` with what its --weights imply for the network: how torchvision's are, the inputs are scaled.
+    """Return `config` with what --weights implies: torchvision's weights need inputs scaled as torchvision does.
 
     Raises:
         UserError: torchvision has no weights of that network, or the run folder to start from has no config.json.
@@ -44,10 +44,10 @@ def settle(config: Config, models: Mapping[str, Entry]) -> Config:
 
 
 def as_built(entry: Entry, config: Config, models: Mapping[str, Entry]) -> Entry:
-    """Return `entry`, its `build` told what `config` says of the network: torchvision's inputs, the dropout's rate.
+    """Return `entry` with the options of `config` bound to its `build`: torchvision's inputs, the dropout rate.
 
     Raises:
-        UserError: a rate of dropout for a network that has none; names those that have.
+        UserError: a dropout rate for a network without dropout; names the networks that have it.
     """
     options = dict(entry.pretrained) if config.like_torchvision else {}
     if config.dropout is not None:
@@ -59,17 +59,17 @@ def as_built(entry: Entry, config: Config, models: Mapping[str, Entry]) -> Entry
 
 
 def _dropout(entry: Entry) -> str:
-    """Return what a network calls its rate of dropout, or nothing if it has none: its default is then no number."""
+    """Return the name of a network's dropout rate; empty if there is none or its default is None."""
     parameters = signature(entry.build).parameters
     names = ("dropout", "dropout_rate")  # the second where torchvision has a layer of the first name
     return next((name for name in names if name in parameters and parameters[name].default is not None), "")
 
 
 def start(backend: Backend, variables: Any, config: Config) -> tuple[Any, str]:
-    """Return the variables to train from, and the line that says where they come from; "" if they are random.
+    """Return the initial variables and a line that names their source; "" if they are random.
 
     Raises:
-        UserError: the weights cannot be had or do not fit; every tensor that does not is listed.
+        UserError: the weights cannot be read or do not fit; lists every tensor that does not.
     """
     if config.weights is None:
         return variables, ""
@@ -120,7 +120,7 @@ def download(name: str) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _why(error: Exception, url: str) -> str:
-    """Return what to say of a download that failed: of the network, or of an earlier one's file."""
+    """Return why a download failed: the network, or a damaged file from an earlier download."""
     import torch  # as torchvision is there, so is this
 
     cached = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
