@@ -30,7 +30,7 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
     if jax.default_backend() != "cpu":
         return direct(x, kernel)
     on_cpu = partial(_on_cpu, direct, strides=tuple(strides), padding=padding)
-    mesh = jax.sharding.get_abstract_mesh()  # said by `jaxnets.parallel.sharing`
+    mesh = jax.sharding.get_abstract_mesh()  # said by `jaxnets.sharding.sharing`
     if mesh.axis_types != (AxisType.Auto,) or len(x) % mesh.size:
         return on_cpu(x, kernel)
     # Each device its own examples; left to itself, XLA would gather all of them for the loop of `_by_patches`.

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.extend.core import Primitive, primitives
 
-from experiment.run import write_new
+from experiment.runs.atomic import write_new
 from parity.compiler.program import Constant, Equation, Program, Values, as_array
 from parity.report import CompilerFault
 
