@@ -94,7 +94,7 @@ def test_the_example_port_fails_as_the_readme_says():
     said = re.search(r"^\.\.\. (forward, eval fails at pool_1 .+?): its input is", README, re.MULTILINE | re.DOTALL)
     assert said
     ours, theirs = (runpy.run_path(str(ROOT / "docs/port" / name))["Net"] for name in ("my_torch.py", "my_flax.py"))
-    inputs = np.random.default_rng(0).normal(size=(8, 8, 8, 3))
+    inputs = np.random.default_rng(0).normal(size=(4, 6, 6, 3))
     failure = parity.check(ours(), theirs(), inputs, fail_fast=True).failures[0]
     found = f"{failure.check} fails at {failure.layer} ({failure.stage}): {failure.diagnosis}"
     assert found.startswith(re.sub(r"\s+", " ", said[1]))
