@@ -3,7 +3,8 @@
 #
 # This lesson runs LeNet-5 in Flax and in PyTorch with the same weights and shows how to verify that both are *the
 # same* network. Open `jaxnets/models/lenet5.py` beside `torchnets/models/lenet5.py`, and `jaxnets/step.py` beside
-# `torchnets/step.py`: the files mirror each other line by line, so every difference is one between the frameworks.
+# `torchnets/step.py`: the two files of a pair have the same structure and order, so every difference is one between
+# the frameworks.
 
 # %%
 import jax
