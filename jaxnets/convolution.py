@@ -1,7 +1,7 @@
 """Convolutions, in the way that is quickest where they run; a network's layers need not know.
 
 On a GPU it is always `jax.lax.conv_general_dilated`. On a CPU XLA has three slow cases, and each gets another way to
-the same sums here. All can be differentiated, forward, too, and mapped by `jax.vmap`. Measured in docs/speed.md.
+the same sums here. All can be differentiated, forward, too, and mapped by `jax.vmap`. Measured in docs/xla_on_cpu.md.
 """
 
 import itertools
