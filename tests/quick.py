@@ -16,7 +16,7 @@ def slow_unless(is_quick: Callable[..., bool], cases: Iterable[Any]) -> list[Any
     """Return the cases for `parametrize`, marked slow but those for which `is_quick`, given a case's values, holds."""
     found = []
     for case in cases:
-        values = case if isinstance(case, tuple) else (case,)
+        values = case if type(case) is tuple else (case,)  # a named tuple is one value
         found.append(pytest.param(*values, marks=() if is_quick(*values) else pytest.mark.slow))
     return found
 
