@@ -17,8 +17,10 @@ import jaxnets.optim
 import torchnets.muon
 import torchnets.optim
 from experiment.config import Config
+from tests.quick import costly
 
 
+@costly(30)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3), st.integers(0, 2**16))
 def test_all_directions_count_alike_and_both_frameworks_follow_the_same(outputs, inputs, side, seed):
     update = np.random.default_rng(seed).normal(size=(outputs, inputs, side, side))

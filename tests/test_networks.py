@@ -28,10 +28,14 @@ from parity import suite, to_flax
 from parity.copy import flatten as flatten_variables
 from parity.flax_side import QUICK_COMPILATION
 from parity.torchvision import torchvision_module
+from tests.quick import slow_unless
 from torchnets.steps import LOSSES as TORCH_LOSSES
 
+# One of each way to draw weights.
+FAMILIES = ("airbench", "alexnet_cifar", "ann", "googlenet", "inception", "m5", "resnet18_cifar", "vgg11_bn")
 
-@pytest.mark.parametrize("name", suite.names())
+
+@pytest.mark.parametrize("name", slow_unless(lambda name: name in FAMILIES, suite.names()))
 def test_initial_weights_have_the_references_distribution(name):
     """Kolmogorov-Smirnov on every tensor, and, as that says little of a bias of ten, the spread of all draws."""
     options, shape = small(name)
@@ -52,7 +56,10 @@ def test_initial_weights_have_the_references_distribution(name):
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in suite.names() if torchnets.MODELS[n].num_params < 1_000_000 and not n.startswith("resnet")],
+    slow_unless(
+        lambda name: name in ("ann", "lenet5_bn", "m5"),
+        [n for n in suite.names() if torchnets.MODELS[n].num_params < 1_000_000 and not n.startswith("resnet")],
+    ),
 )
 def test_small_networks_start_within_pytorchs_default_limits(name):
     """Kernels and biases of a layer are drawn from +-1/sqrt(fan_in), exactly; a ResNet has He's normal weights."""

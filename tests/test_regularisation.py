@@ -26,7 +26,7 @@ from experiment.recipes import recipes
 from experiment.weights.pretrained import as_built
 from parity.copy import flatten, to_flax
 from parity.suite import build_small, real_batches
-from tests.test_commands import start as start_command
+from tests.quick import slow_unless
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 
@@ -89,7 +89,7 @@ def test_clipping_is_pytorchs(limit, scale):
         np.testing.assert_allclose(g, np.asarray(p.grad), rtol=1e-13)
 
 
-@pytest.mark.parametrize("pieces", [2, 3, 5])
+@pytest.mark.parametrize("pieces", slow_unless(lambda pieces: pieces == 3, [2, 3, 5]))
 def test_pieces_of_a_batch_come_to_the_whole_in_both_frameworks(pieces):
     with jax.enable_x64(True):
         config = Config(optimizer="sgd", lr=0.1, l1=1e-3, clip_norm=0.5)
@@ -282,7 +282,7 @@ def test_a_recipe_makes_a_step_in_both_frameworks(name):
     assert found == {path: array.shape for path, array in after.items()}
 
 
-@pytest.mark.parametrize("name", ["lenet5_bn", "m5"])
+@pytest.mark.parametrize("name", ["lenet5_bn", pytest.param("m5", marks=pytest.mark.slow)])
 def test_bfloat16_rounds_the_same_in_both_frameworks_and_keeps_float32(name):
     """Rounded to eight bits, values tie in max-pools, and right steps are a tenth apart: PyTorch's own says how much.
 
@@ -314,13 +314,12 @@ def test_bfloat16_rounds_the_same_in_both_frameworks_and_keeps_float32(name):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_float64_is_kept_in_the_weights_and_the_other_framework_evaluates_it(framework, tmp_path):
-    argv = ["--model", "ann", "--epochs", "2", "--precision", "float64", "--out", "run"]
-    for command in (["train", *argv], ["evaluate", "run"]):
-        side = framework if command[0] == "train" else FRAMEWORKS[framework == "jaxnets"]
-        process = start_command("-m", f"{side}.{command[0]}", *command[1:], cwd=tmp_path)
-        out, err = process.communicate()
-        assert (process.returncode, err) == (0, "")
+def test_float64_is_kept_in_the_weights_and_the_other_framework_evaluates_it(framework, run_main, tmp_path):
+    argv = ("--model", "ann", "--epochs", 2, "--precision", "float64", "--out", "run")
+    code, _, err = run_main(f"{framework}.train", *argv)
+    assert (code, err) == (0, "")
+    code, out, err = run_main(f"{FRAMEWORKS[framework == 'jaxnets']}.evaluate", "run")
+    assert (code, err) == (0, "")
     weights = safetensors.numpy.load_file(tmp_path / "run/weights.safetensors")
     assert {str(array.dtype) for array in weights.values()} == {"float64", "int64"}
     summary = json.loads((tmp_path / "run/summary.json").read_text())
