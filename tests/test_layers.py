@@ -19,7 +19,7 @@ from parity.flax_side import QUICK_COMPILATION
 from tests.quick import costly, slow_unless
 from torchnets.layers import conv as torch_conv
 from torchnets.layers import max_pool as torch_max_pool
-from torchnets.steps import as_tensor
+from torchnets.tensors import as_tensor
 
 
 def compare_convolutions(dims: int, channels: int, outputs: int, kernel: int, stride: int, x: np.ndarray) -> None:

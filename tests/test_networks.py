@@ -17,19 +17,23 @@ from scipy import stats
 from torch.optim import lr_scheduler
 
 import jaxnets
+import jaxnets.compose
+import jaxnets.optimizers
 import torchnets
 from data import Batch
 from experiment.config import Config
 from experiment.loop.metrics import score
 from experiment.loop.schedules import TABLES, factors
+from jaxnets.gradient_transforms import absolute
 from jaxnets.loop import create
-from jaxnets.steps import LOSSES, absolute, init_state, train_step
+from jaxnets.losses import LOSSES
+from jaxnets.step import init_state, train_step
 from parity import suite, to_flax
 from parity.copy import flatten as flatten_variables
 from parity.flax_side import QUICK_COMPILATION
 from parity.torchvision import torchvision_module
 from tests.quick import slow_unless
-from torchnets.steps import LOSSES as TORCH_LOSSES
+from torchnets.losses import LOSSES as TORCH_LOSSES
 
 # One of each way to draw weights.
 FAMILIES = ("airbench", "alexnet_cifar", "ann", "googlenet", "inception", "m5", "resnet18_cifar", "vgg11_bn")
@@ -121,10 +125,10 @@ def test_a_frozen_backbone_moves_in_nothing_and_has_no_optimizer_state():
     model = jaxnets.MODELS["resnet50_transfer"].build(**options)
     batch = suite.real_batches(shape, 1, 0)[0]
     batch = Batch(batch.inputs.astype(np.float32), batch.labels)
-    tx = jaxnets.optim.make_optimizer(Config(), 3)
+    begin, step = jaxnets.compose.training(model, Config(), 3)
     init = jax.jit(model.init, compiler_options=QUICK_COMPILATION)
-    state = init_state(model, tx, init(jax.random.key(0), batch.inputs), seed=0)
-    before, step = flatten_variables(state.variables), jax.jit(partial(train_step, model, tx))
+    state = begin(init(jax.random.key(0), batch.inputs), 0)
+    before, step = flatten_variables(state.variables), jax.jit(step)
     for _ in range(3):
         state, _ = step(state, batch)
     after = flatten_variables(state.variables)
@@ -202,10 +206,10 @@ def test_schedules_stay_between_0_and_1_for_any_number_of_steps(name, steps):
 def test_a_step_is_a_pure_function_of_state_and_batch():
     entry = jaxnets.MODELS["ann"]
     model, rng = entry.build(), np.random.default_rng(0)
-    tx = jaxnets.optim.make_optimizer(Config(), 10)
+    tx = jaxnets.optimizers.make_optimizer(Config(), 10)
     images = rng.normal(size=(8, *entry.input_shape)).astype(np.float32)
     batch = Batch(images, rng.integers(0, 10, 8).astype(np.int32))
-    state = init_state(model, tx, create(entry, 10, seed=0)[1], seed=3)
+    state = init_state(tx, create(entry, 10, seed=0)[1], seed=3)
     before, step = jax.tree.map(np.array, state.variables), jax.jit(partial(train_step, model, tx))
     (first, metrics), (second, _) = step(state, batch), step(state, batch)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.variables, second.variables))

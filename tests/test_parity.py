@@ -8,8 +8,7 @@ import torch
 from flax import linen as nn
 
 import jaxnets
-import jaxnets.optim
-import jaxnets.steps
+import jaxnets.compose
 import parity
 import torchnets
 from data import UserError
@@ -137,7 +136,7 @@ def test_chaos_is_no_excuse(monkeypatch):
         )
         return optax.chain(optax.add_decayed_weights(config.weight_decay), rule)
 
-    monkeypatch.setattr(jaxnets.optim, "make_optimizer", optimizer)
+    monkeypatch.setattr(jaxnets.compose, "make_optimizer", optimizer)
     failure = suite.check_training("mlp", "rmsprop", steps=50).failure
     assert failure is not None
     assert "by one rounding" in failure.diagnosis
