@@ -52,10 +52,8 @@ def train_step(
     grads, (statistics, metrics) = grad(objective, has_aux=True)(params, statistics, batch, key)
     updates, opt_state = tx.update(grads, state.opt_state, params)
     variables = {**statistics, "params": optax.apply_updates(params, updates)}
-    return TrainState(state.step + 1, variables, opt_state, state.key), {
-        **metrics,
-        "grad_norm": optax.tree.norm(grads),
-    }
+    metrics["grad_norm"] = optax.tree.norm(grads)
+    return TrainState(state.step + 1, variables, opt_state, state.key), metrics
 
 
 def eval_step(model: Model, variables: Variables, inputs: Array) -> jax.Array:
