@@ -1,6 +1,5 @@
 """The lesson: a training step is a pure function of explicit state. Options are composed around it in `compose`."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +35,7 @@ def train_step(
     batch: Batch,
     *,
     loss: Loss = cross_entropy,
-    grad: Callable[..., Any] = jax.grad,
+    grad: Any = jax.grad,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one step; return the new state and the batch's mean `loss`, `correct` count and `grad_norm`."""
     params = state.variables["params"]
