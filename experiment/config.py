@@ -6,7 +6,6 @@ import math
 import re
 import typing
 from collections.abc import Sequence
-from importlib.resources import files as files_of
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from data.augment import augmentations
 from data.registry import UserError, lookup, unknown
 from experiment.arguments import parse_arguments
 from experiment.options import FREE, MAPPED, SAVED, Config
+from experiment.recipes import recipes
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 EVERY = re.compile(r"([1-9][0-9]*)(epoch|step)s?")  # of --checkpoint-every
@@ -169,23 +169,6 @@ def parse_space(words: Sequence[str]) -> dict[str, Range]:
             if not _fits(value, types[name]):
                 raise UserError(f"--tune {word}: found {value!r}, expected {_describe(types[name])}")
     return space
-
-
-class Recipe(NamedTuple):
-    """An experiment: what it is, where it is from, what others and we have got, and its options."""
-
-    about: str
-    source: str
-    original: str | None  # the figure of the original
-    expected: str | None  # what it came to here; None: it has not been run
-    options: dict[str, Any]
-
-
-def recipes() -> dict[str, Recipe]:
-    """Return every recipe by name."""
-    files = sorted(files_of("recipes").iterdir(), key=lambda file: file.name)
-    found = {file.name.removesuffix(".json"): file for file in files if file.name.endswith(".json")}
-    return {name: Recipe(**json.loads(file.read_text())) for name, file in found.items()}
 
 
 def load_recipe(name: str) -> Config:

@@ -19,6 +19,7 @@ from data.workers import Workers
 from experiment import checkpoint, run
 from experiment import config as configs
 from experiment.checkpoint import Checkpoint
+from experiment.commands import module_command
 from experiment.config import Config, given
 from experiment.durable import locked
 from experiment.events import Events, check_installed
@@ -52,7 +53,7 @@ def main(framework: str) -> None:
 def _start(framework: str, argv: list[str]) -> int:
     own, wanted = place(os.environ), given(argv, "--processes")
     if own.size == 1 and wanted.isdecimal() and int(wanted) > 1:
-        return launch(int(wanted), [sys.executable, "-m", f"{framework}.train", *argv])
+        return launch(int(wanted), module_command(f"{framework}.train", *argv))
     with Group(own) as group:
         if not group.leads:
             silence()

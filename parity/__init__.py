@@ -5,7 +5,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from jaxnets.hidden_packages import check_packages
 from parity.copy import CopyError, to_flax, to_torch
+
+check_packages("torchnets")  # importing `jaxnets` has checked the others
 
 if TYPE_CHECKING:
     from parity.checks import check
