@@ -16,12 +16,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiment import checkpoint, durable
 from experiment.config import Config
+from experiment.runs import atomic, checkpoint
 from jaxnets import MODELS
-from jaxnets.fit import create, describe
+from jaxnets.loop import create, describe
 from jaxnets.optim import make_optimizer
-from jaxnets.state import to_arrays
+from jaxnets.snapshot import to_arrays
 from jaxnets.steps import init_state
 
 ROUNDS = 5
@@ -56,7 +56,7 @@ def measure(name: str, folder: Path) -> dict[str, object]:
         (path,) = checkpoint.folders(folder)
         size = sum(file.stat().st_size for file in path.iterdir())
         content = bytes(size)
-        plain.append(seconds(lambda content=content: durable.write(folder / "plain", content)))
+        plain.append(seconds(lambda content=content: atomic.write(folder / "plain", content)))
         loaded.append(seconds(lambda path=path: checkpoint.load(path)))
     shutil.rmtree(folder)
     medians = {"save": saved, "load": loaded, "plain write": plain}

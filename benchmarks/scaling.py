@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from experiment.registry import Entry
 from jaxnets import MODELS
-from jaxnets.outline import outline
+from jaxnets.model_summary import summarize
 
 BEGIN, END = "<!-- made by benchmarks/scaling.py -->\n", "<!-- end -->\n"
 FLOAT = 4  # bytes
@@ -67,7 +67,7 @@ def count(name: str, entry: Entry) -> Work:
 
     Each product of the forward pass has two in the backward one: with the layer's input, and with its weights.
     """
-    layers = outline(entry)
+    layers = summarize(entry)
     forward = sum(layer.flops for layer in layers)
     trained = layers
     if entry.num_frozen:

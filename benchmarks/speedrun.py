@@ -31,11 +31,11 @@ from data import Dataset, Loader, fit_to, load
 from data.base import full_scale
 from data.loader import normalise
 from experiment.config import Config, load_recipe
-from experiment.shell import Task, training_loader
-from experiment.whitening import whitened
+from experiment.loop.task import Task, training_loader
+from experiment.loop.whitening import whitened
 from jaxnets import MODELS
-from jaxnets.feeding import resident
-from jaxnets.fit import create, describe, export, logits_of, restore, set_precision
+from jaxnets.input_pipeline import resident
+from jaxnets.loop import create, describe, export, logits_of, restore, set_precision
 from jaxnets.optim import make_optimizer
 from jaxnets.steps import compute_dtype, init_state, step_options, train_step
 

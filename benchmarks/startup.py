@@ -60,7 +60,7 @@ def _flax_step(name: str, batch_size: int) -> str:
     from data import Batch
     from experiment.config import Config
     from jaxnets import MODELS
-    from jaxnets.fit import create, describe, set_precision
+    from jaxnets.loop import create, describe, set_precision
     from jaxnets.optim import make_optimizer
     from jaxnets.steps import init_state, step_options, train_step
 
@@ -81,8 +81,8 @@ def _torch_step(name: str, batch_size: int, *, compiled: bool) -> str:
     from data import Batch
     from experiment.config import Config
     from torchnets import MODELS
-    from torchnets.feeding import DEVICE
-    from torchnets.fit import create, describe, set_precision
+    from torchnets.input_pipeline import DEVICE
+    from torchnets.loop import create, describe, set_precision
     from torchnets.optim import make_optimizer
     from torchnets.steps import as_tensors, step_options, train_step, trained_params
 

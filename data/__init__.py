@@ -5,9 +5,10 @@ from pathlib import Path
 
 from data.augment import AUGMENTATIONS
 from data.base import DataError, Dataset, Source, Split, make_dataset
+from data.errors import UserError
 from data.frontend import apply_frontend
 from data.loader import Batch, Loader, hold_out, normalise
-from data.registry import UserError, discover, lookup
+from data.registry import discover, lookup
 from data.resize import fit_to
 
 DATASETS: dict[str, Source] = discover("data.datasets", "DATASETS")

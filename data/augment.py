@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data import moves
+from data import numpy_augment
 from data.base import KINDS, DataError
-from data.registry import UserError, lookup
+from data.errors import UserError
+from data.registry import lookup
 
 DRAWS, MIXUP = 5, 6  # what the generator is keyed with beside (seed, epoch); others: `data.loader`
 NOISE = 2**16  # samples of noise, from which each waveform takes its own stretch
@@ -28,7 +29,9 @@ class Augmentation(NamedTuple):
     draws: int  # uniform numbers in 0..1 that an example needs
     apply: Callable[[Any, Any, Any, Any], Any]  # (xp, examples, draws (B, draws), fill (C,)) -> examples
     about: str
-    move: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # if it only moves values: see `data.moves`
+    move: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = (
+        None  # if it only moves values: see `data.numpy_augment`
+    )
     alternates: bool = False  # what is below a half in one epoch is above it in the next, and so on
 
 
@@ -276,11 +279,11 @@ def _specaugment(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "affine": Augmentation("images", 4, _affine, "turned by up to 10 degrees, moved by 1/16, scaled by 0.9 to 1.1"),
-    "altflip": Augmentation("images", 1, _flip, "left and right swapped, every other epoch", moves.flip, True),
+    "altflip": Augmentation("images", 1, _flip, "left and right swapped, every other epoch", numpy_augment.flip, True),
     "color": Augmentation("images", 3, _color, "brightness, contrast and saturation times 0.7 to 1.3"),
-    "crop": Augmentation("images", 2, _crop, "moved by up to 1/8 of the size, edges reflected", moves.crop),
+    "crop": Augmentation("images", 2, _crop, "moved by up to 1/8 of the size, edges reflected", numpy_augment.crop),
     "cutout": Augmentation("images", 2, _cutout, "a square of a quarter of the size becomes the mean, 1708.04552"),
-    "flip": Augmentation("images", 1, _flip, "left and right swapped, half of the time", moves.flip),
+    "flip": Augmentation("images", 1, _flip, "left and right swapped, half of the time", numpy_augment.flip),
     "gain": Augmentation("waveforms", 1, _gain, "louder or softer by up to 6 dB"),
     "noise": Augmentation("waveforms", 2, _noise, "white noise, 20 to 40 dB softer, is added"),
     "nudge": Augmentation(
@@ -288,7 +291,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         2,
         functools.partial(_crop, part=16),
         "moved by up to 1/16 of the size, edges reflected",
-        functools.partial(moves.crop, part=16),
+        functools.partial(numpy_augment.crop, part=16),
     ),
     "shift": Augmentation("waveforms", 1, _shift, "earlier or later by up to a tenth of the length"),
     "specaugment": Augmentation(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.registry import UserError
+from data.errors import UserError
 
 
 class DataError(UserError):

@@ -6,11 +6,9 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from data.errors import UserError
+
 T = TypeVar("T")
-
-
-class UserError(ValueError):
-    """Something the user can put right; its text is the one line that a command prints."""
 
 
 def discover(package: str, attribute: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # What augmentation does
 #
-# Every change by itself, on the same examples: the embedded digits, telephone tones, and their log-mel spectrograms.
-# What is random is drawn once for each example and epoch, in numpy, so both frameworks train on the same pixels.
+# This lesson applies every augmentation, one at a time, to the same examples: embedded digits, telephone tones, and
+# the tones' log-mel spectrograms. Random numbers are drawn in numpy, once per example and epoch, so both frameworks
+# train on the same pixels.
 
 # %%
 import sys
@@ -32,7 +33,7 @@ for row, (kind, name) in zip(figure.subplots(len(rows), EXAMPLES), rows, strict=
     dataset = SOURCES[kind]
     inputs = dataset.train.inputs[:EXAMPLES]
     x = inputs.astype(np.float32) / np.float32(full_scale(inputs.dtype))
-    if kind == "images":  # digits are grey: a colour for each, so that there is something to see of it
+    if kind == "images":  # tint the grey digits, so that changes of color are visible
         x = x * np.linspace((1, 0.6, 0.2), (0.2, 0.6, 1), EXAMPLES, dtype=np.float32)[:, None, None]
     if name != "as it is":
         x = augment(x, draw((name,), EXAMPLES, seed=0, epoch=0), (name,), dataset.mean)
@@ -46,5 +47,5 @@ for row, (kind, name) in zip(figure.subplots(len(rows), EXAMPLES), rows, strict=
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
 
 # %%
-if len(sys.argv) > 1:  # a file to write; none when this is run as a lesson
+if len(sys.argv) > 1:  # the PNG file to write; without it, nothing is written
     FigureCanvasAgg(figure).print_png(Path(sys.argv[1]))

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # One network, written twice
 #
-# LeNet-5 in Flax and in PyTorch, the same weights in both, and what it takes to say that they are *the same*. Open
-# `jaxnets/models/lenet5.py` beside `torchnets/models/lenet5.py`, and `jaxnets/steps.py` beside `torchnets/steps.py`:
-# the files mirror each other line by line, so what you see is what differs.
+# This lesson runs LeNet-5 in Flax and in PyTorch with the same weights and shows how to verify that both are *the
+# same* network. Open `jaxnets/models/lenet5.py` beside `torchnets/models/lenet5.py`, and `jaxnets/step.py` beside
+# `torchnets/step.py`: the two files of a pair have the same structure and order, so every difference is one between
+# the frameworks.
 
 # %%
 import jax
@@ -30,8 +31,8 @@ model, net = entry.build(), torchnets.MODELS["lenet5"].build()
 # %% [markdown]
 # ## The data are the same numbers
 #
-# One loader feeds both. It yields channels-last numpy arrays, which JAX takes as they are. PyTorch gets a *view* of
-# the same memory: its `channels_last` format is exactly that.
+# One loader feeds both. It yields channels-last numpy arrays, which JAX uses directly. PyTorch gets a *view* of the
+# same memory, since its `channels_last` format has the same layout.
 
 # %%
 dataset, note = fit_to(load("digits"), entry.input_shape)
@@ -44,19 +45,20 @@ print(batch.inputs.shape, "->", tuple(view.shape), "shared memory:", view.data_p
 # %% [markdown]
 # ## The weights are the same numbers
 #
-# In Flax a module holds no weights. They are a nested dict that `apply` is given, so copying them from PyTorch is a
-# matter of names and one transpose rule: a convolution's kernel is (out, in, H, W) there and (H, W, in, out) here.
+# A Flax module holds no weights. They are a nested dict, an argument of `apply`, so copying them from PyTorch needs
+# only names and one transpose rule: a convolution's kernel is (out, in, H, W) in PyTorch and (H, W, in, out) in
+# Flax.
 
 # %%
 variables = parity.to_flax(net.state_dict())
 print(jax.tree.map(jnp.shape, variables["params"]["conv1"]), tuple(net.conv1.weight.shape))
 
 # %% [markdown]
-# ## So the outputs are the same numbers: or are they?
+# ## Are the outputs the same numbers?
 #
-# In float32 two right implementations differ by rounding, 1e-7 or so. A wrong one may differ by 1e-3, or only after
-# the first training step. In float64 rounding is at 1e-16 and bugs stay where they are: there is a gap to see them
-# through.
+# In float32, two correct implementations differ by rounding, about 1e-7. A wrong one may differ by 1e-3, or only
+# after the first training step. In float64, rounding is about 1e-16 while a bug is as large as before, so the gap
+# between them is wide. `parity.check` compares every layer, gradient and statistic in float64.
 
 # %%
 logits = eval_step(model, variables, batch.inputs)
@@ -70,8 +72,8 @@ assert report.ok
 # %% [markdown]
 # ## A training step, with its state in the open
 #
-# PyTorch's step changes the module and the optimizer. The Flax one is a function: state and batch in, new state and
-# metrics out. That is why it can be compiled, repeated, resumed and compared.
+# PyTorch's step modifies the module and the optimizer. The Flax step is a function from state and batch to new state
+# and metrics. It can therefore be compiled, repeated, resumed and compared.
 
 # %%
 tx = make_optimizer(Config(lr=0.01, schedule="constant"), steps=1)
@@ -85,13 +87,13 @@ print("the old state is still there, step", int(state.step), "and the new one is
 # %% [markdown]
 # ## What a porting bug looks like
 #
-# A classic: the feature maps are flattened in the order in which they lie in memory, (H, W, C), though the linear
-# layer behind them learned its weights for (C, H, W). Shapes and parameter counts agree. `parity` says where to look.
+# A classic bug: the feature maps are flattened in memory order, (H, W, C), although the linear layer after them has
+# weights for (C, H, W). Shapes and parameter counts agree. `parity` reports the layer and the likely cause.
 
 
 # %%
 class Right(torch.nn.Module):
-    """A convolution and a linear layer, (N, 1, 8, 8) to (N, 10)."""
+    """Convolution and linear layer: (N, 1, 8, 8) to logits (N, 10)."""
 
     def __init__(self):
         super().__init__()
@@ -104,7 +106,7 @@ class Right(torch.nn.Module):
 
 
 class Wrong(nn.Module):
-    """Its twin, but for the order of the flatten; `jaxnets.layers.flatten` has the right one."""
+    """The same network, flattened in the wrong order; `jaxnets.layers.flatten` uses the right one."""
 
     def setup(self):
         self.conv = conv2d(1, 4, 3)

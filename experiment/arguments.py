@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from data.registry import UserError
+from data.errors import UserError
 
 T = TypeVar("T")
 FRAME = "│╭╮╰╯─ "

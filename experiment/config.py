@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from data import own_folder
 from data.augment import augmentations
-from data.registry import UserError, lookup, unknown
+from data.errors import UserError
+from data.registry import lookup, unknown
 from experiment.arguments import parse_arguments
 from experiment.options import FREE, MAPPED, SAVED, Config
 from experiment.recipes import recipes

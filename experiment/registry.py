@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     small: Small = Small(())  # by default the network as it is
     torchvision: str = ""  # torchvision's name of the network, if it has it: names and shapes are then the same
     whitens: str = (
-        ""  # its first convolution, if that whitens patches of the training examples: `experiment.whitening`
+        ""  # its first convolution, if that whitens patches of the training examples: `experiment.loop.whitening`
     )
     pretrained: Mapping[str, Any] = {}  # what `build` needs to be told for torchvision's weights
 

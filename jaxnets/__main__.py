@@ -1,6 +1,6 @@
 """Run a command in Flax: jaxnets COMMAND ..., or python -m jaxnets COMMAND ... (see --help)."""
 
-from experiment import commands
+from experiment.cli import commands
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Convolutions, in the way that is quickest where they run; a network's layers need not know.
 
 On a GPU it is always `jax.lax.conv_general_dilated`. On a CPU XLA has three slow cases, and each gets another way to
-the same sums here. All can be differentiated, forward, too, and mapped by `jax.vmap`. Measured in docs/speed.md.
+the same sums here. All can be differentiated, forward, too, and mapped by `jax.vmap`. Measured in docs/xla_on_cpu.md.
 """
 
 import itertools
@@ -30,7 +30,7 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
     if jax.default_backend() != "cpu":
         return direct(x, kernel)
     on_cpu = partial(_on_cpu, direct, strides=tuple(strides), padding=padding)
-    mesh = jax.sharding.get_abstract_mesh()  # said by `jaxnets.parallel.sharing`
+    mesh = jax.sharding.get_abstract_mesh()  # said by `jaxnets.sharding.sharing`
     if mesh.axis_types != (AxisType.Auto,) or len(x) % mesh.size:
         return on_cpu(x, kernel)
     # Each device its own examples; left to itself, XLA would gather all of them for the loop of `_by_patches`.

@@ -1,6 +1,6 @@
 """Evaluate a run, trained by either framework, in Flax: python -m jaxnets.evaluate RUN (see --help)."""
 
-from experiment import evaluation
+from experiment.cli import evaluate
 
 if __name__ == "__main__":
-    evaluation.main("jaxnets")
+    evaluate.main("jaxnets")

@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from experiment.config import Config
-from experiment.schedules import factors
+from experiment.loop.schedules import factors
 from jaxnets.muon import scale_by_muon
 
 

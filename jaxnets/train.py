@@ -1,9 +1,9 @@
 """Train a network in Flax: python -m jaxnets.train --model lenet5 --dataset digits (see --help).
 
-The lesson is in `jaxnets.steps` and `jaxnets.fit`; the command around them is shared, `experiment.training`.
+The lesson is in `jaxnets.steps` and `jaxnets.loop`; the command around them is shared, `experiment.cli.train`.
 """
 
-from experiment import training
+from experiment.cli import train
 
 if __name__ == "__main__":
-    training.main("jaxnets")
+    train.main("jaxnets")

@@ -24,8 +24,8 @@ from rich.console import Console
 
 from data import UserError
 from experiment.config import Config
-from experiment.run import check_new, write
-from experiment.shell import needs_torch
+from experiment.extras import needs_torch
+from experiment.runs.atomic import check_new, write
 from parity.bench.options import add_options
 from parity.pool import check_models
 from parity.report import exit_status, print_report, verdict

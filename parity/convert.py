@@ -18,8 +18,10 @@ import torchnets
 from data import UserError
 from data.registry import lookup
 from experiment.registry import Entry
-from experiment.run import check_new, pack, write_new
-from experiment.weights import SAFETENSORS, TORCH, check_suffix, read, without_auxiliary
+from experiment.runs.atomic import check_new, write_new
+from experiment.weights.files import SAFETENSORS, TORCH, check_suffix, read, without_auxiliary
+from experiment.weights.layout import CopyError, flax_path
+from experiment.weights.safetensors_file import pack
 from parity.copy import (
     COUNTER,
     belongs,
@@ -28,7 +30,6 @@ from parity.copy import (
     state_dict_from_weights,
     variables_from_weights,
 )
-from parity.layout import CopyError, flax_path
 
 
 def convert(name: str, source: Path, target: Path, num_classes: int | None = None) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 import torchnets.steps
-from experiment.schedules import factors
+from experiment.loop.schedules import factors
 from parity.copy import flatten, to_flax
 from parity.imitate import same
 from parity.torch_hooks import injected

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiment.weights.layout import layer_path
 from parity import imitate
 from parity.calls import Call, Masks, Run
 from parity.compare import Difference, difference
 from parity.flax_side import FlaxSide
 from parity.glue import compare_steps, explain, joined, order_of_calls
-from parity.layout import layer_path
 from parity.torch_side import TorchSide
 
 

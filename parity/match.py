@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn as torch_nn
 
+from experiment.weights.layout import by_path, layouts
 from parity.calls import Call, Run
 from parity.flax_side import FlaxSide
 from parity.imitate import same
-from parity.layout import by_path, layouts
 from parity.names import Names
 from parity.structure import torch_structure, without_counters
 from parity.tensors import Shapes, Tensors, in_order, kind_of, layer_of, layers_of, tensor_pairs

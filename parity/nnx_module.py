@@ -9,8 +9,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from experiment.weights.layout import layer_path
 from parity.copy import leaves, unflatten
-from parity.layout import layer_path
 
 # How other people tell a module that it is being trained, and what they call it (design decision 6).
 TRAINING_WORDS = {

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn as torch_nn
 
+from experiment.weights.layout import by_path, layouts
 from parity.copy import COUNTER, to_flax, to_torch
 from parity.flax_side import FlaxSide
-from parity.layout import by_path, layouts
 from parity.report import Failure, Result
 from parity.torch_side import layer_shapes
 

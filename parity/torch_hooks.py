@@ -16,9 +16,9 @@ from torch.nn import functional
 from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
+from experiment.weights.layout import layer_path
 from parity.calls import Call, Masks, channels_first, channels_last
 from parity.copy import as_array
-from parity.layout import layer_path
 
 DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 

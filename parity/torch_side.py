@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from experiment.weights.layout import by_path, layouts
 from parity.calls import Call, Masks, Run, Site, channels_first, channels_last
 from parity.copy import as_array
-from parity.layout import by_path, layouts
 from parity.torch_hooks import hooked, hooked_dropout, injected, probed, recorded
 
 

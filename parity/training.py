@@ -6,7 +6,6 @@ are *equivalent*: two one-sided tests (TOST, Schuirmann 1987) reject that they a
 
 import dataclasses
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +13,11 @@ from rich.console import Console
 from scipy import stats
 
 from data import Loader, UserError
+from experiment.backend import Backend
+from experiment.cli.command import load_framework
 from experiment.config import Config
-from experiment.monitor import Monitor
-from experiment.shell import Task, load_framework, prepare, score_split
+from experiment.loop.monitor import Monitor
+from experiment.loop.task import Task, prepare, score_split
 from parity.copy import flatten, to_flax
 
 FRAMEWORKS = ("jaxnets", "torchnets")
@@ -104,7 +105,7 @@ def compare_runs(runs: list[Trained]) -> Comparison:
     )
 
 
-def _run(name: str, backend: ModuleType, task: Task, config: Config, seed: int, console: Console) -> Trained:
+def _run(name: str, backend: Backend, task: Task, config: Config, seed: int, console: Console) -> Trained:
     backend.set_precision(config)
     model, variables = backend.create(backend.MODELS[config.model], len(task.dataset.classes), seed)
     stored = backend.export(variables)

@@ -21,10 +21,10 @@ from torch import nn as torch_nn
 
 from data import UserError
 from data.registry import nearest
-from experiment.run import check_new, write_new
+from experiment.runs.atomic import check_new, write_new
+from experiment.weights.layout import by_path, layer_path, layouts
 from parity.checks import check
 from parity.flax_side import FlaxSide
-from parity.layout import by_path, layer_path, layouts
 from parity.match import NAME, Match, match
 from parity.report import Report, print_report
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from experiment.weights.layout import layer_path
 from parity.calls import Run
 from parity.compare import Difference, difference, short, worst
 from parity.imitate import of_statistics
-from parity.layout import layer_path
 from parity.locate import Place, backward_place, forward_places
 from parity.pair import Both, Pair
 from parity.report import Failure, Result

@@ -18,7 +18,7 @@ from functools import partial
 import hypothesis
 import pytest
 
-from experiment import comparison, evaluation, prediction, training
+from experiment.cli import compare, evaluate, predict, train
 from parity import __main__ as parity_main
 
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
@@ -57,7 +57,7 @@ def run_main(monkeypatch, capsys, tmp_path):
 
     def run(command: str, *argv: object) -> tuple[int, str, str]:
         framework, _, what = command.partition(".")
-        main = {"train": training, "evaluate": evaluation, "predict": prediction, "compare": comparison}[what].main
+        main = {"train": train, "evaluate": evaluate, "predict": predict, "compare": compare}[what].main
         monkeypatch.setattr("sys.argv", [command, *map(str, argv)])
         with pytest.raises(SystemExit) as stop:
             main(framework)

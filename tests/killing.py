@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from data import load
-from experiment import checkpoint, plots, training
-from experiment.monitor import Monitor
-from experiment.run import METRICS, SUMMARY
-from experiment.shell import load_framework
+from experiment.cli import train
+from experiment.cli.command import load_framework
+from experiment.loop.monitor import Monitor
+from experiment.runs import checkpoint, plots
+from experiment.runs.folder import METRICS, SUMMARY
 
 INTERVAL = 4  # steps between two checkpoints
 OPTIONS = "--model mlp --epochs 3 --batch-size 64 --optimizer adam --augment cutout --ema 0.9 --out run --resume auto"
@@ -45,7 +46,7 @@ def start(framework: str, folder: Path, prepare: Callable[[], None]) -> int:
     try:
         count_steps()
         prepare()
-        training.main(framework)
+        train.main(framework)
     except SystemExit as stop:
         code = stop.code
         if isinstance(code, str):

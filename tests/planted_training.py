@@ -16,7 +16,7 @@ import jaxnets.muon
 import jaxnets.optim
 import jaxnets.steps
 import torchnets
-from experiment.schedules import factors
+from experiment.loop.schedules import factors
 from jaxnets.muon import RMS, follow, orthogonal
 from parity import suite
 from parity.report import Failure

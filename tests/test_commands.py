@@ -193,7 +193,7 @@ def test_a_corrupt_data_file_stops_the_command_before_a_folder_is_made(framework
 
 def test_a_network_that_cannot_take_the_datasets_kind_says_both(run_main, monkeypatch):
     audio = jaxnets.MODELS["lenet5"]._replace(input_shape=(2000, 1))
-    monkeypatch.setattr("jaxnets.fit.MODELS", jaxnets.MODELS | {"audio": audio})
+    monkeypatch.setattr("jaxnets.loop.MODELS", jaxnets.MODELS | {"audio": audio})
     code, _, err = run_main("jaxnets.train", "--model", "audio")
     assert code == 1
     assert err == "error: audio takes audio, digits has images; choose another network, see --list-models\n"
@@ -263,10 +263,13 @@ def start_without(forbidden: list[str], code: str, **kwargs) -> subprocess.Popen
 @pytest.mark.parametrize(
     ("modules", "forbidden"),
     [
-        (["data", "data.__main__", "parity.copy", "parity", "experiment.training"], ["torch", "jax", "flax", "optax"]),
+        (
+            ["data", "data.__main__", "parity.copy", "parity", "experiment.cli.train"],
+            ["torch", "jax", "flax", "optax"],
+        ),
         (["jaxnets.train", "torchnets.train"], ["torch", "jax", "flax", "matplotlib"]),  # what --help would wait for
-        (["jaxnets.fit", "jaxnets.train", "jaxnets.evaluate"], ["torch", "torchnets"]),
-        (["torchnets.fit", "torchnets.train", "torchnets.evaluate"], ["jax", "flax", "optax", "jaxnets"]),
+        (["jaxnets.loop", "jaxnets.train", "jaxnets.evaluate"], ["torch", "torchnets"]),
+        (["torchnets.loop", "torchnets.train", "torchnets.evaluate"], ["jax", "flax", "optax", "jaxnets"]),
     ],
 )
 def test_no_framework_is_imported_where_it_does_not_belong(modules, forbidden):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from experiment import checkpoint
-from experiment.checkpoint import Damaged
+from experiment.runs import checkpoint
+from experiment.runs.checkpoint import Damaged
 from tests.test_commands import FRAMEWORKS
 
 STATE = {"variables/a": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.array(7, np.int32)}

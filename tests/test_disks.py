@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from experiment import checkpoint, durable
+from experiment.runs import atomic, checkpoint
 from tests.test_commands import FRAMEWORKS
 
 FAULTS = {"fsync": errno.EIO, "write": errno.ENOSPC, "open": errno.EROFS, "replace": errno.EDQUOT}
@@ -19,11 +19,11 @@ def test_a_disk_that_refuses_loses_nothing(framework, call, run_main, tmp_path, 
     def saving(run, found, *args):
         if found["step"] == 42:
             error = OSError(FAULTS[call], os.strerror(FAULTS[call]))
-            monkeypatch.setattr(durable.os, call, lambda *_, **__: (_ for _ in ()).throw(error))
+            monkeypatch.setattr(atomic.os, call, lambda *_, **__: (_ for _ in ()).throw(error))
         try:
             return save(run, found, *args)
         finally:
-            monkeypatch.setattr(durable.os, call, plain)
+            monkeypatch.setattr(atomic.os, call, plain)
 
     monkeypatch.setattr(checkpoint, "save", saving)
     code, _, err = run_main(f"{framework}.train", "--model", "mlp", "--epochs", 3, "--out", "run")

@@ -176,7 +176,7 @@ def ear(monkeypatch) -> None:
     """Register a network for audio, whose nominal length is no dataset's."""
     for framework, models, build in (("jaxnets", jaxnets.MODELS, FlaxEar), ("torchnets", torchnets.MODELS, TorchEar)):
         entry = models["lenet5"]._replace(build=build, input_shape=(1234, 1), num_params=738, head="fc")
-        monkeypatch.setattr(f"{framework}.fit.MODELS", models | {"ear": entry})
+        monkeypatch.setattr(f"{framework}.loop.MODELS", models | {"ear": entry})
 
 
 @pytest.mark.usefixtures("ear")

@@ -20,9 +20,9 @@ import jaxnets
 import torchnets
 from data import Batch
 from experiment.config import Config
-from experiment.metrics import score
-from experiment.schedules import TABLES, factors
-from jaxnets.fit import create
+from experiment.loop.metrics import score
+from experiment.loop.schedules import TABLES, factors
+from jaxnets.loop import create
 from jaxnets.steps import LOSSES, absolute, init_state, train_step
 from parity import suite, to_flax
 from parity.copy import flatten as flatten_variables

@@ -11,16 +11,16 @@ import torch
 
 import jaxnets
 import jaxnets.optim
-import jaxnets.state
+import jaxnets.snapshot
 import jaxnets.steps
 import torchnets
 import torchnets.optim
-import torchnets.state
+import torchnets.snapshot
 import torchnets.steps
 from data import Batch, Loader
-from experiment import checkpoint
 from experiment.config import Config
-from experiment.run import read_weights
+from experiment.runs import checkpoint
+from experiment.weights.safetensors_file import read_weights
 from parity.copy import flatten, to_flax
 from parity.suite import real_batches
 from tests.test_commands import FRAMEWORKS
@@ -107,8 +107,8 @@ def test_a_skipped_step_changes_nothing_in_either_framework():
                 if not found.get("skipped"):
                     schedule.step()
             assert int(state.step) == len(batches)
-            both = torchnets.state.TrainState(net, optimizer, schedule, average)
-            arrays = jaxnets.state.to_arrays(state), torchnets.state.to_arrays(both)
+            both = torchnets.snapshot.TrainState(net, optimizer, schedule, average)
+            arrays = jaxnets.snapshot.to_arrays(state), torchnets.snapshot.to_arrays(both)
             ends[name] = [{at: np.array(array) for at, array in side.items() if at != "step"} for side in arrays]
             for mine, theirs in ((state.variables, net), (state.average or {}, average.module)):
                 assert_close(flatten(mine), flatten(to_flax(theirs.state_dict())))

@@ -18,10 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import UserError
-from experiment import checkpoint, config, group, processes
-from experiment.group import Group
-from experiment.processes import Place, device_index, first_host, free_port, launch, place
-from jaxnets import fit as jax_fit
+from experiment import config
+from experiment.distributed import environment, rendezvous
+from experiment.distributed import launch as launching
+from experiment.distributed.agreement import Group
+from experiment.distributed.environment import ProcessInfo, device_index, first_host, read_environment
+from experiment.distributed.launch import free_port, launch
+from experiment.runs import checkpoint
+from jaxnets import loop as jax_fit
 from tests.test_commands import ROOT, start
 from tests.test_resume import wait_for
 
@@ -134,7 +138,7 @@ def test_any_number_of_processes_makes_the_steps_of_one(framework, killed, run_m
     wait_for(here / "run/metrics.jsonl", before + 3, process)
     ranks = children(process)
     os.kill(ranks[killed], signal.SIGKILL)
-    _, err = process.communicate(timeout=processes.GRACE + 5)
+    _, err = process.communicate(timeout=launching.GRACE + 5)
     assert process.returncode == 128 + signal.SIGKILL
     rest = "was killed by signal 9, so all end; what was saved is whole: see --resume"
     assert err.endswith(f"error: process {killed} of 4 {rest}\n")
@@ -171,7 +175,7 @@ import jax.numpy as jnp
 import numpy as np
 from data import Batch
 from jaxnets.convolution import convolve
-from jaxnets.parallel import divide, make_mesh, replicate, sharing
+from jaxnets.sharding import divide, make_mesh, replicate, sharing
 rng, mesh = np.random.default_rng(0), make_mesh()
 for count, side, channels, outputs in ((6, 40, 9, 32), (4, 9, 2, 3), (4, 9, 1, 3), (4, 2, 20, 3), (5, 9, 9, 3)):
     x, kernel = rng.normal(size=(count, side, side, channels)), rng.normal(size=(3, 3, channels, outputs))
@@ -208,9 +212,9 @@ def test_processes_with_other_options_do_not_train_together(tmp_path):
 
 OTHER_OPTIONS = """
 import os, sys
-from experiment import training
+from experiment.cli import train
 sys.argv = ["train", "--out", "run", "--lr", "0.1" + os.environ["RANK"]]
-training.main("torchnets")
+train.main("torchnets")
 """
 
 
@@ -245,20 +249,26 @@ SLURM |= {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0"}
 
 
 def test_a_process_knows_its_place():
-    assert place({}) == Place()
-    assert place(TORCHRUN) == Place(3, 4, 1, 2, "one", 29500)
-    assert place(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).port == 29501
-    found = place(OPEN_MPI)
+    assert read_environment({}) == ProcessInfo()
+    assert read_environment(TORCHRUN) == ProcessInfo(3, 4, 1, 2, "one", 29500)
+    assert read_environment(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).port == 29501
+    found = read_environment(OPEN_MPI)
     assert found[:5] == (1, 2, 1, 2, "127.0.0.1")
-    assert found.port == place(OPEN_MPI | {"OMPI_COMM_WORLD_RANK": "0"}).port != place(OPEN_MPI | OTHER_JOB).port
-    found = place(SLURM)
+    assert (
+        found.port
+        == read_environment(OPEN_MPI | {"OMPI_COMM_WORLD_RANK": "0"}).port
+        != read_environment(OPEN_MPI | OTHER_JOB).port
+    )
+    found = read_environment(SLURM)
     assert found[:5] == (5, 6, 0, 1, "node07")
-    assert found.port in processes.PORTS
-    assert found.port == place(SLURM | {"SLURM_PROCID": "0"}).port != place(SLURM | OTHER_JOB).port
-    assert place(SLURM | {"SLURM_NODEID": "1"}).local_size == 2
+    assert found.port in environment.PORTS
+    assert (
+        found.port == read_environment(SLURM | {"SLURM_PROCID": "0"}).port != read_environment(SLURM | OTHER_JOB).port
+    )
+    assert read_environment(SLURM | {"SLURM_NODEID": "1"}).local_size == 2
     # The innermost of several starters knows best, and what is given by hand best of all.
-    assert place(SLURM | TORCHRUN) == place(TORCHRUN)
-    assert place(SLURM | {"MASTER_ADDR": "other", "MASTER_PORT": "1234"})[4:] == ("other", 1234)
+    assert read_environment(SLURM | TORCHRUN) == read_environment(TORCHRUN)
+    assert read_environment(SLURM | {"MASTER_ADDR": "other", "MASTER_PORT": "1234"})[4:] == ("other", 1234)
 
 
 OTHER_JOB = {"PMIX_NAMESPACE": "prterun-one-78@1", "SLURM_JOB_ID": "4712"}
@@ -278,7 +288,7 @@ OTHER_JOB = {"PMIX_NAMESPACE": "prterun-one-78@1", "SLURM_JOB_ID": "4712"}
     ],
 )
 def test_one_process_is_alone_whatever_else_the_environment_says(environment):
-    assert place(environment) == Place()
+    assert read_environment(environment) == ProcessInfo()
 
 
 @pytest.mark.parametrize(
@@ -299,7 +309,7 @@ def test_one_process_is_alone_whatever_else_the_environment_says(environment):
 )
 def test_an_environment_that_makes_no_sense_is_one_line(environment, said):
     with pytest.raises(UserError) as error:
-        place(environment)
+        read_environment(environment)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -316,11 +326,11 @@ def test_the_first_of_slurms_hosts():
 
 
 def test_a_process_takes_a_gpu_of_its_own_if_there_are_others():
-    assert device_index(Place(), {}) is None
-    assert device_index(Place(1, 2), {}) is None  # one process a machine: all that it has
-    assert device_index(Place(3, 4, 1, 2), {}) == 1
-    assert device_index(Place(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "4,5"}) == 1
-    assert device_index(Place(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "5"}) == 0  # bound by the queue
+    assert device_index(ProcessInfo(), {}) is None
+    assert device_index(ProcessInfo(1, 2), {}) is None  # one process a machine: all that it has
+    assert device_index(ProcessInfo(3, 4, 1, 2), {}) == 1
+    assert device_index(ProcessInfo(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "4,5"}) == 1
+    assert device_index(ProcessInfo(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "5"}) == 0  # bound by the queue
 
 
 @given(st.integers(2, 5), st.integers(1, 12), st.integers(0, 4), st.integers(0, 2**32))
@@ -330,8 +340,8 @@ def test_all_stop_after_the_same_step_whoever_is_asked(count, asked_at, asked_ra
 
     def train(rank: int) -> None:
         rng = random.Random(f"{seed} {rank}")
-        with Group(Place(rank, count, port=port)) as found:
-            told[rank] = found.first(lambda: {"seed": seed})
+        with Group(ProcessInfo(rank, count, port=port)) as found:
+            told[rank] = found.broadcast(lambda: {"seed": seed})
             for step in range(1, 13):
                 if rng.random() < 0.2:
                     time.sleep(rng.random() / 500)
@@ -356,22 +366,22 @@ def test_all_stop_after_the_same_step_whoever_is_asked(count, asked_at, asked_ra
 
 
 def test_who_does_not_come_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(group, "JOIN", 0.3)
+    monkeypatch.setattr(rendezvous, "JOIN", 0.3)
     port = free_port()
     with (
         pytest.raises(UserError, match=f"only 1 of 2 processes have come to port {port}"),
-        Group(Place(0, 2, port=port)),
+        Group(ProcessInfo(0, 2, port=port)),
     ):
         pass
     with (
         pytest.raises(UserError, match=f"process 0 does not answer at 127.0.0.1:{port}"),
-        Group(Place(1, 2, port=port)),
+        Group(ProcessInfo(1, 2, port=port)),
     ):
         pass
 
 
 def test_a_process_that_hangs_is_killed_when_another_has_failed(monkeypatch, tmp_path):
-    monkeypatch.setattr(processes, "GRACE", 0.3)
+    monkeypatch.setattr(launching, "GRACE", 0.3)
     code = "import os, sys, time; open(os.environ['RANK'] + str(os.getpid()), 'w'); time.sleep(0.5)"
     code += "; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(1000)"
     monkeypatch.chdir(tmp_path)
@@ -381,13 +391,14 @@ def test_a_process_that_hangs_is_killed_when_another_has_failed(monkeypatch, tmp
 
 WAITING = """
 import os, sys, time
-from experiment.group import Group
-from experiment.processes import launch, place
+from experiment.distributed.agreement import Group
+from experiment.distributed.launch import launch
+from experiment.distributed.environment import read_environment
 if len(sys.argv) > 1:
     launch(3, [sys.executable, sys.argv[0]])
 else:
-    with Group(place(os.environ)) as group:
-        open(f"{group.place.rank}-{os.getpid()}", "w").close()
+    with Group(read_environment(os.environ)) as group:
+        open(f"{group.process.rank}-{os.getpid()}", "w").close()
         time.sleep(1000)
 """
 

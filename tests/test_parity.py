@@ -13,7 +13,7 @@ import jaxnets.steps
 import parity
 import torchnets
 from data import UserError
-from experiment.schedules import factors
+from experiment.loop.schedules import factors
 from parity import suite, torchvision
 from parity.__main__ import run_checks
 from parity.checks import FORWARD_EVAL

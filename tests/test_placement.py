@@ -12,10 +12,10 @@ from rich.console import Console
 
 from data import Loader
 from data.base import Split
-from experiment import checkpoint
 from experiment.config import Config
-from experiment.monitor import Monitor
-from experiment.placement import AT_ONCE, ROOM, keeps_examples, steps_at_once
+from experiment.loop.input_pipeline import AT_ONCE, ROOM, keeps_examples, steps_at_once
+from experiment.loop.monitor import Monitor
+from experiment.runs import checkpoint
 from tests.test_commands import FRAMEWORKS, start
 from tests.test_resume import forget_after, result, wait_for
 

@@ -21,8 +21,9 @@ import torchnets
 import torchnets.optim
 import torchnets.steps
 from data import Batch
-from experiment.config import Config, load_recipe, recipes
-from experiment.pretrained import as_built
+from experiment.config import Config, load_recipe
+from experiment.recipes import recipes
+from experiment.weights.pretrained import as_built
 from parity.copy import flatten, to_flax
 from parity.suite import build_small, real_batches
 from tests.test_commands import start as start_command

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment import checkpoint, durable
+from experiment.runs import checkpoint
+from experiment.runs import lock as run_lock
 from tests.test_commands import FRAMEWORKS, start
 
 # Every random thing is on, and all that is kept from step to step.
@@ -121,13 +122,14 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, numbe
 
 HANGS = """
 import sys, time
-from experiment import checkpoint, training
+from experiment.runs import checkpoint
+from experiment.cli import train
 def save(*args):
     print("saving", flush=True)
     time.sleep(100)
 checkpoint.save = save
 sys.argv = ["train", "--model", "mlp", "--out", "run"]
-training.main({framework!r})
+train.main({framework!r})
 """
 
 
@@ -269,6 +271,6 @@ def test_two_processes_cannot_train_in_one_folder(framework, run_main, tmp_path)
     process.communicate()
     lock = tmp_path / "run/.lock"
     assert lock.exists()  # a dead one's
-    with durable.locked(tmp_path / "run"):
+    with run_lock.locked(tmp_path / "run"):
         assert lock.read_text() == f"process {os.getpid()} on {os.uname().nodename}"
     assert not lock.exists()

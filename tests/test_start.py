@@ -7,7 +7,6 @@ import shutil
 import urllib.error
 from email.message import Message
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -20,19 +19,20 @@ import torch
 
 import jaxnets
 import torchnets
+from experiment.backend import Backend
+from experiment.cli.command import load_framework
 from experiment.config import Config
-from experiment.pretrained import start
-from experiment.shell import load_framework
+from experiment.weights.pretrained import start
 from parity import suite
 from parity.copy import CopyError, as_array, flatten, state_dict_from_weights, to_flax, variables_from_weights
 from tests.test_commands import FRAMEWORKS, accuracies, other, start_without
 from tests.weight_files import EvilSystem, ann, any_bits, saved, shrink
 
 
-def blank(backend: ModuleType, name: str) -> Any:
+def blank(backend: Backend, name: str) -> Any:
     """Variables to start from, without the minutes that compiling every network's `init` takes."""
     entry = backend.MODELS[name]
-    if backend.__name__ == "torchnets.fit":
+    if backend.__name__ == "torchnets.loop":
         return backend.create(entry, 10, 1)[1]
     inputs = jax.ShapeDtypeStruct((1, *entry.input_shape), jnp.float32)
     shapes = jax.eval_shape(entry.build(num_classes=10).init, jax.random.key(0), inputs)
@@ -138,14 +138,14 @@ def test_jax_needs_torch_for_torchs_own_files_only(tmp_path):
     torch.save({"x": torch.ones(1)}, tmp_path / "x.pth")
     code = """
 import sys
-from experiment import training
+from experiment.cli import train
 for weights in ("x.safetensors", "x.pth", "torchvision"):
     sys.argv = ["x", "--model", "mlp", "--dry-run", "--weights", weights]
     if weights == "torchvision":
         import jaxnets
         jaxnets.MODELS["mlp"] = jaxnets.MODELS["mlp"]._replace(torchvision="resnet18")
     try:
-        training.main("jaxnets")
+        train.main("jaxnets")
     except SystemExit as stop:
         print("ENDED", weights, stop.code)
 """

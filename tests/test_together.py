@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from experiment import checkpoint
+from experiment.runs import checkpoint
 from tests.test_commands import start
 from tests.test_resume import wait_for
 

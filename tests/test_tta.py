@@ -12,7 +12,7 @@ import jaxnets.steps
 import torchnets
 import torchnets.steps
 from data.augment import views
-from jaxnets.fit import create
+from jaxnets.loop import create
 from jaxnets.steps import cast
 from parity.copy import to_torch
 from parity.suite import build_small

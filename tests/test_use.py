@@ -14,11 +14,11 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import jaxnets
-import jaxnets.fit as jax_fit
+import jaxnets.loop as jax_fit
 import torchnets
-import torchnets.fit as torch_fit
+import torchnets.loop as torch_fit
 from data import load
-from experiment.prediction import probabilities
+from experiment.cli.predict import probabilities
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 
@@ -152,7 +152,7 @@ def test_a_run_is_predicted_with_after_its_dataset_has_gone(finished, run_main, 
 
 @pytest.mark.parametrize("name", jaxnets.MODELS)
 def test_the_summary_counts_what_pytorch_counts(name):
-    ours, theirs = (side.outline(side.MODELS[name]) for side in (jax_fit, torch_fit))
+    ours, theirs = (side.summarize(side.MODELS[name]) for side in (jax_fit, torch_fit))
     assert [layer._replace(name="", kind="") for layer in ours] == [
         layer._replace(name="", kind="") for layer in theirs
     ]

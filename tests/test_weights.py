@@ -9,7 +9,8 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from experiment.weights import read
+from experiment.runs import atomic
+from experiment.weights.files import read
 from parity import suite
 from parity.copy import as_array, flatten, to_flax
 from tests.test_commands import FRAMEWORKS
@@ -141,13 +142,12 @@ def test_a_target_is_never_overwritten_and_must_fit(convert, tmp_path):
 def test_a_full_disk_leaves_nothing(convert, monkeypatch, tmp_path):
     torch.save(ann(), "ann.pth")
 
-    def full(path: Path, _: bytes) -> None:
-        path.touch()
-        raise OSError(28, "No space left on device", str(path))
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(atomic.os, "write", full)
     code, _, err = convert("ann", "ann.pth", "ann.safetensors")
-    assert (code, err) == (1, "error: ann.safetensors.part: cannot be written (No space left on device)")
+    assert (code, err) == (1, "error: ann.safetensors: cannot be written (No space left on device)")
     assert [path.name for path in tmp_path.iterdir()] == ["ann.pth"]
 
 

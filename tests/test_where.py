@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from experiment.commands import COMMANDS, main, module_command
-from experiment.config import recipes
+from experiment.cli.commands import COMMANDS, main, module_command
+from experiment.recipes import recipes
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("jaxnets", "torchnets", "parity", "data", "experiment")
-HIDING = ("data.py", "data/__init__.py", "experiment.py", "parity.py")
+HIDING = ("data.py", "data/__init__.py", "experiment.py", "parity.py", "jaxnets.py", "torchnets.py")
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
@@ -48,15 +48,21 @@ def hidden(file: Path) -> str:
     return f"{found} hides jaxnets' own package `{found.stem}`: rename it, or "
 
 
-@pytest.mark.parametrize("module", ["jaxnets.train", "torchnets.evaluate", "jaxnets", "parity"])
-@pytest.mark.parametrize("file", HIDING)
-def test_python_m_says_in_one_line_which_file_hides_a_package(file, module, tmp_path):
-    if (file, module) == ("parity.py", "parity"):
-        return  # Python runs the user's file, and nothing of ours
-    package = module.partition(".")[0].replace("parity", "jaxnets")
-    write(tmp_path, file)
+def refusal(file: Path, package: str) -> str:
     remedy = f"run `{package} train` for `python -m {package}.train`, `parity` for `python -m parity`"
-    assert run(tmp_path, "-m", module, "--help") == (1, "", f"error: {hidden(tmp_path / file)}{remedy}\n")
+    return f"error: {hidden(file)}{remedy}\n"
+
+
+@pytest.mark.parametrize("module", ["jaxnets.train", "torchnets.evaluate", "jaxnets", "parity"])
+@pytest.mark.parametrize("file", ["data.py", "data/__init__.py", "experiment.py"])
+def test_python_m_says_in_one_line_which_file_hides_a_package(file, module, tmp_path):
+    package = module.partition(".")[0].replace("parity", "jaxnets")
+    assert run(write(tmp_path, file), "-m", module, "--help") == (1, "", refusal(tmp_path / file, package))
+
+
+def test_parity_says_in_one_line_that_a_file_hides_a_framework(tmp_path):
+    line = refusal(tmp_path / "torchnets.py", "jaxnets")
+    assert run(write(tmp_path, "torchnets.py"), "-m", "parity", "--help") == (1, "", line)
 
 
 @pytest.mark.parametrize("package", ["jaxnets", "torchnets", "parity"])
@@ -74,14 +80,15 @@ def test_a_console_script_says_that_a_file_on_the_import_path_hides_a_package(tm
 
 
 def test_python_m_works_beside_folders_of_the_same_names(tmp_path):
-    write(tmp_path, "data/MNIST/raw", "experiment/notes.txt", "parity/bits", "recipes/__init__.py", "recipes/own.json")
+    write(tmp_path, "data/MNIST/raw", "experiment/notes.txt", "recipes/__init__.py", "recipes/own.json", "parity/bits")
     code, out, err = run(tmp_path, "-m", "jaxnets.train", "--list-recipes")
     assert (code, err, len(out.splitlines())) == (0, "", len(recipes()))
     assert run(tmp_path, "-m", "parity", "convert", "--help")[::2] == (0, "")
+    assert run(write(tmp_path, "parity.py"), "-m", "torchnets", "data", "list")[::2] == (0, "")
 
 
 def test_console_scripts_work_beside_files_that_hide_every_package(tmp_path):
-    folder = write(tmp_path / "mine", *HIDING, "recipes/__init__.py", "jaxnets.py", "torchnets.py")
+    folder = write(tmp_path / "mine", *HIDING, "recipes/__init__.py")
     for name in ("jaxnets", "torchnets"):
         script = console_script(name, tmp_path)
         code, out, err = run(folder, script, "train", "--list-recipes")

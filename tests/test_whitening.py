@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from data import Dataset, Split
 from data.loader import normalise
-from experiment.whitening import EPSILON, filters, whitened
+from experiment.loop.whitening import EPSILON, filters, whitened
 from tests.image_files import write_cifar_binary
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torchnets.hidden_packages import check_packages
 
-check_packages("data", "experiment", "parity")
+check_packages("data", "experiment")
 
 
 def __getattr__(name: str) -> Any:

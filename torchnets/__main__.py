@@ -1,6 +1,6 @@
 """Run a command in PyTorch: torchnets COMMAND ..., or python -m torchnets COMMAND ... (see --help)."""
 
-from experiment import commands
+from experiment.cli import commands
 
 
 def main() -> None:

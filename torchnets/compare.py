@@ -1,6 +1,6 @@
 """Compare runs, trained by either framework: python -m torchnets.compare RUN RUN... (see --help)."""
 
-from experiment import comparison
+from experiment.cli import compare
 
 if __name__ == "__main__":
-    comparison.main("torchnets")
+    compare.main("torchnets")

@@ -1,6 +1,6 @@
 """Evaluate a run, trained by either framework, in PyTorch: python -m torchnets.evaluate RUN (see --help)."""
 
-from experiment import evaluation
+from experiment.cli import evaluate
 
 if __name__ == "__main__":
-    evaluation.main("torchnets")
+    evaluate.main("torchnets")

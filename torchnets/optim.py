@@ -7,7 +7,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from experiment.config import Config
-from experiment.schedules import factors
+from experiment.loop.schedules import factors
 from torchnets.muon import Muon
 
 

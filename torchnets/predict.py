@@ -1,6 +1,6 @@
 """Classify files with a run of either framework, in PyTorch: python -m torchnets.predict RUN FILE... (see --help)."""
 
-from experiment import prediction
+from experiment.cli import predict
 
 if __name__ == "__main__":
-    prediction.main("torchnets")
+    predict.main("torchnets")

@@ -1,9 +1,9 @@
 """Train a network in PyTorch: python -m torchnets.train --model lenet5 --dataset digits (see --help).
 
-The lesson is in `torchnets.steps` and `torchnets.fit`; the command around them is shared, `experiment.training`.
+The lesson is in `torchnets.steps` and `torchnets.loop`; the command around them is shared, `experiment.cli.train`.
 """
 
-from experiment import training
+from experiment.cli import train
 
 if __name__ == "__main__":
-    training.main("torchnets")
+    train.main("torchnets")

@@ -15,11 +15,12 @@ from flax import linen as nn
 
 from data import Batch
 from experiment.config import Config
-from experiment.run import WEIGHTS, read_weights, write_weights
-from jaxnets import MODELS, fit
-from jaxnets.feeding import on_device
+from experiment.runs.folder import WEIGHTS, write_weights
+from experiment.weights.safetensors_file import read_weights
+from jaxnets import MODELS, loop
+from jaxnets.input_pipeline import on_device
 from jaxnets.optim import make_optimizer
-from jaxnets.parallel import divide, make_mesh, replicate, sharing, whole
+from jaxnets.sharding import divide, make_mesh, replicate, sharing, whole
 from jaxnets.steps import compute_dtype, eval_step, init_state, step_options, train_step
 from parity.bench.clock import Timed, best_seconds
 from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool, without_dropout
@@ -31,13 +32,13 @@ Numbers = dict[str, Any]  # for JSON
 
 def describe() -> Numbers:
     """Return the device, its kind and the versions."""
-    device, versions = fit.describe()
+    device, versions = loop.describe()
     return {"device": device, "kind": "cpu" if jax.default_backend() == "cpu" else "gpu", "versions": versions}
 
 
 def peaks(config: Config, seconds: float) -> Numbers:
     """Return what the device was seen to do: products and sums a second, and bytes a second."""
-    fit.set_precision(config)
+    loop.set_precision(config)
     dtype, on_cpu = compute_dtype(config) or jnp.float32, jax.default_backend() == "cpu"
     side, values = (2048, 2**26) if on_cpu else (8192, 2**28)
     a, b = (jax.random.uniform(jax.random.key(at), (side, side), dtype) for at in (0, 1))
@@ -59,14 +60,14 @@ class Bench:
         if setting.threads:
             jax.config.update("jax_num_cpu_devices", setting.threads)
         self.config = config = config_of(setting)
-        fit.set_precision(config)
+        loop.set_precision(config)
         self.entry, self.scans, self.folder = MODELS[setting.name], setting.mode == "scan", Path(setting.weights)
-        self.loader, self.classes = make_loader(self.entry, fit.outline(self.entry)[-1].shape[-1], config, MODELS)
+        self.loader, self.classes = make_loader(self.entry, loop.summarize(self.entry)[-1].shape[-1], config, MODELS)
         self.batches = pool(self.loader)
-        self.model, variables = fit.create(self.entry, self.classes, config.seed)
+        self.model, variables = loop.create(self.entry, self.classes, config.seed)
         self.template = jax.tree.map(np.asarray, variables)  # off the device: it would count as memory of the training
         if not (self.folder / WEIGHTS).exists():  # the first worker of all makes the weights, of both frameworks
-            write_weights(self.folder, fit.export(self.template))
+            write_weights(self.folder, loop.export(self.template))
         self.tx, self.mesh = make_optimizer(config, 1), make_mesh()
         self.step = self._step(self.model)
         self.predict = jax.jit(sharing(partial(eval_step, self.model, dtype=compute_dtype(config)), self.mesh))
@@ -91,7 +92,7 @@ class Bench:
 
     def reset(self) -> None:
         """Go back to the weights of the file."""
-        variables = fit.restore(self.template, read_weights(self.folder / WEIGHTS))
+        variables = loop.restore(self.template, read_weights(self.folder / WEIGHTS))
         self.state = replicate(init_state(self.model, self.tx, variables, self.config.seed), self.mesh)
 
     def start(self) -> Numbers:
@@ -194,7 +195,7 @@ class Bench:
 
     def export(self, folder: Path) -> None:
         """Write the weights as they are now."""
-        write_weights(folder, fit.export(self.state.variables))
+        write_weights(folder, loop.export(self.state.variables))
 
 
 def _first(function: Any, arguments: tuple[Any, ...], call: Callable[[], object]) -> tuple[Numbers, int | None]:

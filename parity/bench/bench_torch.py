@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from experiment.config import Config
-from experiment.run import WEIGHTS, read_weights, write_weights
+from experiment.runs.folder import WEIGHTS, write_weights
+from experiment.weights.safetensors_file import read_weights
 from parity.bench.clock import Timed, best_seconds
 from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool, without_dropout
 from parity.bench.plan import EAGER, STEP, Setting
 from parity.bench.torch_loader import DATA_LOADER, batches_of
 from parity.copy import as_array
-from torchnets import MODELS, fit
-from torchnets.feeding import DEVICE, on_device, on_host
+from torchnets import MODELS, loop
+from torchnets.input_pipeline import DEVICE, on_device, on_host
 from torchnets.optim import make_optimizer
 from torchnets.steps import as_tensors, compute_dtype, forward, step_options, train_step, trained_params
 
@@ -30,7 +31,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]  # inputs (N, C, ...), labels
 
 def describe() -> Numbers:
     """Return the device, its kind and the versions."""
-    device, versions = fit.describe()
+    device, versions = loop.describe()
     if ON_GPU:
         versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return {"device": device, "kind": "gpu" if ON_GPU else "cpu", "versions": versions}
@@ -38,7 +39,7 @@ def describe() -> Numbers:
 
 def peaks(config: Config, seconds: float) -> Numbers:
     """Return what the device was seen to do: products and sums a second, and bytes a second."""
-    fit.set_precision(config)
+    loop.set_precision(config)
     dtype = compute_dtype(config) or torch.float32
     side, values = (8192, 2**28) if ON_GPU else (2048, 2**26)
     a, b = (torch.rand(side, side, dtype=dtype, device=DEVICE) for _ in range(2))
@@ -67,15 +68,15 @@ class Bench:
 
     def __init__(self, setting: Setting):
         self.config = config = config_of(setting)
-        fit.set_precision(config)
+        loop.set_precision(config)
         torch.backends.cudnn.benchmark = True  # XLA tries its algorithms, too
         if setting.threads:
             torch.set_num_threads(setting.threads)
         self.entry, self.mode, self.folder = MODELS[setting.name], setting.mode, Path(setting.weights)
         self.layout = LAYOUTS.get(setting.layout)
-        self.loader, self.classes = make_loader(self.entry, fit.outline(self.entry)[-1].shape[-1], config, MODELS)
+        self.loader, self.classes = make_loader(self.entry, loop.summarize(self.entry)[-1].shape[-1], config, MODELS)
         self.batches = pool(self.loader)
-        self.model, _ = fit.create(self.entry, self.classes, config.seed)
+        self.model, _ = loop.create(self.entry, self.classes, config.seed)
         self._lay_out(self.model)
         self.optimizer, _ = make_optimizer(config, 1, trained_params(self.model))
         self.options, self.dtype = step_options(config), compute_dtype(config)
@@ -104,7 +105,7 @@ class Bench:
         self.optimizer.state.clear()
 
     def _load(self, model: nn.Module) -> None:
-        model.load_state_dict(fit.restore(model.state_dict(), read_weights(self.folder / WEIGHTS)))
+        model.load_state_dict(loop.restore(model.state_dict(), read_weights(self.folder / WEIGHTS)))
 
     def start(self) -> Numbers:
         """Compile, make the first step and the first pass, and put the batches onto the device."""
@@ -163,7 +164,7 @@ class Bench:
         own = self.model, self.trained, self.step, self.optimizer, self.options
         if dropout or exact:  # not compiled: that would take as long again as it did for the network
             entry = without_dropout(self.entry, self.config, MODELS)
-            self.model = self._lay_out(fit.create(entry, self.classes, self.config.seed)[0])
+            self.model = self._lay_out(loop.create(entry, self.classes, self.config.seed)[0])
             self._load(self.model)
             if exact:
                 self.model, self.options = self.model.double(), {**self.options, "dtype": None}
@@ -204,7 +205,7 @@ class Bench:
 
     def export(self, folder: Path) -> None:
         """Write the weights as they are now."""
-        write_weights(folder, fit.export(self.model.state_dict()))
+        write_weights(folder, loop.export(self.model.state_dict()))
 
     def _first(self, call: Callable[[], object]) -> Numbers:
         """Return the seconds of compiling, which a later call does not take, and of all until the first is done."""

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from data import UserError
-from experiment.commands import module_command
-from experiment.durable import write
-from experiment.plots import ratios
-from experiment.shell import say
+from experiment.cli.commands import module_command
+from experiment.console import say
+from experiment.runs.atomic import write
+from experiment.runs.plots import ratios
 from parity.bench import figures, report, roofline
 from parity.bench.network import Session, measure
 from parity.bench.options import check, choices, common

@@ -10,9 +10,9 @@ import numpy as np
 
 from data import Batch, Dataset, Loader, Split, UserError, fit_to, load
 from experiment.config import Config
-from experiment.pretrained import as_built
+from experiment.loop.task import check_kind
 from experiment.registry import Entry
-from experiment.shell import check_kind
+from experiment.weights.pretrained import as_built
 from parity.bench.plan import Setting
 
 MOST, MOST_BYTES = 60_000, 256 * 2**20  # examples in memory, and their bytes

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiment.run import WEIGHTS, read_weights
+from experiment.runs.folder import WEIGHTS
+from experiment.weights.safetensors_file import read_weights
 from parity.bench import agreement, roofline
 from parity.bench.agreement import Agreement, Change, First
 from parity.bench.figures import Series, ratio

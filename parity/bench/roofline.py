@@ -1,8 +1,8 @@
 """The least time that a step can take on a device: Williams, Waterman and Patterson 2009, "Roofline".
 
-Products: each weight of a layer with a kernel is multiplied and added at each output position (`experiment.outline`);
-what has no kernel counts nothing. A training step does so three times: forward, and backward once for the weights'
-gradients and once for the inputs'; frozen layers only forward.
+Products: each weight of a layer with a kernel is multiplied and added at each output position (see
+`experiment.model_summary`); what has no kernel counts nothing. A training step does so three times: forward, and
+backward once for the weights' gradients and once for the inputs'; frozen layers only forward.
 
 Bytes: what has to cross the memory's bus if everything else stays in caches. Each layer's output is written once and
 read once, the batch is read once. Inference reads the weights once. Training reads and writes weights, gradients and

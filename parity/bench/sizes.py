@@ -6,7 +6,7 @@ import numpy as np
 
 from data.registry import lookup
 from jaxnets import MODELS
-from jaxnets.outline import outline
+from jaxnets.model_summary import summarize
 from parity.bench.examples import config_of, make_loader, without_dropout
 from parity.bench.plan import Setting
 from parity.bench.roofline import Size
@@ -21,7 +21,7 @@ def about(setting: Setting) -> dict[str, Any]:
     entry, config = lookup("model", setting.name, MODELS), config_of(setting)
     if config.dataset:
         make_loader(entry, 0, config, MODELS)  # now, not after all that is done before
-    model, layers = entry.build(), outline(entry)
+    model, layers = entry.build(), summarize(entry)
     trained = getattr(model, "is_trained", lambda _: True)
     moving = [layer for layer in layers if trained(layer.name.split("/")[0])]
     size = Size(

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from data import UserError
-from experiment.shell import needs_torch
+from experiment.extras import needs_torch
 from parity.bench.clock import Timed, steps_for
 from parity.bench.examples import config_of
 from parity.bench.plan import Setting

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive
@@ -65,7 +66,7 @@ def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> 
     for at, source in enumerate(sources):  # an output that is a constant
         if isinstance(source, Constant):
             sources[at] = next(numbers)
-            known[sources[at]] = jax.numpy.asarray(source.value)
+            known[sources[at]] = jnp.asarray(source.value)
     used = {source for equation in equations for source in equation.inputs if not isinstance(source, Constant)}
     free = tuple(number for number in known if number in used or number in sources)
     return Program(free, tuple(equations), tuple(sources)), {number: known[number] for number in free}
@@ -108,7 +109,7 @@ def as_array(value: Any) -> np.ndarray:
 
 def is_key(value: Any) -> bool:
     """Return whether a value is an array of random keys."""
-    return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def arguments_of(equation: Equation, known: Mapping[int, Any]) -> list[Any]:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.extend.core import Primitive, primitives
 
-from experiment.run import write_new
+from experiment.runs.atomic import write_new
 from parity.compiler.program import Constant, Equation, Program, Values, as_array
 from parity.report import CompilerFault
 
@@ -164,8 +164,12 @@ def _source(value: Any) -> str:
         array = np.asarray(value)
         text = repr(array.item()) if np.isfinite(array) else f'float("{array.item()}")'
         return text if isinstance(value, np.integer) else f"np.{array.dtype.name}({text})"
-    if isinstance(value, tuple) and hasattr(value, "_fields") and hasattr(jax.lax, type(value).__name__):
-        fields = ", ".join(f"{name}={_source(part)}" for name, part in zip(value._fields, value, strict=True))
+    if (
+        isinstance(value, tuple)
+        and (names := getattr(value, "_fields", ()))
+        and hasattr(jax.lax, type(value).__name__)
+    ):
+        fields = ", ".join(f"{name}={_source(part)}" for name, part in zip(names, value, strict=True))
         return f"lax.{type(value).__name__}({fields})"
     if type(value) in (tuple, list):
         inner = ", ".join(map(_source, value))

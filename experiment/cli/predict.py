@@ -1,0 +1,105 @@
+"""The command that classifies files with a run of either framework: `python -m jaxnets.predict RUN FILE...`."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from scipy.special import expit, softmax
+
+from data import Dataset, Loader, Split, UserError, apply_frontend, fit_to
+from data.datasets.folder import read_picture
+from data.registry import lookup
+from data.wav import read_clips
+from experiment.arguments import parse_arguments
+from experiment.cli.command import command, load_framework
+from experiment.config import Config
+from experiment.loop.task import EVAL_BATCH, input_dtype
+from experiment.runs import folder as run_folder
+from experiment.weights.pretrained import as_built
+
+TOP = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Classify pictures (PNG, JPEG) or sounds (16-bit mono WAV) with a trained network: the five likeliest classes."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder, trained by either framework."""
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Files to classify."""
+
+
+def main(framework: str) -> None:
+    """Run the command with "jaxnets" or "torchnets"."""
+    command(lambda: _main(framework, sys.argv[1:]))
+
+
+def _main(framework: str, argv: list[str]) -> int:
+    arguments = parse_arguments(Arguments, argv, f"python -m {framework}.predict")
+    if not arguments.files:
+        raise UserError("no file to classify is named; give some behind the run folder")
+    config, weights = run_folder.read_run(arguments.run)
+    about = read_inputs(arguments.run)
+    backend = load_framework(framework)
+    entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
+    examples = read_files(arguments.files, about, config, entry.input_shape)
+    backend.set_precision(config)
+    model, template = backend.create(entry, len(about["classes"]), config.seed)
+    mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
+    loader = Loader(examples, mean, std, EVAL_BATCH, dtype=input_dtype(config))
+    logits = backend.predict(model, backend.restore(template, weights), loader, config)
+    width = max(len(str(path)) for path in arguments.files)
+    for path, row in zip(arguments.files, probabilities(logits, config.loss), strict=True):
+        likeliest = np.argsort(-row, kind="stable")[:TOP]
+        print(f"{path!s:{width}}  " + ", ".join(f"{about['classes'][at]} {row[at]:.2%}" for at in likeliest))
+    return 0
+
+
+def read_inputs(folder: Path) -> dict[str, Any]:
+    """Return the description of the inputs, and the classes, from a run's summary.
+
+    Raises:
+        UserError: there is no summary, or it is from a version that did not save them.
+    """
+    path = folder / run_folder.SUMMARY
+    try:
+        about = json.loads(path.read_text())["inputs"]
+        return {name: about[name] for name in ("shape", "rate", "mean", "std", "classes")}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: does not say what the inputs were; train again, older versions kept less") from None
+
+
+def read_files(files: Sequence[Path], about: dict[str, Any], config: Config, input_shape: tuple[int, ...]) -> Split:
+    """Read files and preprocess them like the training examples.
+
+    Raises:
+        DataError: a file is missing or of the wrong kind.
+    """
+    shape = tuple(about["shape"])
+    if len(shape) == 3:  # first to the size of the dataset, so that the padding is the same
+        inputs = np.stack([read_picture(path, *shape[:2]) for path in files])
+    else:
+        inputs = read_clips(files, shape[0], about["rate"])
+    split = Split(inputs, np.zeros(len(files), np.int32))
+    unused = np.ones(inputs.shape[-1], np.float32)
+    dataset = Dataset(split, split, tuple(about["classes"]), unused, unused, rate=about["rate"])
+    if len(shape) == 3:
+        dataset, _ = fit_to(dataset, shape)
+    dataset, _ = apply_frontend(dataset, config.frontend)
+    return fit_to(dataset, input_shape)[0].test
+
+
+def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:
+    """Return the probability of each class, (N, classes): by softmax, or by a sigmoid each if trained with "bce"."""
+    logits = logits.astype(np.float64)
+    if loss == "bce":
+        return expit(logits)
+    return softmax(logits, axis=1)

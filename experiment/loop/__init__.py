@@ -1,0 +1,1 @@
+"""The training loop around a framework: batches, metrics, schedules, callbacks."""

@@ -1,0 +1,1 @@
+"""The run folder: checkpoints, atomic writes, locks, resuming, summary, plots."""

@@ -1,0 +1,1 @@
+"""Reading, checking and converting weights of either framework; numpy alone, PyTorch only for its own files."""

@@ -1,0 +1,130 @@
+"""The training loop over epochs and batches, and the rest of `experiment.backend.Backend`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from data import Loader
+from experiment.backend import LoopState, ResumePoint
+from experiment.config import Config
+from experiment.loop.monitor import Monitor
+from experiment.registry import Entry
+from experiment.weights.conversion import flatten, variables_from_weights
+from jaxnets import MODELS as MODELS
+from jaxnets.ensemble import fit_many as fit_many
+from jaxnets.ensemble import trains_together as trains_together
+from jaxnets.input_pipeline import feed
+from jaxnets.model_summary import summarize as summarize
+from jaxnets.optim import make_optimizer
+from jaxnets.sharding import divide, local, make_mesh, replicate, sharing, whole
+from jaxnets.sharding import join as join
+from jaxnets.sharding import replicas as replicas
+from jaxnets.snapshot import from_arrays, to_arrays
+from jaxnets.steps import (
+    Variables,
+    cast,
+    compute_dtype,
+    eval_step,
+    init_state,
+    split_params,
+    step_options,
+    train_step,
+)
+
+# What runs once is not worth optimising: measured, weights are there after 1 to 2 s, not 2 to 6.
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+logits_of = jax.jit(eval_step, static_argnames=("model", "dtype", "tta"))
+
+
+def describe() -> tuple[str, dict[str, str]]:
+    """Return the device in words, and the versions that decide the numbers."""
+    device = jax.devices()[0]
+    return f"{device.platform}: {device.device_kind}", {name: version(name) for name in ("jax", "flax", "optax")}
+
+
+def set_precision(config: Config) -> None:
+    """Make float32 mean float32 on a GPU, too, where JAX would multiply in TF32 (trap 19); and allow float64."""
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if config.tf32 else "highest")
+    jax.config.update("jax_enable_x64", config.precision == "float64")
+
+
+def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variables]:
+    """Return a network and its initial variables."""
+    model = entry.build(num_classes=num_classes)
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    variables = jax.jit(model.init, compiler_options=ONCE)(key, jnp.zeros((1, *entry.input_shape)))
+    return model, cast(variables, jnp.float64) if jax.config.read("jax_enable_x64") else variables
+
+
+def count_parameters(model: nn.Module, variables: Variables) -> int:
+    """Return the number of trainable values."""
+    return sum(p.size for p in jax.tree.leaves(split_params(model, variables["params"])[0]))
+
+
+def fit(
+    model: nn.Module,
+    variables: Variables,
+    loader: Loader,
+    config: Config,
+    monitor: Monitor,
+    start: ResumePoint | None = None,
+) -> Iterator[LoopState]:
+    """Train from `variables`, or go on from `start`; yield each epoch's end, and where the monitor asks to.
+
+    The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
+    """
+    tx = make_optimizer(config, config.epochs * len(loader))
+    state = init_state(model, tx, variables, config.seed, average=config.ema > 0)
+    state, first, done = (from_arrays(state, start.state), start.epoch, start.batches) if start else (state, 0, 0)
+    mesh = make_mesh()  # of all devices, if there are several: each then computes its share of every batch
+    state = replicate(state, mesh)
+    take_step = partial(train_step, model, tx, **step_options(config))
+    batches, take_step = feed(take_step, loader, config)
+    step = jax.jit(sharing(take_step, mesh), donate_argnums=0, out_shardings=whole(mesh))
+    for epoch in range(first, config.epochs):
+        monitor.begin(epoch, start.counts if start and done else None)
+        for steps, batch in batches(epoch, done):
+            done += steps
+            size = loader.size(done - 1)
+            state, metrics = step(state, divide(batch, size, mesh))
+            if monitor.step(size, metrics, steps) or done == len(loader):
+                variables = local(state.average or state.variables, mesh)
+                yield LoopState(epoch, done, variables, partial(to_arrays, state))
+                if monitor.stopped:
+                    return
+        done = 0
+
+
+def trace(folder: Path) -> AbstractContextManager[None]:
+    """Return what records all that is computed, for TensorBoard and Perfetto."""
+    return jax.profiler.trace(str(folder))
+
+
+def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
+    """Return the logits (N, classes) of every image, in the loader's order."""
+    options = {"dtype": compute_dtype(config), "tta": config.tta}
+    return np.concatenate([logits_of(model, variables, batch.inputs, **options) for batch in loader.epoch()])
+
+
+def export(variables: Variables) -> dict[str, np.ndarray]:
+    """Return the weights as they are stored: "params/fc1/kernel" and so on."""
+    return flatten(variables)
+
+
+def restore(variables: Variables, weights: Mapping[str, np.ndarray], head: str = "") -> Variables:
+    """Return the variables that stored weights stand for, from either framework; `variables` are the template.
+
+    The layer that PyTorch calls `head`, if any is named, keeps the values it has in `variables`.
+
+    Raises:
+        UserError: a tensor is missing, unexpected, or of another shape or dtype; all are listed.
+    """
+    # Onto the device here, once, not with every batch; as copies, since training donates them (trap 23).
+    return jax.tree.map(jnp.array, variables_from_weights(weights, variables, head))
