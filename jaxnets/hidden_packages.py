@@ -1,7 +1,8 @@
 """Find files of the user's that hide this project's packages from `import`.
 
-`python -m` puts the current folder first on the import path, so that a file `data.py` there would be imported in place
-of the package `data`. This module runs before everything else and depends on none of it.
+`python -m` puts the current folder first on the import path, so a file `data.py` there is imported in place of the
+package `data`. `jaxnets`, `torchnets` and `parity` each have a copy of this module, because none of them can rely on
+importing another package before this check.
 """
 
 import sys
@@ -12,11 +13,11 @@ COMMANDS = ("jaxnets", "torchnets", "parity")  # the console scripts
 
 
 def check_packages(*names: str) -> None:
-    """Check that importing each of the packages `names` gives the one that lies beside this package.
+    """Check that the packages `names` would be imported from the folder that holds this package.
 
     Raises:
-        SystemExit: it gives another, and a command is starting: one line on stderr, exit status 1, no traceback.
-        ImportError: it gives another, and this is a program of the user's.
+        SystemExit: one would not, and a command is starting: one line on stderr, exit status 1, no traceback.
+        ImportError: one would not, and the program is the user's.
     """
     for name in names:
         spec, ours = find_spec(name), Path(__file__).parents[1] / name / "__init__.py"
@@ -24,7 +25,7 @@ def check_packages(*names: str) -> None:
             continue
         found = Path(spec.origin)
         found = found.parent if found.name == "__init__.py" else found
-        text = f"{found} hides jaxnets' own package `{name}`: {_remedy(found.parent)}"
+        text = f"{found} hides the package `{name}` of jaxnets: {_remedy(found.parent)}"
         if _command():
             raise SystemExit(f"error: {text}")
         raise ImportError(text, name=name, path=spec.origin)
@@ -32,7 +33,7 @@ def check_packages(*names: str) -> None:
 
 def _remedy(folder: Path) -> str:
     if folder == Path.cwd() and _command() == "-m":
-        return "rename it, or run `jaxnets train` for `python -m jaxnets.train`, `parity` for `python -m parity`"
+        return "rename it, or run `jaxnets train`, `torchnets train` or `parity check` instead of `python -m`"
     return f"rename it, or take {folder} off the import path (PYTHONPATH)"
 
 

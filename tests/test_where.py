@@ -45,24 +45,28 @@ def write(folder: Path, *names: str) -> Path:
 
 def hidden(file: Path) -> str:
     found = file.parent if file.name == "__init__.py" else file
-    return f"{found} hides jaxnets' own package `{found.stem}`: rename it, or "
+    return f"{found} hides the package `{found.stem}` of jaxnets: rename it, or "
 
 
-def refusal(file: Path, package: str) -> str:
-    remedy = f"run `{package} train` for `python -m {package}.train`, `parity` for `python -m parity`"
-    return f"error: {hidden(file)}{remedy}\n"
+def refusal(file: Path) -> str:
+    scripts = "`jaxnets train`, `torchnets train` or `parity check`"
+    return f"error: {hidden(file)}run {scripts} instead of `python -m`\n"
+
+
+def test_each_command_has_the_same_copy_of_the_check():
+    copies = {(ROOT / package / "hidden_packages.py").read_bytes() for package in SCRIPTS}
+    assert len(copies) == 1
 
 
 @pytest.mark.parametrize("module", ["jaxnets.train", "torchnets.evaluate", "jaxnets", "parity"])
 @pytest.mark.parametrize("file", ["data.py", "data/__init__.py", "experiment.py"])
 def test_python_m_says_in_one_line_which_file_hides_a_package(file, module, tmp_path):
-    package = module.partition(".")[0].replace("parity", "jaxnets")
-    assert run(write(tmp_path, file), "-m", module, "--help") == (1, "", refusal(tmp_path / file, package))
+    assert run(write(tmp_path, file), "-m", module, "--help") == (1, "", refusal(tmp_path / file))
 
 
-def test_parity_says_in_one_line_that_a_file_hides_a_framework(tmp_path):
-    line = refusal(tmp_path / "torchnets.py", "jaxnets")
-    assert run(write(tmp_path, "torchnets.py"), "-m", "parity", "--help") == (1, "", line)
+@pytest.mark.parametrize("file", ["jaxnets.py", "torchnets.py"])
+def test_parity_says_in_one_line_that_a_file_hides_a_framework(file, tmp_path):
+    assert run(write(tmp_path, file), "-m", "parity", "--help") == (1, "", refusal(tmp_path / file))
 
 
 @pytest.mark.parametrize("package", ["jaxnets", "torchnets", "parity"])

@@ -23,11 +23,11 @@ def main(framework: str) -> None:
     parser = argparse.ArgumentParser(
         prog=framework,
         usage=f"{framework} COMMAND ...",
-        description="\n".join(f"  {name:10}{about}" for name, about in COMMANDS.items()),
-        epilog=f"See {framework} COMMAND --help for the options of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{framework} COMMAND --help lists the options of COMMAND.",
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those above")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name, about in COMMANDS.items():
+        commands.add_parser(name, help=about, add_help=False)
     command = parser.parse_args(sys.argv[1:2]).command
     del sys.argv[1]
     runpy.run_module("data" if command == "data" else f"{framework}.{command}", run_name="__main__", alter_sys=True)
