@@ -32,7 +32,7 @@ def unpack(archive: Path, target: Path, *, wanted: str, max_bytes: int, root: st
             folder = Path(temporary) / target.name
             with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 count = _unpack(tar, archive, folder, re.compile(wanted), max_bytes, PurePosixPath(root))
-                while stream.read(2**20):  # tarfile accepts a truncated archive; reading gzip to its end does not
+                while stream.read(2**20):  # tarfile accepts a truncated archive; reading gzip to its end detects it
                     pass
             if not count:
                 raise DataError(f"{archive}: expected files named {wanted}, found none")

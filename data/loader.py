@@ -141,7 +141,7 @@ class Loader:
             moves = leading_moves(self.augment)
             moved = augment(
                 inputs, draws, self.augment[:moves], None, xp
-            )  # moving bytes takes a quarter of the time of moving floats
+            )  # bytes take a quarter of the memory of floats
             if out is None:
                 inputs = as_type(xp, moved, "float32") / np.float32(unit)
             else:

@@ -67,7 +67,7 @@ def _make_clips(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
 
 
 def _place(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draw start and length in samples of three bursts per clip, (3, 2, N); they do not overlap."""
+    """Draw start and length in samples of three bursts per clip in random order, (3, 2, N), without overlap."""
     lengths = rng.integers(SHORTEST, LONGEST + 1, (count, 3))
     slack = LENGTH - lengths.sum(axis=1, keepdims=True)  # at least 200 samples
     silence = np.sort(rng.random((count, 3)), axis=1) * slack  # total silence before each burst
