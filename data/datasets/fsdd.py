@@ -53,7 +53,7 @@ def _find(data_dir: Path) -> Path:
 
 
 def download(data_dir: Path) -> None:
-    """Raise an error with the command to run: only archive 1.0.9, without the sixth speaker, has a published SHA-256."""
+    """Raise an error with the command to run: only archive 1.0.9, which lacks a speaker, has a published SHA-256."""
     raise DataError(
         "fsdd: no archive of all 3,000 recordings has a published SHA-256, so this command does not fetch it; "
         f"run: {_command(data_dir)}"
