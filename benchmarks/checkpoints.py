@@ -19,10 +19,9 @@ import numpy as np
 from experiment.config import Config
 from experiment.runs import atomic, checkpoint
 from jaxnets import MODELS
+from jaxnets.compose import training
 from jaxnets.loop import create, describe
-from jaxnets.optim import make_optimizer
 from jaxnets.snapshot import to_arrays
-from jaxnets.steps import init_state
 
 ROUNDS = 5
 
@@ -46,7 +45,7 @@ def main() -> None:
 def measure(name: str, folder: Path) -> dict[str, object]:
     """Return the size of a network's checkpoint, and the median seconds of saving, loading and plain writing."""
     model, variables = create(MODELS[name], 10, 0)
-    state = to_arrays(init_state(model, make_optimizer(Config(), 10), jax.tree.map(np.asarray, variables), 0))
+    state = to_arrays(training(model, Config(), 10).init(jax.tree.map(np.asarray, variables), 0))
     facts = {"about": {}, "data": {}, "config": {}, "rows": [], "epochs": [], "counts": None, "best": {"step": -1}}
     manifest = {"format": 1, **facts}
     folder.mkdir(parents=True)

@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,10 +33,10 @@ from experiment.config import Config, load_recipe
 from experiment.loop.task import Task, training_loader
 from experiment.loop.whitening import whitened
 from jaxnets import MODELS
+from jaxnets.averaging import evaluated
+from jaxnets.compose import logits_of, training
 from jaxnets.input_pipeline import resident
-from jaxnets.loop import create, describe, export, logits_of, restore, set_precision
-from jaxnets.optim import make_optimizer
-from jaxnets.steps import compute_dtype, init_state, step_options, train_step
+from jaxnets.loop import create, describe, export, restore, set_precision
 
 # Of the row of a whole run: its accuracy by several views, and its seconds.
 ROW = re.compile(r"\|\s+eval\s+\|[^|]*\|[^|]*\|\s+([0-9.]+)\s+\|\s+([0-9.]+)\s+\|")
@@ -87,8 +86,7 @@ def prepare(config: Config, dataset: Dataset) -> Callable[[int], Run]:
     set_precision(config)
     entry = MODELS[config.model]
     model, _ = create(entry, len(dataset.classes), config.seed)
-    tx = make_optimizer(config, config.epochs * len(_loader(config, dataset, config.seed)))
-    take_step = partial(train_step, model, tx, **step_options(config))
+    init, take_step = training(model, config, config.epochs * len(_loader(config, dataset, config.seed)))
     examples = jax.device_put(dataset.train)
     _, step = resident(take_step, _loader(config, dataset, config.seed), config, examples)
     step = jax.jit(step, donate_argnums=0)
@@ -105,12 +103,11 @@ def prepare(config: Config, dataset: Dataset) -> Callable[[int], Run]:
         jax.block_until_ready(variables)
         start = time.perf_counter()
         variables = restore(variables, whitened(export(variables), entry.whitens, dataset, dataset.train))
-        state = init_state(model, tx, variables, seed, average=config.ema > 0)
+        state = init(variables, seed)
         for epoch in range(config.epochs):
             for _, batch in batches(epoch, 0):
                 state, _ = step(state, batch)
-        judged, options = state.average or state.variables, {"dtype": compute_dtype(config), "tta": config.tta}
-        answers = [logits_of(model, judged, inputs, **options).argmax(axis=1) for inputs in tested]
+        answers = [logits_of(model, evaluated(state), inputs, config).argmax(axis=1) for inputs in tested]
         found = np.concatenate(answers)  # waits for all of it
         seconds = time.perf_counter() - start
         return Run(seconds, float((found == dataset.test.labels).mean()))

@@ -53,24 +53,21 @@ def first_step(side: str, name: str, batch_size: int) -> str:
 
 
 def _flax_step(name: str, batch_size: int) -> str:
-    from functools import partial
-
     import jax
 
     from data import Batch
     from experiment.config import Config
     from jaxnets import MODELS
+    from jaxnets.compose import training
     from jaxnets.loop import create, describe, set_precision
-    from jaxnets.optim import make_optimizer
-    from jaxnets.steps import init_state, step_options, train_step
 
     config = Config(model=name)
     set_precision(config)
     model, variables = create(MODELS[name], 10, 0)
-    tx = make_optimizer(config, 1)
-    step = jax.jit(partial(train_step, model, tx, **step_options(config)), donate_argnums=0)
+    init, take_step = training(model, config, 1)
+    step = jax.jit(take_step, donate_argnums=0)
     batch = Batch(*_batch(MODELS[name].input_shape, batch_size))
-    _, metrics = step(init_state(model, tx, variables, 0), batch)
+    _, metrics = step(init(variables, 0), batch)
     assert np.isfinite(float(metrics["loss"]))
     return describe()[0]
 
@@ -81,18 +78,17 @@ def _torch_step(name: str, batch_size: int, *, compiled: bool) -> str:
     from data import Batch
     from experiment.config import Config
     from torchnets import MODELS
+    from torchnets.compose import training
     from torchnets.input_pipeline import DEVICE
     from torchnets.loop import create, describe, set_precision
-    from torchnets.optim import make_optimizer
-    from torchnets.steps import as_tensors, step_options, train_step, trained_params
+    from torchnets.tensors import as_tensors
 
     config = Config(model=name)
     set_precision(config)
     model, _ = create(MODELS[name], 10, 0)
-    optimizer, _ = make_optimizer(config, 1, trained_params(model))
     network: Any = torch.compile(model) if compiled else model
     batch = as_tensors(Batch(*_batch(MODELS[name].input_shape, batch_size)), DEVICE)
-    metrics = train_step(network, optimizer, batch, **step_options(config))
+    metrics = training(model, config, 1, module=network).step(batch)
     assert np.isfinite(float(metrics["loss"]))
     return describe()[0]
 

@@ -16,7 +16,7 @@ PIECE = 2**18
 
 
 class Batch(NamedTuple):
-    """A batch, ready for the network. JAX takes it as it is, PyTorch as a view (`torchnets.steps.as_tensors`)."""
+    """A batch, ready for the network. JAX takes it as it is, PyTorch as a view (`torchnets.tensors.as_tensors`)."""
 
     inputs: np.ndarray  # (B, H, W, C) or (B, length, C), normalised, float32 by default
     labels: np.ndarray  # (B,) int32; with mixup (B, classes) float32, the weight of each class

@@ -19,10 +19,10 @@ import torchnets
 from data import Batch, Loader, fit_to, load
 from experiment.config import Config
 from jaxnets.layers import conv2d, linear
-from jaxnets.optim import make_optimizer
-from jaxnets.steps import eval_step, init_state, train_step
-from torchnets.steps import as_tensor, as_tensors
-from torchnets.steps import train_step as torch_train_step
+from jaxnets.optimizers import make_optimizer
+from jaxnets.step import eval_step, init_state, train_step
+from torchnets.step import train_step as torch_train_step
+from torchnets.tensors import as_tensor, as_tensors
 
 entry = jaxnets.MODELS["lenet5"]
 torch.manual_seed(0)
@@ -77,7 +77,7 @@ assert report.ok
 
 # %%
 tx = make_optimizer(Config(lr=0.01, schedule="constant"), steps=1)
-state = init_state(model, tx, variables, seed=0)
+state = init_state(tx, variables, seed=0)
 new_state, metrics = jax.jit(lambda state, batch: train_step(model, tx, state, batch))(state, batch)
 optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
 torch_metrics = torch_train_step(net, optimizer, as_tensors(Batch(batch.inputs, batch.labels)))

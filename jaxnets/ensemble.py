@@ -16,11 +16,12 @@ from experiment.config import Config
 from experiment.loop.input_pipeline import keeps_examples
 from experiment.loop.monitor import Monitor
 from experiment.options import MAPPED
+from jaxnets.averaging import State, evaluated
+from jaxnets.compose import training
 from jaxnets.input_pipeline import Batches, Chosen, Step, feed, resident
-from jaxnets.optim import make_optimizer
 from jaxnets.sharding import replicas
 from jaxnets.snapshot import to_arrays
-from jaxnets.steps import TrainState, Variables, init_state, step_options, train_step
+from jaxnets.step import Variables
 
 Numbers = dict[str, jax.Array]  # the options in `MAPPED`: of one training (), of all (trainings,)
 ROOM = 10_000_000  # parameters of all the networks that share a GPU without being told to: 32 of the larger MLP's
@@ -66,16 +67,13 @@ def fit_many(
     Of the configurations only the seeds and the options in `MAPPED` differ. The first monitor's signal stops all.
     """
     config, length = configs[0], len(loaders[0])
-    rule = partial(make_optimizer, steps=config.epochs * length)
-    own = [
-        init_state(model, rule(one), each, one.seed, average=config.ema > 0)
-        for each, one in zip(variables, configs, strict=True)
-    ]
-    state: TrainState = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
+    compose = partial(training, model, steps=config.epochs * length)
+    own = [compose(one).init(each, one.seed) for each, one in zip(variables, configs, strict=True)]
+    state: State = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
     numbers = {name: jnp.array([getattr(one, name) for one in configs]) for name in MAPPED}
 
     def step_of(numbers: Numbers) -> Step:  # one training's own, which are not known yet when the step is traced
-        return partial(train_step, model, rule(dataclasses.replace(config, **numbers)), **step_options(config))
+        return compose(dataclasses.replace(config, **numbers)).step
 
     streams, take_step = _feed(step_of, loaders, config)
     step = jax.jit(take_step, donate_argnums=0)
@@ -99,7 +97,7 @@ def fit_many(
 
 def _feed(
     step_of: Callable[[Numbers], Step], loaders: Sequence[Loader], config: Config
-) -> tuple[list[Batches], Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
+) -> tuple[list[Batches], Callable[..., tuple[State, dict[str, jax.Array]]]]:
     """Return what yields each training's batches, and the step (states, batches, numbers) of all."""
     if not keeps_examples(config, loaders[0], accelerator=jax.default_backend() != "cpu", replicas=1):
         streams = [feed(step_of({}), loader, config)[0] for loader in loaders]
@@ -107,8 +105,8 @@ def _feed(
     examples = jax.device_put(loaders[0].split)  # once, for all
     streams = [resident(step_of({}), loader, config, examples)[0] for loader in loaders]
 
-    def step(state: TrainState, chosen: Chosen, numbers: Numbers) -> tuple[TrainState, dict[str, jax.Array]]:
-        def one(state: TrainState, rows: Any, numbers: Numbers) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: State, chosen: Chosen, numbers: Numbers) -> tuple[State, dict[str, jax.Array]]:
+        def one(state: State, rows: Any, numbers: Numbers) -> tuple[State, dict[str, jax.Array]]:
             _, step = resident(step_of(numbers), loaders[0], config, chosen.examples)
             return step(state, Chosen(chosen.examples, rows))
 
@@ -127,6 +125,6 @@ def _own(metrics: Mapping[str, jax.Array], at: int) -> dict[str, Own]:
     return {name: Own(numbers, at) for name, numbers in metrics.items()}
 
 
-def _point(epoch: int, done: int, state: TrainState, at: int) -> LoopState:
-    mine: TrainState = jax.tree.map(lambda x: x[at], state)
-    return LoopState(epoch, done, mine.average or mine.variables, partial(to_arrays, mine))
+def _point(epoch: int, done: int, state: State, at: int) -> LoopState:
+    mine: State = jax.tree.map(lambda x: x[at], state)
+    return LoopState(epoch, done, evaluated(mine), partial(to_arrays, mine))

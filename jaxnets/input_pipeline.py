@@ -12,10 +12,10 @@ from data.base import Split
 from data.loader import RawBatch, Rows
 from experiment.config import Config
 from experiment.loop.input_pipeline import keeps_examples, steps_at_once
+from jaxnets.averaging import State
 from jaxnets.sharding import replicas
-from jaxnets.steps import TrainState
 
-Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+Step = Callable[[State, Any], tuple[State, dict[str, jax.Array]]]
 Batches = Callable[
     [int, int], Iterator[tuple[int, Any]]
 ]  # of an epoch, from a batch on; each with its number of steps
@@ -60,8 +60,8 @@ def resident(take_step: Step, loader: Loader, config: Config, examples: Split | 
             yield steps, Chosen(held, rows)
             start += steps
 
-    def step(state: TrainState, chosen: Chosen) -> tuple[TrainState, dict[str, jax.Array]]:
-        def one(state: TrainState, rows: Rows) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: State, chosen: Chosen) -> tuple[State, dict[str, jax.Array]]:
+        def one(state: State, rows: Rows) -> tuple[State, dict[str, jax.Array]]:
             inputs, labels = (part[rows.which] for part in chosen.examples)
             return take_step(state, loader.finish(RawBatch(inputs, labels, rows.draws, rows.shares), jnp))
 

@@ -18,29 +18,22 @@ from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import flatten, variables_from_weights
 from jaxnets import MODELS as MODELS
+from jaxnets.averaging import evaluated
+from jaxnets.compose import logits_of, training
 from jaxnets.ensemble import fit_many as fit_many
 from jaxnets.ensemble import trains_together as trains_together
+from jaxnets.gradient_transforms import split_params
 from jaxnets.input_pipeline import feed
 from jaxnets.model_summary import summarize as summarize
-from jaxnets.optim import make_optimizer
+from jaxnets.precision import cast
 from jaxnets.sharding import divide, local, make_mesh, replicate, sharing, whole
 from jaxnets.sharding import join as join
 from jaxnets.sharding import replicas as replicas
 from jaxnets.snapshot import from_arrays, to_arrays
-from jaxnets.steps import (
-    Variables,
-    cast,
-    compute_dtype,
-    eval_step,
-    init_state,
-    split_params,
-    step_options,
-    train_step,
-)
+from jaxnets.step import Variables
 
 # What runs once is not worth optimising: measured, weights are there after 1 to 2 s, not 2 to 6.
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-logits_of = jax.jit(eval_step, static_argnames=("model", "dtype", "tta"))
 
 
 def describe() -> tuple[str, dict[str, str]]:
@@ -80,12 +73,11 @@ def fit(
 
     The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
     """
-    tx = make_optimizer(config, config.epochs * len(loader))
-    state = init_state(model, tx, variables, config.seed, average=config.ema > 0)
+    init, take_step = training(model, config, config.epochs * len(loader))
+    state = init(variables, config.seed)
     state, first, done = (from_arrays(state, start.state), start.epoch, start.batches) if start else (state, 0, 0)
     mesh = make_mesh()  # of all devices, if there are several: each then computes its share of every batch
     state = replicate(state, mesh)
-    take_step = partial(train_step, model, tx, **step_options(config))
     batches, take_step = feed(take_step, loader, config)
     step = jax.jit(sharing(take_step, mesh), donate_argnums=0, out_shardings=whole(mesh))
     for epoch in range(first, config.epochs):
@@ -95,7 +87,7 @@ def fit(
             size = loader.size(done - 1)
             state, metrics = step(state, divide(batch, size, mesh))
             if monitor.step(size, metrics, steps) or done == len(loader):
-                variables = local(state.average or state.variables, mesh)
+                variables = local(evaluated(state), mesh)
                 yield LoopState(epoch, done, variables, partial(to_arrays, state))
                 if monitor.stopped:
                     return
@@ -109,8 +101,7 @@ def trace(folder: Path) -> AbstractContextManager[None]:
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    options = {"dtype": compute_dtype(config), "tta": config.tta}
-    return np.concatenate([logits_of(model, variables, batch.inputs, **options) for batch in loader.epoch()])
+    return np.concatenate([logits_of(model, variables, batch.inputs, config) for batch in loader.epoch()])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

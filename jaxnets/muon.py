@@ -1,4 +1,4 @@
-"""Muon: momentum, made orthogonal before it is followed, for weights; Adam for biases and norms.
+"""Muon: orthogonalised momentum for weights, Adam for biases and norms.
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; sizes as in Liu et al. 2025, arXiv 2502.16982.
 """
@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import optax
 
 STEPS, COEFFICIENTS, EPSILON = 5, (3.4445, -4.7750, 2.0315), 1e-7
-RMS = 0.2  # about that of Adam's updates, so that one learning rate suits both
+RMS = 0.2  # close to that of Adam's updates, so that one learning rate suits both
 
 
 def orthogonal(matrix: jax.Array) -> jax.Array:
-    """Return a matrix with the same singular vectors, and all singular values near 1 (0.7 to 1.2)."""
-    if matrix.shape[0] > matrix.shape[1]:  # the product of a matrix with itself is then the smaller one
+    """Return a matrix with the same singular vectors and all singular values near 1 (0.7 to 1.2)."""
+    if matrix.shape[0] > matrix.shape[1]:  # so that the Gram matrix is the smaller one
         return orthogonal(matrix.T).T
     a, b, c = COEFFICIENTS
     x = matrix / jnp.maximum(jnp.linalg.norm(matrix), EPSILON)
@@ -26,19 +26,19 @@ def orthogonal(matrix: jax.Array) -> jax.Array:
 
 
 def follow(update: jax.Array) -> jax.Array:
-    """Return the direction to follow instead of momentum (..., in, out), whose rows are the outputs."""
+    """Return the update direction for momentum (..., in, out), as a matrix with a row for each output."""
     matrix = update.reshape(-1, update.shape[-1]).T
     return (orthogonal(matrix) * (RMS * max(matrix.shape) ** 0.5)).T.reshape(update.shape)
 
 
 def scale_by_muon(momentum: float) -> optax.GradientTransformation:
-    """Return the rule without rate and decay."""
+    """Return the rule without learning rate and weight decay."""
 
     def labels(params: Any) -> Any:
         return jax.tree.map(lambda p: "muon" if p.ndim > 1 else "adam", params)
 
-    # optax's own scale_by_muon corrects the momentum for its start at zero, and in Nesterov's form that changes the
-    # direction; PyTorch's does not (trap 33).
+    # optax.contrib.scale_by_muon corrects the momentum for its start at zero, which changes the direction of
+    # Nesterov's form; PyTorch's does not (trap 33).
     muon = optax.chain(
         optax.trace(momentum, nesterov=True), optax.stateless(lambda updates, _: jax.tree.map(follow, updates))
     )

@@ -1,6 +1,6 @@
 """Train a network in Flax: python -m jaxnets.train --model lenet5 --dataset digits (see --help).
 
-The lesson is in `jaxnets.steps` and `jaxnets.loop`; the command around them is shared, `experiment.cli.train`.
+The lesson is in `jaxnets.step` and `jaxnets.loop`; the command around them is shared, `experiment.cli.train`.
 """
 
 from experiment.cli import train

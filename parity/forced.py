@@ -10,6 +10,7 @@ How exact can a float32 step be? That is measured, too: PyTorch makes each step 
 
 import contextlib
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,8 +33,8 @@ from parity.torch_hooks import injected as torch_injected
 from parity.torch_side import TorchSide, randomised
 from parity.trajectory import OPTIMIZERS, Lesson, Moment, Step, compare_moments, draw_masks, recipe, single_steps
 from torchnets import MODELS
-from torchnets.optim import make_optimizer
-from torchnets.steps import as_tensors, step_options, train_step, trained_params
+from torchnets.compose import training
+from torchnets.tensors import as_tensors
 
 BOUND = 1e-5
 STEPS = 1000
@@ -129,18 +130,20 @@ def forced(name: str, optimizer: str, *, steps: int = STEPS, seed: int = 0) -> F
 def torch_steps(lesson: Lesson) -> Iterator[Step]:
     """Yield how far each of PyTorch's own steps ends from the same one in float64, both from the same state."""
     model = TorchSide(lesson.torch_module, lesson.dtype).module
-    optimizer, schedule = make_optimizer(lesson.config, len(lesson.batches), trained_params(model))
-    options = step_options(lesson.config)
+    compose = partial(training, config=dataclasses.replace(lesson.config, ema=0.0), steps=len(lesson.batches))
+    own = compose(model)
     for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
         wide = copy.deepcopy(model).double()
-        exact, _ = make_optimizer(lesson.config, len(lesson.batches), trained_params(wide))
-        exact.load_state_dict(optimizer.state_dict())  # the schedule's rate is in it, and what is there gets wider
+        exact = compose(wide)
+        exact.state.optimizer.load_state_dict(
+            own.state.optimizer.state_dict()
+        )  # the schedule's rate is in it, and what is there gets wider
         moments: list[Moment] = []
-        for net, rule, dtype in ((wide, exact, np.float64), (model, optimizer, lesson.dtype)):
+        for net, one, dtype in ((wide, exact, np.float64), (model, own, lesson.dtype)):
             with torch_injected(net, mask):
-                train_step(net, rule, as_tensors(batch._replace(inputs=batch.inputs.astype(dtype))), **options)
+                one.step(as_tensors(batch._replace(inputs=batch.inputs.astype(dtype))))
             moments.append(Moment(np.zeros(1), flatten(to_flax(net.state_dict())), {}))
-        schedule.step()
+        own.state.schedule.step()
         yield Step(compare_moments(moments[0], moments[1], lesson, BOUND), moments[0], moments[1])
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-import torchnets.steps
+import torchnets.losses
 from experiment.loop.schedules import factors
 from parity.copy import flatten, to_flax
 from parity.imitate import same
 from parity.torch_hooks import injected
 from torchnets.muon import follow, orthogonal
+from torchnets.tensors import as_tensors
 
 STEPS = 4  # what is imitated: more than momentum and bias correction need to show
 
@@ -52,15 +53,15 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "the binary loss is summed over the classes": lambda *given: _binary(*given).sum(1).mean(),
     "the binary loss is summed over batch and classes": lambda *given: _binary(*given).sum(),
     "the loss is the binary one": lambda *given: _binary(*given).mean(),
-    "the loss is softmax cross-entropy": torchnets.steps.cross_entropy,
-    "the labels are one off": lambda logits, labels, smoothing: torchnets.steps.cross_entropy(
+    "the loss is softmax cross-entropy": torchnets.losses.cross_entropy,
+    "the labels are one off": lambda logits, labels, smoothing: torchnets.losses.cross_entropy(
         logits, (labels + 1) % logits.shape[1], smoothing
     ),
 }
 
 
 def _binary(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-    targets = torchnets.steps.as_targets(labels, logits, smoothing)
+    targets = torchnets.losses.as_targets(labels, logits, smoothing)
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
@@ -178,11 +179,11 @@ def train(lesson: Any, habits: Habits, steps: int) -> tuple[dict[str, np.ndarray
     """Train PyTorch's module with these habits; return parameters by path and losses; None if they diverge."""
     config, model = lesson.config, copy.deepcopy(lesson.torch_module).double()
     names = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    loss = LOSSES[habits.loss] if habits.loss else torchnets.steps.LOSSES[config.loss]
+    loss = LOSSES[habits.loss] if habits.loss else torchnets.losses.LOSSES[config.loss]
     table = np.ones(len(lesson.batches)) if habits.constant else factors(config.schedule, len(lesson.batches))
     rule, losses = Rule(habits, config, list(names.values())), []
     for step, (batch, mask) in enumerate(zip(lesson.batches[:steps], lesson.masks[:steps], strict=True)):
-        inputs, labels = torchnets.steps.as_tensors(batch)
+        inputs, labels = as_tensors(batch)
         with injected(model.train(), mask):
             value = loss(model(inputs), labels, habits.smoothing)
         grads = torch.autograd.grad(value, list(names.values()), allow_unused=True)

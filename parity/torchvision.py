@@ -19,7 +19,7 @@ from data.base import full_scale
 from data.loader import normalise
 from data.registry import lookup
 from experiment.registry import Entry
-from jaxnets.steps import eval_step
+from jaxnets.step import eval_step
 from parity.checks import check
 from parity.copy import to_flax
 from parity.report import Report

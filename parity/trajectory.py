@@ -1,6 +1,6 @@
 """The training check: the two trainers' own steps, on the same real batches, stay together for many steps.
 
-It runs `jaxnets.steps.train_step` with `jaxnets.optim.make_optimizer`, and their twins, in float64 with weight decay,
+It runs `jaxnets.compose.training`, the trainer's own composed step, and its twin, in float64 with weight decay,
 L1 and a schedule on, and compares all that changes: losses, parameters, statistics, the optimizer's own state.
 
 Some trainings are chaotic: RMSprop at a rate of 0.01 drives a plain MLP so hard that a difference of one rounding
@@ -16,7 +16,6 @@ makes of PyTorch's own gradient, and Flax's gradient by the optimizer's state, w
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -26,12 +25,13 @@ import optax
 from flax import linen as nn
 from torch import nn as torch_nn
 
-import jaxnets.optim
-import jaxnets.steps
-import torchnets.optim
-import torchnets.steps
+import jaxnets.compose
+import torchnets.compose
 from data import Batch
 from experiment.config import Config
+from jaxnets.averaging import AveragedState, State
+from jaxnets.gradient_transforms import split_params
+from jaxnets.step import eval_step
 from parity.calls import Masks, channels_last
 from parity.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, worst
 from parity.copy import flatten, to_flax, unflatten
@@ -42,6 +42,8 @@ from parity.report import Failure, Result
 from parity.slots import flax_slots, torch_slots, with_slots
 from parity.torch_hooks import injected as torch_injected
 from parity.torch_side import TorchSide, one_rounding_away
+from torchnets.step import eval_step as torch_eval_step
+from torchnets.tensors import as_tensor, as_tensors
 
 AVERAGE = "average"  # before the path of what the moving average has
 BOUND = 1e-10
@@ -58,7 +60,7 @@ OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
 SCHEDULES = {"momentum": "warmup-cosine", "nesterov": "onecycle", "adamw": "warmup-cosine", "rmsprop": "step"}
 
 
-_logits_of = jax.jit(jaxnets.steps.eval_step, static_argnames="model", compiler_options=QUICK_COMPILATION)
+_logits_of = jax.jit(eval_step, static_argnames="model", compiler_options=QUICK_COMPILATION)
 
 
 Observer = Callable[[Any, np.ndarray, Masks], AbstractContextManager[None]]
@@ -180,8 +182,8 @@ def train_torch(lesson: Lesson) -> Moment:
     """Run PyTorch's side; return where it ends."""
     steps = list(_torch_steps(lesson))
     losses, (_, model, read) = [loss for loss, _, _ in steps], steps[-1]
-    images = torchnets.steps.as_tensor(lesson.batches[-1].inputs)
-    outputs = channels_last(torchnets.steps.eval_step(model, model.state_dict(), images).numpy())
+    images = as_tensor(lesson.batches[-1].inputs)
+    outputs = channels_last(torch_eval_step(model, model.state_dict(), images).numpy())
     return read()._replace(losses=np.array(losses), outputs=outputs)
 
 
@@ -194,8 +196,8 @@ def train_flax(lesson: Lesson) -> Moment:
         return _flax_moment(state)._replace(losses=np.array(losses), outputs=outputs)
 
 
-def _flax_moment(state: jaxnets.steps.TrainState) -> Moment:
-    average = flatten({AVERAGE: state.average}) if state.average else {}
+def _flax_moment(state: State) -> Moment:
+    average = flatten({AVERAGE: state.average}) if isinstance(state, AveragedState) else {}
     return Moment(np.zeros(0), flatten(state.variables) | average, flax_slots(state.opt_state))
 
 
@@ -224,8 +226,9 @@ def single_steps(lesson: Lesson, observe: Observer = _nobody, *, by_rule: bool =
                 differences = [b if SINGLE_STEP_BOUND < a.error <= ENLARGED else a for a, b in pairs]
             yield Step([d._replace(detail=f"step {at + 1}, {d.detail}") for d in differences], reference, found)
             variables = unflatten(reference.tensors)
-            average, opt_state = variables.pop(AVERAGE, None), with_slots(state.opt_state, reference.slots)
-            state = state._replace(variables=variables, opt_state=opt_state, average=average)
+            average = {"average": variables.pop(AVERAGE)} if AVERAGE in variables else {}
+            opt_state = with_slots(state.opt_state, reference.slots)
+            state = state._replace(variables=variables, opt_state=opt_state, **average)
 
 
 def compare_moments(reference: Moment, found: Moment, lesson: Lesson, bound: float) -> list[Difference]:
@@ -259,11 +262,7 @@ def draw_masks(module: torch_nn.Module, batches: Sequence[Batch], seed: int) -> 
 def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Callable[[], Moment]]]:
     """Yield after each step its loss, the module, and a function that reads all else that it has come to."""
     model, config = TorchSide(lesson.torch_module, lesson.dtype).module, lesson.config
-    optimizer, schedule = torchnets.optim.make_optimizer(
-        config, len(lesson.batches), torchnets.steps.trained_params(model)
-    )
-    average = torchnets.steps.make_average(model, config.ema) if config.ema else None
-    options = {**torchnets.steps.step_options(config), "average": average}
+    (_, optimizer, schedule, average), step = torchnets.compose.training(model, config, len(lesson.batches))
 
     def read() -> Moment:
         tensors = flatten(to_flax(model.state_dict()))
@@ -272,13 +271,12 @@ def _torch_steps(lesson: Lesson) -> Iterator[tuple[float, torch_nn.Module, Calla
 
     for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
         with torch_injected(model, mask):
-            tensors = torchnets.steps.as_tensors(batch._replace(inputs=batch.inputs.astype(lesson.dtype)))
-            metrics = torchnets.steps.train_step(model, optimizer, tensors, **options)
+            metrics = step(as_tensors(batch._replace(inputs=batch.inputs.astype(lesson.dtype))))
         schedule.step()
         yield float(metrics["loss"]), model, read
 
 
-def _flax_steps(lesson: Lesson) -> Iterator[tuple[float, jaxnets.steps.TrainState]]:
+def _flax_steps(lesson: Lesson) -> Iterator[tuple[float, State]]:
     """Yield after each step its loss and the state."""
     state, step = _flax_start(lesson)
     for batch, mask in zip(lesson.batches, lesson.masks, strict=True):
@@ -286,32 +284,34 @@ def _flax_steps(lesson: Lesson) -> Iterator[tuple[float, jaxnets.steps.TrainStat
         yield float(metrics["loss"]), state
 
 
-def _flax_rule(lesson: Lesson) -> Callable[[jaxnets.steps.TrainState, torch_nn.Module], dict[str, np.ndarray]]:
+def _flax_rule(lesson: Lesson) -> Callable[[State, torch_nn.Module], dict[str, np.ndarray]]:
     """Return what Flax's rule makes of (its state before a step, PyTorch's module after it): parameters by path."""
-    tx = jaxnets.optim.make_optimizer(lesson.config, len(lesson.batches))
+    # PyTorch's gradient has been clipped already.
+    tx = jaxnets.compose.update_rule(lesson.flax_module, lesson.config, len(lesson.batches), clipped=True)
 
     @jax.jit
     def update(grads: Any, opt_state: Any, params: Any) -> Any:
         return optax.apply_updates(params, tx.update(grads, opt_state, params)[0])
 
-    def rule(state: jaxnets.steps.TrainState, model: torch_nn.Module) -> dict[str, np.ndarray]:
+    def rule(state: State, model: torch_nn.Module) -> dict[str, np.ndarray]:
         grads = to_flax({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-        params, _ = jaxnets.steps.split_params(lesson.flax_module, state.variables["params"])
-        return flatten({"params": update(grads["params"], state.opt_state, params)})
+        params = state.variables["params"]
+        trained, frozen = split_params(lesson.flax_module, params)
+        zeros = jax.tree.map(np.zeros_like, frozen)
+        after = update({**zeros, **grads["params"]}, state.opt_state, params)
+        return flatten({"params": {name: after[name] for name in trained}})
 
     return rule
 
 
-def _flax_start(lesson: Lesson) -> tuple[jaxnets.steps.TrainState, Any]:
+def _flax_start(lesson: Lesson) -> tuple[State, Any]:
     """Return the state with PyTorch's first weights, and the jitted step (state, batch, masks)."""
     config = lesson.config
-    tx = jaxnets.optim.make_optimizer(config, len(lesson.batches))
-    train = partial(jaxnets.steps.train_step, lesson.flax_module, tx, **jaxnets.steps.step_options(config))
+    init, train = jaxnets.compose.training(lesson.flax_module, config, len(lesson.batches))
 
     def masked(state: Any, batch: Batch, masks: Masks) -> Any:
         with flax_injected(masks):
             return train(state, batch)
 
     variables = unflatten(TorchSide(lesson.torch_module, lesson.dtype).variables())
-    state = jaxnets.steps.init_state(lesson.flax_module, tx, variables, config.seed, average=config.ema > 0)
-    return state, jax.jit(masked, compiler_options=QUICK_COMPILATION)
+    return init(variables, config.seed), jax.jit(masked, compiler_options=QUICK_COMPILATION)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core already: threads would only get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# Many commands train the same network, and compiling is most of each: once is enough. A folder for each worker, since
-# JAX does not write an entry at one stroke; gone with the worker.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxnets-tests-")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+else:
+    # Many tests compile the same program. All workers, and the commands that they start, share one cache, which is
+    # removed at the end. With a limit on its size JAX locks it: without one it does not write entries atomically.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxnets-tests-")
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 << 30)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 from functools import partial
 
@@ -19,9 +20,13 @@ import hypothesis
 import pytest
 
 from experiment.cli import compare, evaluate, predict, train
+from experiment.runs import plots
 from parity import __main__ as parity_main
+from tests.quick import ALL, QUICK_COMPILATION
 
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not WORKER:
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # CI repeats the same examples, so that its verdict is about the change; on a desk each run tries others.
 hypothesis.settings.register_profile(
@@ -33,8 +38,25 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "datasets"
 REAL_FOLDERS = ("MNIST/raw", "FashionMNIST/raw", "free-spoken-digit-dataset/recordings")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest tests, so that at the end no core waits for another."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run all tests, also those that are marked slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let XLA compile with little effort, but with --slow exactly as users' programs are compiled."""
+    if WORKER:  # has the environment of the process that has started it
+        return
+    if config.getoption("slow"):
+        os.environ[ALL] = "yes"
+    else:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests unless asked for; begin with the longest, so that at the end no core waits."""
+    if not config.getoption("slow"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
@@ -51,9 +73,20 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def run_main(monkeypatch, capsys, tmp_path):
-    """Run a trainer's or evaluator's command line in this process: -> (exit code, stdout, stderr)."""
+def pictures() -> None:
+    """Ask `run_main` for the true pictures of a run."""
+
+
+@pytest.fixture
+def run_main(request, monkeypatch, capsys, tmp_path):
+    """Run a trainer's or evaluator's command line in this process: -> (exit code, stdout, stderr).
+
+    The pictures of a run take longer than a small training: they are empty unless the test asks for `pictures`, too.
+    """
     monkeypatch.chdir(tmp_path)
+    if "pictures" not in request.fixturenames:
+        for name in ("curves", "confusion"):
+            monkeypatch.setattr(plots, name, lambda *_: b"")
 
     def run(command: str, *argv: object) -> tuple[int, str, str]:
         framework, _, what = command.partition(".")

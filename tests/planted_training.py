@@ -12,9 +12,11 @@ import optax.contrib
 import torch
 
 import jaxnets
+import jaxnets.averaging
+import jaxnets.compose
+import jaxnets.gradient_transforms
 import jaxnets.muon
-import jaxnets.optim
-import jaxnets.steps
+import jaxnets.optimizers
 import torchnets
 from experiment.loop.schedules import factors
 from jaxnets.muon import RMS, follow, orthogonal
@@ -41,7 +43,7 @@ def rule(make: Callable[[Any, Any], optax.GradientTransformation]) -> Callable[[
         table = factors(config.schedule, steps)
         return make(config, lambda count: config.lr * jnp.asarray(table)[count])
 
-    return lambda patch: patch(jaxnets.optim, "make_optimizer", make_optimizer)
+    return lambda patch: patch(jaxnets.compose, "make_optimizer", make_optimizer)
 
 
 def decayed(config: Any, then: Any, mask: Any = None) -> optax.GradientTransformation:
@@ -79,26 +81,21 @@ def by_ratio(update: jax.Array) -> jax.Array:
 
 
 def losses(change: Callable[[Any], Any]) -> Callable[[Patch], None]:
-    wrong = {name: change(loss) for name, loss in jaxnets.steps.LOSSES.items()}
-    return lambda patch: patch(jaxnets.steps, "LOSSES", wrong)
+    wrong = {name: change(loss) for name, loss in jaxnets.compose.LOSSES.items()}
+    return lambda patch: patch(jaxnets.compose, "LOSSES", wrong)
 
 
-def of_step(name: str, wrong: Any) -> Callable[[Patch], None]:
-    """Put a function in the place of one of `jaxnets.steps`."""
-    return lambda patch: patch(jaxnets.steps, name, wrong)
+def of_module(module: Any, name: str, wrong: Any) -> Callable[[Patch], None]:
+    """Put a function in the place of one of a module's."""
+    return lambda patch: patch(module, name, wrong)
 
 
-def clipped_by_optax(grads: Any, limit: float) -> Any:
-    tx = optax.clip_by_global_norm(limit)
-    return tx.update(grads, tx.init(grads))[0]
-
-
-def wrong_average(average: Any, variables: Any, step: Any, decay: float) -> Any:
-    return UPDATE_AVERAGE(average, variables, step, 1 - decay)
+def wrong_average(average: Any, variables: Any, averaged: Any, decay: float) -> Any:
+    return UPDATE_AVERAGE(average, variables, averaged, 1 - decay)
 
 
 def shifted_schedule(patch: Patch) -> None:
-    patch(jaxnets.optim, "factors", lambda name, steps: np.roll(factors(name, steps), 1))
+    patch(jaxnets.optimizers, "factors", lambda name, steps: np.roll(factors(name, steps), 1))
 
 
 def smoothed(_: Any) -> Any:
@@ -109,7 +106,7 @@ def smoothed(_: Any) -> Any:
     return loss
 
 
-UPDATE_AVERAGE = jaxnets.steps.update_average
+UPDATE_AVERAGE = jaxnets.averaging.update_average
 TRAINING = [
     (
         "decay subtracted behind the rule",
@@ -205,7 +202,7 @@ TRAINING = [
         "constant rate",
         16,
         "adam",
-        lambda patch: patch(jaxnets.optim, "factors", lambda _, n: np.ones(n)),
+        lambda patch: patch(jaxnets.optimizers, "factors", lambda _, n: np.ones(n)),
         "params/fc1/kernel",
         r"rate is constant.*\(trap 16\)",
     ),
@@ -238,7 +235,7 @@ TRAINING = [
         "clipped by optax",
         30,
         "momentum",
-        of_step("clip_by_norm", clipped_by_optax),
+        of_module(jaxnets.compose, "clip_by_norm", optax.clip_by_global_norm),
         "momentum_buffer/params/fc1/kernel",
         r"nothing is added to the norm",
     ),
@@ -246,7 +243,7 @@ TRAINING = [
         "not clipped",
         None,
         "momentum",
-        of_step("clip_by_norm", lambda grads, _: grads),
+        of_module(jaxnets.compose, "clip_by_norm", lambda _: optax.identity()),
         "momentum_buffer/params/fc1/kernel",
         r"gradients are not clipped",
     ),
@@ -254,7 +251,7 @@ TRAINING = [
         "average of the new share",
         None,
         "momentum",
-        of_step("update_average", wrong_average),
+        of_module(jaxnets.averaging, "update_average", wrong_average),
         "average/params/fc1/kernel",
         "",
     ),
@@ -262,7 +259,7 @@ TRAINING = [
         "gradient of L1 at zero",
         None,
         "sgd",
-        lambda patch: patch(jaxnets.steps, "absolute", jnp.abs),
+        lambda patch: patch(jaxnets.gradient_transforms, "absolute", jnp.abs),
         "params/bn1/bias",
         r"gradient of L1 at 0 is 1",
     ),

@@ -66,9 +66,10 @@ MODELS = {"planted": Entry(Planted, (8, 8, 1), 610, "nobody", "fc2")}
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """One run of the command: -> (what has ended, its folder)."""
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["1 core", "2 cores"])
+def done(request, tmp_path_factory):
+    """One run of the command on so many cores: -> (what has ended, its folder, how many cores there were)."""
+    cores = sorted(os.sched_getaffinity(0))[: request.param]
     folder = tmp_path_factory.mktemp("bench")
     for side, text in (("flax", FLAX), ("torch", TORCH)):
         (folder / side).mkdir()
@@ -79,11 +80,18 @@ def done(tmp_path_factory):
     command = [sys.executable, "-m", "parity", "bench", "ann", "planted", *options.split()]
     environ = os.environ | {"PYTHONPATH": f"{folder}:{ROOT}"}
     files = ["--flax-modes", "dispatch,scan", "--json", "found.json", "--plot", "found.png"]
-    return subprocess.run([*command, *files], cwd=folder, env=environ, capture_output=True, text=True), folder
+    whole = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)  # is inherited
+    try:
+        process = subprocess.run([*command, *files], cwd=folder, env=environ, capture_output=True, text=True)
+    finally:
+        os.sched_setaffinity(0, whole)
+    return process, folder, len(cores)
 
 
+@pytest.mark.long
 def test_a_network_that_is_not_the_same_on_both_sides_has_no_figure(done):
-    process, folder = done
+    process, folder, _ = done
     assert process.returncode == 1, process.stderr
     row = json.loads((folder / "found.json").read_text())["networks"][1]
     assert (row["name"], row["ok"], row["parity"]["ok"]) == ("planted", False, False)
@@ -92,16 +100,17 @@ def test_a_network_that_is_not_the_same_on_both_sides_has_no_figure(done):
     assert "1 of 2 networks measured" in process.stdout
 
 
+@pytest.mark.long
 def test_a_network_that_is_the_same_has_all_figures(done):
-    process, folder = done
+    process, folder, cores = done
     found = json.loads((folder / "found.json").read_text())
     assert found["command"].startswith("python -m parity bench ann planted --device cpu")
     assert {"python", "numpy", "jax", "jaxlib", "flax", "optax", "torch"} <= found["versions"].keys()
-    assert found["hardware"]["cores"] == len(os.sched_getaffinity(0))
+    assert found["hardware"]["cores"] == cores
     assert found["imported"] == {"jaxnets": ["jax"], "torchnets": ["torch"]}  # one process for each framework
     row = found["networks"][0]
     assert (row["name"], row["ok"], row["parity"]["ok"], row["batch_size"]) == ("ann", True, True, 16), process.stdout
-    ours = [("dispatch", count) for count in plan.device_counts(found["hardware"]["cores"])]
+    ours = [("dispatch", count) for count in plan.device_counts(cores)]
     assert [(trial["mode"], trial["threads"]) for trial in row["trials"][:-1]] == [*ours, ("scan", 1)]
     assert row["trials"][-1]["mode"] == "eager"
     assert not any("error" in trial for trial in row["trials"])

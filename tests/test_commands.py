@@ -42,6 +42,7 @@ def start(*argv: object, **kwargs) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *map(str, argv)], env=environment, **pipes, **kwargs)
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_run_folder_is_whole_and_either_framework_evaluates_it(framework, run_main, tmp_path):
     argv = ("--model", "ann", "--epochs", 2, "--seed", 5, "--out", "run")

@@ -9,10 +9,11 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from experiment.runs import checkpoint
 from experiment.runs.checkpoint import Damaged
+from tests.quick import costly
 from tests.test_commands import FRAMEWORKS
 
 STATE = {"variables/a": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.array(7, np.int32)}
@@ -65,7 +66,7 @@ def truncate(data: st.DataObject, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [flip, truncate])
-@settings(max_examples=300)
+@costly(300, quick=100)
 @given(data=st.data())
 def test_no_flipped_bit_and_no_truncation_is_ever_loaded(damage, data, two, tmp_path_factory):
     run = tmp_path_factory.mktemp("damaged")

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnets.muon
-import jaxnets.optim
+import jaxnets.optimizers
 import torchnets.muon
-import torchnets.optim
+import torchnets.optimizers
 from experiment.config import Config
+from tests.quick import costly
 
 
+@costly(30)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3), st.integers(0, 2**16))
 def test_all_directions_count_alike_and_both_frameworks_follow_the_same(outputs, inputs, side, seed):
     update = np.random.default_rng(seed).normal(size=(outputs, inputs, side, side))
@@ -52,11 +54,11 @@ def test_of_a_matrix_it_is_pytorch_s():
     start, grads = (np.random.default_rng(0).normal(size=(*steps, 24, 10)) for steps in ((), (8,)))
     config = Config(optimizer="muon", lr=0.02, momentum=0.8, weight_decay=0.3, schedule="constant")
     ours, theirs = (torch.nn.Parameter(torch.tensor(start)) for _ in range(2))
-    rule, _ = torchnets.optim.make_optimizer(config, 8, [ours])
+    rule, _ = torchnets.optimizers.make_optimizer(config, 8, [ours])
     own = torch.optim.Muon([theirs], 0.02, 0.3, 0.8, adjust_lr_fn="match_rms_adamw")
     with jax.enable_x64():
         params: Any
-        params, tx = {"kernel": jnp.asarray(start.T)}, jaxnets.optim.make_optimizer(config, 8)
+        params, tx = {"kernel": jnp.asarray(start.T)}, jaxnets.optimizers.make_optimizer(config, 8)
         state = tx.init(params)
         for grad in grads:
             ours.grad, theirs.grad = torch.tensor(grad), torch.tensor(grad)
@@ -73,7 +75,7 @@ def test_vectors_are_adam_s():
     start, grads = (np.random.default_rng(1).normal(size=(*steps, 10)) for steps in ((), (8,)))
     ours, theirs = (torch.nn.Parameter(torch.tensor(start)) for _ in range(2))
     config = Config(optimizer="muon", lr=0.02, weight_decay=0.3, schedule="constant")
-    rule, _ = torchnets.optim.make_optimizer(config, 8, [ours])
+    rule, _ = torchnets.optimizers.make_optimizer(config, 8, [ours])
     own = torch.optim.AdamW([theirs], 0.02, weight_decay=0.3)
     for grad in grads:
         ours.grad, theirs.grad = torch.tensor(grad), torch.tensor(grad)

@@ -17,21 +17,29 @@ from scipy import stats
 from torch.optim import lr_scheduler
 
 import jaxnets
+import jaxnets.compose
+import jaxnets.optimizers
 import torchnets
 from data import Batch
 from experiment.config import Config
 from experiment.loop.metrics import score
 from experiment.loop.schedules import TABLES, factors
+from jaxnets.gradient_transforms import absolute
 from jaxnets.loop import create
-from jaxnets.steps import LOSSES, absolute, init_state, train_step
+from jaxnets.losses import LOSSES
+from jaxnets.step import init_state, train_step
 from parity import suite, to_flax
 from parity.copy import flatten as flatten_variables
 from parity.flax_side import QUICK_COMPILATION
 from parity.torchvision import torchvision_module
-from torchnets.steps import LOSSES as TORCH_LOSSES
+from tests.quick import slow_unless
+from torchnets.losses import LOSSES as TORCH_LOSSES
+
+# One of each way to draw weights.
+FAMILIES = ("airbench", "alexnet_cifar", "ann", "googlenet", "inception", "m5", "resnet18_cifar", "vgg11_bn")
 
 
-@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize("name", slow_unless(lambda name: name in FAMILIES, suite.names()))
 def test_initial_weights_have_the_references_distribution(name):
     """Kolmogorov-Smirnov on every tensor, and, as that says little of a bias of ten, the spread of all draws."""
     options, shape = small(name)
@@ -52,7 +60,10 @@ def test_initial_weights_have_the_references_distribution(name):
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in suite.names() if torchnets.MODELS[n].num_params < 1_000_000 and not n.startswith("resnet")],
+    slow_unless(
+        lambda name: name in ("ann", "lenet5_bn", "m5"),
+        [n for n in suite.names() if torchnets.MODELS[n].num_params < 1_000_000 and not n.startswith("resnet")],
+    ),
 )
 def test_small_networks_start_within_pytorchs_default_limits(name):
     """Kernels and biases of a layer are drawn from +-1/sqrt(fan_in), exactly; a ResNet has He's normal weights."""
@@ -114,10 +125,10 @@ def test_a_frozen_backbone_moves_in_nothing_and_has_no_optimizer_state():
     model = jaxnets.MODELS["resnet50_transfer"].build(**options)
     batch = suite.real_batches(shape, 1, 0)[0]
     batch = Batch(batch.inputs.astype(np.float32), batch.labels)
-    tx = jaxnets.optim.make_optimizer(Config(), 3)
+    begin, step = jaxnets.compose.training(model, Config(), 3)
     init = jax.jit(model.init, compiler_options=QUICK_COMPILATION)
-    state = init_state(model, tx, init(jax.random.key(0), batch.inputs), seed=0)
-    before, step = flatten_variables(state.variables), jax.jit(partial(train_step, model, tx))
+    state = begin(init(jax.random.key(0), batch.inputs), 0)
+    before, step = flatten_variables(state.variables), jax.jit(step)
     for _ in range(3):
         state, _ = step(state, batch)
     after = flatten_variables(state.variables)
@@ -195,10 +206,10 @@ def test_schedules_stay_between_0_and_1_for_any_number_of_steps(name, steps):
 def test_a_step_is_a_pure_function_of_state_and_batch():
     entry = jaxnets.MODELS["ann"]
     model, rng = entry.build(), np.random.default_rng(0)
-    tx = jaxnets.optim.make_optimizer(Config(), 10)
+    tx = jaxnets.optimizers.make_optimizer(Config(), 10)
     images = rng.normal(size=(8, *entry.input_shape)).astype(np.float32)
     batch = Batch(images, rng.integers(0, 10, 8).astype(np.int32))
-    state = init_state(model, tx, create(entry, 10, seed=0)[1], seed=3)
+    state = init_state(tx, create(entry, 10, seed=0)[1], seed=3)
     before, step = jax.tree.map(np.array, state.variables), jax.jit(partial(train_step, model, tx))
     (first, metrics), (second, _) = step(state, batch), step(state, batch)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), first.variables, second.variables))

@@ -123,23 +123,19 @@ def test_a_flax_module_of_a_fixed_dtype_is_told_so():
     assert "computes in float32 whatever it is given" in failure.diagnosis
 
 
-def test_the_command_prints_the_names_and_saves_them_for_the_next_time(tmp_path):
+def test_the_command_prints_the_names_and_saves_them_for_the_next_time(run_parity, tmp_path):
     pair, saved = (f"{ROOT}/tests/own_torch.py:plain", "tests.own_flax:plain", "--input", "4,6,6,3"), "names.json"
-
-    def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "parity", "check", *pair, *argv]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-
-    first = run("--save-mapping", saved)
+    command = [sys.executable, "-m", "parity", "check", *pair, "--save-mapping", saved]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
     assert "what follows it" in first.stdout
     assert "0 fail" in first.stdout
     keys = json.loads((tmp_path / saved).read_text())
     assert LINEN.items() <= keys.items()
-    again = run("--mapping", saved, "--json", "report.json")
-    assert again.returncode == 0, again.stderr
-    assert "the mapping given" in again.stdout
+    code, out, err = run_parity("check", *pair, "--mapping", saved, "--json", "report.json")
+    assert (code, err) == (0, "")
+    assert "the mapping given" in out
     assert json.loads((tmp_path / "report.json").read_text())[0]["ok"] is True
 
 

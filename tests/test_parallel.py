@@ -26,6 +26,7 @@ from experiment.distributed.environment import ProcessInfo, device_index, first_
 from experiment.distributed.launch import free_port, launch
 from experiment.runs import checkpoint
 from jaxnets import loop as jax_fit
+from tests.quick import QUICK_COMPILATION
 from tests.test_commands import ROOT, start
 from tests.test_resume import wait_for
 
@@ -37,8 +38,6 @@ OPTIONS += (
 )
 DROPOUT = {"jaxnets": ("--dropout", 0.2), "torchnets": ("--dropout", 0)}
 BOUND = 1e-10
-# Compiling is most of it, and each process does it anew.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def options(framework: str, *more: object) -> list[object]:
@@ -115,15 +114,10 @@ def by_hand(folders: list[Path], *argv: object) -> list[subprocess.Popen]:
     return found
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("framework", "killed"), [("jaxnets", 0), ("torchnets", 3)])
-def test_any_number_of_processes_makes_the_steps_of_one(framework, killed, run_main, monkeypatch, tmp_path):
+def stop_one_of_two(framework: str, here: Path, there: Path) -> None:
+    """Start two processes by hand, of which one alone is asked to stop: both do, after the same step."""
     argv = options(framework, "--epochs", 12, "--keep", 100, "--patience", 12)
-    assert run_main(f"{framework}.train", *argv[2:], "--out", "whole")[0] == 0
-    whole, here = tmp_path / "whole", tmp_path / "a"
-    monkeypatch.setenv("XLA_FLAGS", QUICK)
-    # Two, of which one alone is asked to stop: both do, after the same step.
-    first, second = by_hand([here, tmp_path / "b"], *argv, "--out", "run")
+    first, second = by_hand([here, there], *argv, "--out", "run")
     wait_for(here / "run/metrics.jsonl", 3, first)
     second.send_signal(signal.SIGTERM)
     out, err = finish(first, 128 + signal.SIGTERM)
@@ -131,36 +125,82 @@ def test_any_number_of_processes_makes_the_steps_of_one(framework, killed, run_m
     assert err.startswith("interrupted after ")
     assert err.count("\n") == 1
     assert finish(second, 128 + signal.SIGTERM) == ("", "")
-    assert not list((tmp_path / "b").iterdir())  # what it had written would be here
-    # Four, of which one is killed: none survives it.
-    before = len(rows(here / "run"))
-    process = start("-m", f"{framework}.train", "--resume", "run", "--processes", 4, cwd=here)
-    wait_for(here / "run/metrics.jsonl", before + 3, process)
+    assert not list(there.iterdir())  # what it had written would be here
+
+
+def kill_one_of(count: int, killed: int, here: Path, *argv: object) -> None:
+    """Start some processes, of which one is killed: none survives it."""
+    file = here / "run/metrics.jsonl"
+    before = len(rows(here / "run")) if file.exists() else 0
+    process = start(*argv, "--processes", count, cwd=here)
+    wait_for(file, before + 3, process)
     ranks = children(process)
     os.kill(ranks[killed], signal.SIGKILL)
     _, err = process.communicate(timeout=launching.GRACE + 5)
     assert process.returncode == 128 + signal.SIGKILL
     rest = "was killed by signal 9, so all end; what was saved is whole: see --resume"
-    assert err.endswith(f"error: process {killed} of 4 {rest}\n")
+    assert err.endswith(f"error: process {killed} of {count} {rest}\n")
     assert killed == 0 or err.count("\n") == 1  # without process 0 JAX's runtime has a word to say, too
     assert all_end(ranks)
+
+
+def assert_same_end(run: Path, whole: Path, devices: int) -> None:
+    """A training by so many devices has come to what one device comes to, and has left the same files."""
+    assert_close(run, whole)
+    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (run, whole)]
+    assert [found["devices"] for found in summaries] == [devices, 1]
+    assert summaries[0]["test"]["per_class"] == summaries[1]["test"]["per_class"]
+
+
+@pytest.fixture
+def quickly(monkeypatch) -> None:
+    """Let the commands that a test starts compile with little effort."""
+    monkeypatch.setenv("XLA_FLAGS", QUICK_COMPILATION)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("quickly")
+def test_one_process_goes_on_with_what_two_have_begun(run_main, tmp_path):
+    stop_one_of_two("jaxnets", tmp_path / "a", tmp_path / "b")
+    argv = options("jaxnets", "--epochs", 12, "--keep", 100, "--patience", 12)
+    assert run_main("jaxnets.train", *argv[2:], "--out", "whole")[0] == 0
+    assert run_main("jaxnets.train", "--resume", "a/run")[0] == 0
+    assert_same_end(tmp_path / "a/run", tmp_path / "whole", 1)
+
+
+@pytest.mark.long
+def test_two_processes_go_on_after_one_of_them_was_killed(run_main, tmp_path):
+    argv = options("torchnets", "--epochs", 12, "--keep", 100, "--patience", 12)
+    assert run_main("torchnets.train", *argv[2:], "--out", "whole")[0] == 0
+    kill_one_of(2, 1, tmp_path, *argv, "--out", "run")
+    assert finish(start("-m", "torchnets.train", "--resume", "run", "--processes", 2, cwd=tmp_path))[1] == ""
+    assert_same_end(tmp_path / "run", tmp_path / "whole", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize(("framework", "killed"), [("jaxnets", 0), ("torchnets", 3)])
+def test_any_number_of_processes_makes_the_steps_of_one(framework, killed, run_main, tmp_path):
+    argv = options(framework, "--epochs", 12, "--keep", 100, "--patience", 12)
+    assert run_main(f"{framework}.train", *argv[2:], "--out", "whole")[0] == 0
+    whole, here = tmp_path / "whole", tmp_path / "a"
+    stop_one_of_two(framework, here, tmp_path / "b")
+    kill_one_of(4, killed, here, "-m", f"{framework}.train", "--resume", "run")
     # One, and in a copy two, go on from there to the end.
     shutil.copytree(here / "run", tmp_path / "run", symlinks=True)
     assert run_main(f"{framework}.train", "--resume", "run")[0] == 0
     process = start("-m", f"{framework}.train", "--resume", "run", "--processes", 2, cwd=here)
     assert finish(process)[1] == ""
-    for run, devices in ((tmp_path / "run", 1), (here / "run", 2)):
-        assert_close(run, whole)
-        assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
-        summaries = [json.loads((run / "summary.json").read_text()) for run in (run, whole)]
-        assert [found["devices"] for found in summaries] == [devices, 1]
-        assert summaries[0]["test"]["per_class"] == summaries[1]["test"]["per_class"]
+    assert_same_end(tmp_path / "run", whole, 1)
+    assert_same_end(here / "run", whole, 2)
 
 
 def test_one_process_uses_all_its_devices(monkeypatch, run_main, tmp_path):
     argv = options("jaxnets", "--epochs", 1, "--keep", 100, "--augment-on", "device")
     assert run_main("jaxnets.train", *argv[2:], "--out", "whole")[0] == 0
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    monkeypatch.setenv("XLA_FLAGS", f"{QUICK_COMPILATION} --xla_force_host_platform_device_count=2")
     out, _ = finish(start(*argv, "--out", "run", cwd=tmp_path))
     assert "2 devices share each batch\n" in out
     assert_close(tmp_path / "run", tmp_path / "whole")

@@ -8,8 +8,7 @@ import torch
 from flax import linen as nn
 
 import jaxnets
-import jaxnets.optim
-import jaxnets.steps
+import jaxnets.compose
 import parity
 import torchnets
 from data import UserError
@@ -19,6 +18,8 @@ from parity.__main__ import run_checks
 from parity.checks import FORWARD_EVAL
 from parity.compare import relative_error
 from parity.flax_side import FlaxSide
+from parity.structure import Counts, check_full_size, check_structure
+from parity.suite import FEW_OPTIMIZERS
 from parity.torch_side import TorchSide, randomised
 from parity.trajectory import OPTIMIZERS
 from tests.pairs import SHAPE, Deterministic, FlaxNet, Reference, TorchNet
@@ -36,16 +37,46 @@ def torch_net(seed: int = 0) -> TorchNet:
 # --- what the registries hold ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("at", "name"), list(enumerate(suite.names())))
-def test_the_networks_are_the_same_and_train_the_same_way(at: int, name: str):
+@pytest.mark.parametrize("name", suite.names())
+def test_every_network_has_its_published_size_and_the_same_output(name: str):
+    """In full size names, shapes and counts, for which no weights are made; in a small one the forward pass."""
+    entry = torchnets.MODELS[name]
+    with torch.device("meta"):
+        module = entry.build()
+    side, counts = FlaxSide(jaxnets.MODELS[name].build(), np.float32), Counts(entry.num_params, entry.num_frozen)
+    assert not check_structure(module, side, entry.input_shape, counts).failure
+    assert not check_full_size(module, side, entry.input_shape).failure
+    twins = suite.build_small(name, 0)
+    x = suite.real_batches(twins.input_shape, 1, 0)[0].inputs[:2]
+    ours, theirs = FlaxSide(twins.flax, np.float64), TorchSide(randomised(twins.torch, x, 0), np.float64)
+    assert relative_error(theirs.forward(x).output, ours.forward(theirs.variables(), x).output) <= FORWARD_EVAL
+
+
+QUICK = {"ann": "adam", "lenet5_bn": "momentum"}  # with dropout, with convolutions
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        *QUICK.items(),
+        *(
+            pytest.param(name, FEW_OPTIMIZERS[at % 2], marks=[pytest.mark.slow, pytest.mark.long])
+            for at, name in enumerate(suite.names())
+        ),
+    ],
+)
+def test_the_networks_are_the_same_and_train_the_same_way(name: str, optimizer: str):
     report = suite.check_network(name)
     assert report.ok, report.failures
     checks = {result.check for result in report.results}
     assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients"}
     if torchnets.MODELS[name].num_params >= suite.LARGE:
         return  # for time's sake; the command trains all of them, each with both
-    optimizers = suite.optimizers(name, full=False)
-    result = suite.check_training(name, optimizers[at % len(optimizers)], zeros=report.zeros)
+    assert_the_same_training(name, optimizer, suite.QUICK_STEPS, report.zeros)
+
+
+def assert_the_same_training(name: str, optimizer: str, steps: int, zeros: frozenset[str] | None = None) -> None:
+    result = suite.check_training(name, optimizer, steps=steps, zeros=zeros)
     assert not result.failure, result
     assert result.error <= result.bound <= 1e-10
 
@@ -53,12 +84,16 @@ def test_the_networks_are_the_same_and_train_the_same_way(at: int, name: str):
 SMALLEST = [name for name in suite.names() if torchnets.MODELS[name].num_params < 250_000]
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_small_network_trains_the_same_way_with_every_optimizer(optimizer: str):
+    assert_the_same_training("custom_mlp", optimizer, suite.QUICK_STEPS)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "optimizer"), list(enumerate([*OPTIMIZERS, *OPTIMIZERS])))
 def test_the_smallest_networks_train_the_same_way_for_100_steps(at: int, optimizer: str):
     name = SMALLEST[(at + at // len(OPTIMIZERS)) % len(SMALLEST)]  # each optimizer meets two networks
-    result = suite.check_training(name, optimizer, steps=suite.FULL_STEPS)
-    assert not result.failure, result
-    assert result.error <= result.bound <= 1e-10
+    assert_the_same_training(name, optimizer, suite.FULL_STEPS)
 
 
 def test_a_network_without_a_twin_is_a_failure(monkeypatch):
@@ -101,7 +136,7 @@ def test_chaos_is_no_excuse(monkeypatch):
         )
         return optax.chain(optax.add_decayed_weights(config.weight_decay), rule)
 
-    monkeypatch.setattr(jaxnets.optim, "make_optimizer", optimizer)
+    monkeypatch.setattr(jaxnets.compose, "make_optimizer", optimizer)
     failure = suite.check_training("mlp", "rmsprop", steps=50).failure
     assert failure is not None
     assert "by one rounding" in failure.diagnosis
@@ -177,6 +212,8 @@ def test_an_unknown_network_is_refused_before_anything_runs():
 # --- torchvision's own modules --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [n for n, e in torchvision.known().items() if e.num_params < 12_000_000 and not e.pretrained]
 )

@@ -84,7 +84,7 @@ def test_the_monitor_reads_several_steps_as_it_does_one_after_the_other(losses, 
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("augment", ["none", "crop,flip"])
+@pytest.mark.parametrize("augment", [pytest.param("none", marks=pytest.mark.slow), "crop,flip"])
 def test_the_training_is_that_of_batches_finished_on_the_device(framework, augment, run_main, tmp_path):
     options = ("--epochs", 1, "--precision", "float64", "--augment", augment, "--mixup", 0.2)
     weights = []
@@ -111,7 +111,7 @@ def test_it_goes_on_bit_by_bit_in_the_middle_of_an_epoch(framework, run_main, tm
         assert result(tmp_path / "run") == whole
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["jaxnets", pytest.param("torchnets", marks=pytest.mark.slow)])
 def test_a_signal_finishes_the_steps_under_way_and_saves(framework, run_main, tmp_path):
     options = (*OPTIONS, "--epochs", 15, "--checkpoint-every", "1000epochs", "--out")
     process = start("-m", f"{framework}.train", *options, "run", cwd=tmp_path)

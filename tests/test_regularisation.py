@@ -1,7 +1,6 @@
 """What a step does beside following the gradient: smoothing, clipping, accumulating, averaging, decaying."""
 
 import json
-from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
@@ -15,37 +14,42 @@ import torch
 from hypothesis import given
 
 import jaxnets
-import jaxnets.optim
-import jaxnets.steps
+import jaxnets.accumulation
+import jaxnets.averaging
+import jaxnets.compose
+import jaxnets.losses
+import jaxnets.optimizers
 import torchnets
-import torchnets.optim
-import torchnets.steps
+import torchnets.accumulation
+import torchnets.averaging
+import torchnets.compose
+import torchnets.losses
+import torchnets.optimizers
 from data import Batch
 from experiment.config import Config, load_recipe
 from experiment.recipes import recipes
 from experiment.weights.pretrained import as_built
+from jaxnets.gradient_transforms import clip_by_norm
 from parity.copy import flatten, to_flax
 from parity.suite import build_small, real_batches
-from tests.test_commands import start as start_command
+from tests.quick import slow_unless
+from torchnets.tensors import as_tensors
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 
 
-def start(name: str, config: Config) -> tuple[Any, Any, Any, Any]:
-    """Return both modules with the same weights, Flax's rule and its state, all in float64."""
+def start(name: str, config: Config) -> tuple[Any, Any, Any]:
+    """Return PyTorch's module, and from the same weights Flax's step and state, all in float64."""
     torch.manual_seed(0)
     net = torchnets.MODELS[name].build().double()
     model = jaxnets.MODELS[name].build()
-    tx = jaxnets.optim.make_optimizer(config, 10)
+    init, step = jaxnets.compose.training(model, config, 10)
     variables = jax.tree.map(jnp.asarray, to_flax(net.state_dict()))
-    return net, model, tx, jaxnets.steps.init_state(model, tx, variables, 0, average=config.ema > 0)
+    return net, step, init(variables, 0)
 
 
 def torch_step(net: torch.nn.Module, config: Config, batch: Batch) -> dict[str, np.ndarray]:
-    optimizer, _ = torchnets.optim.make_optimizer(config, 10, torchnets.steps.trained_params(net))
-    torchnets.steps.train_step(
-        net, optimizer, torchnets.steps.as_tensors(batch), **torchnets.steps.step_options(config)
-    )
+    torchnets.compose.training(net, config, 10).step(as_tensors(batch))
     return flatten(to_flax(net.state_dict()))
 
 
@@ -55,7 +59,7 @@ def assert_close(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
         np.testing.assert_allclose(ours[path], theirs[path], rtol=1e-11, atol=1e-13, err_msg=path)
 
 
-@pytest.mark.parametrize("loss", jaxnets.steps.LOSSES)
+@pytest.mark.parametrize("loss", jaxnets.losses.LOSSES)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("soft", [False, True])
 def test_losses_of_smoothed_and_of_mixed_labels_are_pytorchs(loss, smoothing, soft):
@@ -63,9 +67,9 @@ def test_losses_of_smoothed_and_of_mixed_labels_are_pytorchs(loss, smoothing, so
     logits = rng.normal(scale=5, size=(20, 7))
     labels = rng.dirichlet(np.ones(7), 20) if soft else rng.integers(0, 7, 20).astype(np.int32)
     tensors = torch.from_numpy(logits), torch.from_numpy(labels) if soft else torch.from_numpy(labels).long()
-    expected = torchnets.steps.LOSSES[loss](*tensors, smoothing=smoothing)
+    expected = torchnets.losses.LOSSES[loss](*tensors, smoothing=smoothing)
     with jax.enable_x64(True):
-        found = jaxnets.steps.LOSSES[loss](jnp.asarray(logits), jnp.asarray(labels), smoothing=smoothing)
+        found = jaxnets.losses.LOSSES[loss](jnp.asarray(logits), jnp.asarray(labels), smoothing=smoothing)
     assert float(found) == pytest.approx(float(expected), rel=1e-13)
     if loss == "cross-entropy":  # and PyTorch's own word for it, written out
         targets = labels if soft else np.eye(7)[labels.astype(int)]
@@ -84,21 +88,20 @@ def test_clipping_is_pytorchs(limit, scale):
         p.grad = torch.from_numpy(g.copy())
     torch.nn.utils.clip_grad_norm_(params, limit)
     with jax.enable_x64(True):
-        found = jaxnets.steps.clip_by_norm([jnp.asarray(g) for g in grads], limit)
+        found: Any
+        found, _ = clip_by_norm(limit).update([jnp.asarray(g) for g in grads], optax.EmptyState())
     for p, g in zip(params, found, strict=True):
         np.testing.assert_allclose(g, np.asarray(p.grad), rtol=1e-13)
 
 
-@pytest.mark.parametrize("pieces", [2, 3, 5])
+@pytest.mark.parametrize("pieces", slow_unless(lambda pieces: pieces == 3, [2, 3, 5]))
 def test_pieces_of_a_batch_come_to_the_whole_in_both_frameworks(pieces):
     with jax.enable_x64(True):
-        config = Config(optimizer="sgd", lr=0.1, l1=1e-3, clip_norm=0.5)
         batch = real_batches((32, 32, 1), 1, 0)[0]
         found = []
         for count in (1, pieces):  # 16 examples: 3 and 5 do not divide it
             some = Config(optimizer="sgd", lr=0.1, l1=1e-3, clip_norm=0.5, accumulate=count)
-            net, model, tx, state = start("lenet5", config)
-            step = partial(jaxnets.steps.train_step, model, tx, **jaxnets.steps.step_options(some))
+            net, step, state = start("lenet5", some)
             state, metrics = jax.jit(step)(state, batch)
             found.append((flatten(state.variables), metrics))
             assert_close(found[-1][0], torch_step(net, some, batch))
@@ -111,8 +114,7 @@ def test_batch_norm_takes_each_piece_by_itself_in_both_frameworks():
     with jax.enable_x64(True):
         config = Config(optimizer="sgd", lr=0.1, accumulate=3)
         batch = real_batches((32, 32, 1), 1, 0)[0]
-        net, model, tx, state = start("lenet5_bn", config)
-        step = partial(jaxnets.steps.train_step, model, tx, **jaxnets.steps.step_options(config))
+        net, step, state = start("lenet5_bn", config)
         state, _ = jax.jit(step)(state, batch)
         assert int(state.variables["batch_stats"]["bn1"]["num_batches_tracked"]) == 3
         theirs = torch_step(net, config, batch)
@@ -123,11 +125,11 @@ def test_batch_norm_takes_each_piece_by_itself_in_both_frameworks():
 
 def test_fewer_examples_than_pieces_leave_two_in_each():
     batch = Batch(np.zeros((5, 2)), np.zeros(5, np.int32))
-    assert [len(piece.labels) for piece in jaxnets.steps.split_batch(batch, 9)] == [3, 2]
+    assert [len(piece.labels) for piece in jaxnets.accumulation.split_batch(batch, 9)] == [3, 2]
     tensors = torch.zeros(5, 2), torch.zeros(5)
-    assert [len(labels) for _, labels in torchnets.steps.split_batch(tensors, 9)] == [3, 2]
+    assert [len(labels) for _, labels in torchnets.accumulation.split_batch(tensors, 9)] == [3, 2]
     one = Batch(np.zeros((1, 2)), np.zeros(1, np.int32))
-    assert [len(piece.labels) for piece in jaxnets.steps.split_batch(one, 2)] == [1]
+    assert [len(piece.labels) for piece in jaxnets.accumulation.split_batch(one, 2)] == [1]
 
 
 @given(decay=st.floats(0.01, 0.999), steps=st.integers(1, 5))
@@ -135,12 +137,12 @@ def test_the_average_is_that_of_all_steps_with_falling_shares(decay, steps):
     values = np.random.default_rng(0).normal(size=(steps, 3))
     average: Any = {"w": jnp.zeros(3), "count": jnp.zeros((), int)}
     net = torch.nn.Linear(3, 1, bias=False).double()
-    mean = torchnets.steps.make_average(net, decay)
+    mean = torchnets.averaging.make_average(net, decay)
     with jax.enable_x64(True):
         average = jax.tree.map(jnp.asarray, {"w": np.zeros(3), "count": 0})
         for step, value in enumerate(values):
             new: Any = {"w": jnp.asarray(value), "count": jnp.asarray(step + 1)}
-            average = jaxnets.steps.update_average(average, new, jnp.asarray(step), decay)
+            average = jaxnets.averaging.update_average(average, new, jnp.asarray(step), decay)
             with torch.no_grad():
                 net.weight.copy_(torch.from_numpy(value)[None])
             mean.update_parameters(net)
@@ -158,11 +160,11 @@ def test_the_average_is_that_of_all_steps_with_falling_shares(decay, steps):
 def test_decay_leaves_biases_and_norms_alone_only_if_told_to(optimizer, only):
     config = Config(optimizer=optimizer, lr=0.1, weight_decay=0.5, decay_weights_only=only, schedule="constant")
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    tx = jaxnets.optim.make_optimizer(config, 1)
+    tx = jaxnets.optimizers.make_optimizer(config, 1)
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     after: Any = optax.apply_updates(params, updates)
     layer = torch.nn.Linear(2, 2)
-    rule, _ = torchnets.optim.make_optimizer(config, 1, layer.parameters())
+    rule, _ = torchnets.optimizers.make_optimizer(config, 1, layer.parameters())
     for p in layer.parameters():
         torch.nn.init.ones_(p)
         p.grad = torch.zeros_like(p)
@@ -267,12 +269,10 @@ def test_a_recipe_makes_a_step_in_both_frameworks(name):
     assert all(np.isfinite(array).all() for array in after.values())
     assert any(not np.array_equal(before[path], after[path]) for path in before)
     model = entries[1].build(num_classes=10)
-    tx = jaxnets.optim.make_optimizer(config, 10)
+    init, take_step = jaxnets.compose.training(model, config, 10)
 
     def step(key: Any) -> Any:
-        variables = model.init(key, inputs)
-        state = jaxnets.steps.init_state(model, tx, variables, 0, average=config.ema > 0)
-        return jaxnets.steps.train_step(model, tx, state, batch, **jaxnets.steps.step_options(config))[0].variables
+        return take_step(init(model.init(key, inputs), 0), batch)[0].variables
 
     shapes = jax.eval_shape(step, jax.random.key(0))
     found = {
@@ -282,7 +282,7 @@ def test_a_recipe_makes_a_step_in_both_frameworks(name):
     assert found == {path: array.shape for path, array in after.items()}
 
 
-@pytest.mark.parametrize("name", ["lenet5_bn", "m5"])
+@pytest.mark.parametrize("name", ["lenet5_bn", pytest.param("m5", marks=pytest.mark.slow)])
 def test_bfloat16_rounds_the_same_in_both_frameworks_and_keeps_float32(name):
     """Rounded to eight bits, values tie in max-pools, and right steps are a tenth apart: PyTorch's own says how much.
 
@@ -293,11 +293,9 @@ def test_bfloat16_rounds_the_same_in_both_frameworks_and_keeps_float32(name):
     batch = real_batches(shape, 1, 0)[0]
     batch = batch._replace(inputs=batch.inputs.astype(np.float32))
     before = flatten(to_flax(torch_module.state_dict()))
-    tx = jaxnets.optim.make_optimizer(config, 1)
+    init, step = jaxnets.compose.training(flax_module, config, 1)
     variables = jax.tree.map(jnp.array, to_flax(torch_module.state_dict()))
-    state = jaxnets.steps.init_state(flax_module, tx, variables, 0)
-    step = jax.jit(partial(jaxnets.steps.train_step, flax_module, tx, **jaxnets.steps.step_options(config)))
-    state, metrics = step(state, batch)
+    state, metrics = jax.jit(step)(init(variables, 0), batch)
     before = {path: np.array(array) for path, array in before.items()}
     theirs, ours = torch_step(torch_module, config, batch), flatten(state.variables)
     wide = torch_step(build_small(name, 0)[0], Config(optimizer="sgd", lr=0.1, schedule="constant"), batch)
@@ -314,13 +312,12 @@ def test_bfloat16_rounds_the_same_in_both_frameworks_and_keeps_float32(name):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_float64_is_kept_in_the_weights_and_the_other_framework_evaluates_it(framework, tmp_path):
-    argv = ["--model", "ann", "--epochs", "2", "--precision", "float64", "--out", "run"]
-    for command in (["train", *argv], ["evaluate", "run"]):
-        side = framework if command[0] == "train" else FRAMEWORKS[framework == "jaxnets"]
-        process = start_command("-m", f"{side}.{command[0]}", *command[1:], cwd=tmp_path)
-        out, err = process.communicate()
-        assert (process.returncode, err) == (0, "")
+def test_float64_is_kept_in_the_weights_and_the_other_framework_evaluates_it(framework, run_main, tmp_path):
+    argv = ("--model", "ann", "--epochs", 2, "--precision", "float64", "--out", "run")
+    code, _, err = run_main(f"{framework}.train", *argv)
+    assert (code, err) == (0, "")
+    code, out, err = run_main(f"{FRAMEWORKS[framework == 'jaxnets']}.evaluate", "run")
+    assert (code, err) == (0, "")
     weights = safetensors.numpy.load_file(tmp_path / "run/weights.safetensors")
     assert {str(array.dtype) for array in weights.values()} == {"float64", "int64"}
     summary = json.loads((tmp_path / "run/summary.json").read_text())

@@ -13,6 +13,7 @@ import pytest
 
 from experiment.runs import checkpoint
 from experiment.runs import lock as run_lock
+from tests.quick import slow_unless
 from tests.test_commands import FRAMEWORKS, start
 
 # Every random thing is on, and all that is kept from step to step.
@@ -45,14 +46,20 @@ def forget_after(run: Path, step: int) -> None:
         (run / name).unlink()
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_from_any_step_on_it_is_the_same_training_bit_by_bit(framework, run_main, tmp_path):
+@pytest.mark.parametrize(
+    ("framework", "steps"),
+    [
+        *((framework, (4, 6)) for framework in FRAMEWORKS),  # in the middle of an epoch, and at its end
+        *(pytest.param(framework, range(1, 13), marks=pytest.mark.slow) for framework in FRAMEWORKS),
+    ],
+)
+def test_from_any_step_on_it_is_the_same_training_bit_by_bit(framework, steps, run_main, tmp_path):
     every = ("--checkpoint-every", "1step", "--keep", 100)
     code, _, err = run_main(f"{framework}.train", *OPTIONS.split(), *every)
     assert (code, err) == (0, "")
     run, whole = tmp_path / "run", result(tmp_path / "run")
-    steps = sorted(int(path.name.removeprefix("step-")) for path in checkpoint.folders(run))
-    assert steps == list(range(1, 13))
+    saved = sorted(int(path.name.removeprefix("step-")) for path in checkpoint.folders(run))
+    assert saved == list(range(1, 13))
     for step in steps:
         again = tmp_path / f"from-{step}"
         shutil.copytree(run, again, symlinks=True)
@@ -64,19 +71,28 @@ def test_from_any_step_on_it_is_the_same_training_bit_by_bit(framework, run_main
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_kills_lose_at_most_what_came_after_the_last_checkpoint(framework, tmp_path):
-    code = [sys.executable, "-W", "ignore", "-m", "tests.killing", framework, str(tmp_path), "20"]
+@pytest.mark.parametrize(
+    ("framework", "at_random"),
+    [
+        *((framework, 0) for framework in FRAMEWORKS),  # one kill in the midst of a save
+        *(pytest.param(framework, 20, marks=pytest.mark.slow) for framework in FRAMEWORKS),  # at each call of a save
+    ],
+)
+def test_kills_lose_at_most_what_came_after_the_last_checkpoint(framework, at_random, tmp_path):
+    code = [sys.executable, "-W", "ignore", "-m", "tests.killing", framework, str(tmp_path), str(at_random)]
     cached = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # each fork would compile all anew
     root = Path(__file__).parents[1]
     found = subprocess.run(code, cwd=root, env=cached, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
-    at_random, saving, disk = (value for line in found.stdout.splitlines() for value in json.loads(line).values())
-    assert at_random["kills"] == 20
-    assert at_random["steps lost"] <= 4
-    assert (
-        saving["kills"] >= 11
-    )  # open, write and fsync of two files, the folder's own and its parent's fsync, a rename
+    done = {name: value for line in found.stdout.splitlines() for name, value in json.loads(line).items()}
+    saving, disk = done["saving"], done["disk"]
+    if at_random:
+        assert done["random"]["kills"] == at_random
+        assert done["random"]["steps lost"] <= 4
+        # open, write and fsync of two files, the folder's own and its parent's fsync, a rename
+        assert saving["kills"] >= 11
+    else:
+        assert saving["kills"] == 1
     assert saving["steps lost"] == 4  # the one that was being saved
     # A limit of the system on the size of files is as good as a full disk.
     assert (disk["code"], disk["step"], disk["resumed"]) == (1, 4, 0)
@@ -93,7 +109,11 @@ def wait_for(path: Path, lines: int, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize(
-    ("framework", "number"), [(framework, n) for framework in FRAMEWORKS for n in (signal.SIGINT, signal.SIGTERM)]
+    ("framework", "number"),
+    slow_unless(
+        lambda framework, number: (framework == "jaxnets") == (number == signal.SIGINT),
+        [(framework, n) for framework in FRAMEWORKS for n in (signal.SIGINT, signal.SIGTERM)],
+    ),
 )
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, number, run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 25, "--schedule", "constant", "--augment", "affine", "--out", "run")

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+import jaxnets.compose
 from benchmarks import speedrun
 from data import Dataset, Split
 from experiment.config import load_recipe
@@ -60,8 +61,8 @@ def test_nothing_is_compiled_in_a_run_that_counts(monkeypatch):
         traced.append(1)
         return train_step(*args, **options)
 
-    train_step = speedrun.train_step
-    monkeypatch.setattr(speedrun, "train_step", counting)
+    train_step = jaxnets.compose.train_step
+    monkeypatch.setattr(jaxnets.compose, "train_step", counting)
     recipe = dataclasses.replace(load_recipe("cifar10-speedrun"), precision="float32", batch_size=20, epochs=2)
     train = speedrun.prepare(recipe, small_dataset())
     train(0)

@@ -1,6 +1,7 @@
 """Judging by several views of each image: the same in all libraries, and as PyTorch's own functions make them."""
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-import jaxnets.steps
+import jaxnets.compose
 import torchnets
-import torchnets.steps
+import torchnets.compose
 from data.augment import views
+from experiment.config import Config
 from jaxnets.loop import create
-from jaxnets.steps import cast
+from jaxnets.precision import cast
 from parity.copy import to_torch
 from parity.suite import build_small
+from torchnets.tensors import as_tensor
 
-SHARES = {"none": 1, "flip": 2, "shift": 6}
+SHARES: dict[Any, int] = {"none": 1, "flip": 2, "shift": 6}
 
 
 @pytest.mark.parametrize("tta", SHARES)
@@ -42,12 +45,13 @@ def test_both_frameworks_say_the_same_and_a_swapped_image_counts_alike(tta):
     variables = create(entry, 10, 0)[1]
     weights = {name: w.double() if w.is_floating_point() else w for name, w in to_torch(variables, net).items()}
     x = np.random.default_rng(1).normal(size=(4, *shape))
-    judge = jax.jit(jaxnets.steps.eval_step, static_argnames=("model", "tta"))
+    config = Config(tta=tta)
+    judge = jax.jit(jaxnets.compose.evaluation(config), static_argnums=0)
     with jax.enable_x64(True):
         variables = cast(variables, np.float64)
-        ours, swapped = (np.asarray(judge(model, variables, each, tta=tta)) for each in (x, x[:, :, ::-1]))
+        ours, swapped = (np.asarray(judge(model, variables, each)) for each in (x, x[:, :, ::-1]))
     with torch.no_grad():
-        theirs = torchnets.steps.eval_step(net.double(), weights, torchnets.steps.as_tensor(x), tta=tta)
+        theirs = torchnets.compose.evaluation(config)(net.double(), weights, as_tensor(x))
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
     assert np.allclose(swapped, ours, rtol=0, atol=1e-10) == (tta == "flip")  # the shifts are along one diagonal
 

@@ -10,7 +10,7 @@ from data.loader import RawBatch
 from experiment.config import Config
 from experiment.loop.input_pipeline import keeps_examples
 from torchnets.sharding import replicas
-from torchnets.steps import as_tensors, as_views
+from torchnets.tensors import as_tensors, as_views
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Batches = Callable[[int, int], Iterator[tuple[torch.Tensor, torch.Tensor]]]  # of an epoch, from a batch on

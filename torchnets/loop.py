@@ -17,24 +17,17 @@ from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
+from torchnets.compose import evaluation, training
 from torchnets.ensemble import trains_together as trains_together
+from torchnets.gradient_transforms import trained_params
 from torchnets.input_pipeline import DEVICE, feed
 from torchnets.model_summary import summarize as summarize
-from torchnets.optim import make_optimizer
 from torchnets.sharding import Replica
 from torchnets.sharding import join as join
 from torchnets.sharding import replicas as replicas
-from torchnets.snapshot import TrainState, from_arrays, to_arrays
-from torchnets.steps import (
-    Variables,
-    as_tensors,
-    compute_dtype,
-    eval_step,
-    make_average,
-    step_options,
-    train_step,
-    trained_params,
-)
+from torchnets.snapshot import from_arrays, to_arrays
+from torchnets.step import Variables
+from torchnets.tensors import as_tensors
 
 
 def describe() -> tuple[str, dict[str, str]]:
@@ -76,26 +69,24 @@ def fit(
     """
     replica = Replica(model, config.seed)  # of several processes: each then computes its share of every batch
     model.load_state_dict(variables)
-    optimizer, schedule = make_optimizer(config, config.epochs * len(loader), trained_params(model))
-    average = make_average(model, config.ema) if config.ema else None
-    state = TrainState(model, optimizer, schedule, average)
+    combine = replica.combine if replicas() > 1 else None
+    options = {"module": replica.module, "combine": combine}
+    state, take_step = training(model, config, config.epochs * len(loader), **options)
     if start:
         from_arrays(state, start.state)
     first, done = (start.epoch, start.batches) if start else (0, 0)
-    options = {**step_options(config), "average": average, "combine": replica.combine}
     batches = feed(loader, config)
     for epoch in range(first, config.epochs):
         monitor.begin(epoch, start.counts if start and done else None)
         for number, batch in enumerate(batches(epoch, done), done + 1):
             size = loader.size(number - 1)
             replica.begin((epoch, number), len(batch[1]), size)
-            metrics = train_step(replica.module, optimizer, batch, **options)
+            metrics = take_step(batch)
             if not metrics.get("skipped"):  # Flax's count is the optimizer's, and stands still with it (trap 32)
-                schedule.step()
+                state.schedule.step()
             if monitor.step(size, metrics) or number == len(loader):
-                yield LoopState(
-                    epoch, number, (average.module if average else model).state_dict(), partial(to_arrays, state)
-                )
+                evaluated = state.average.module if state.average else model
+                yield LoopState(epoch, number, evaluated.state_dict(), partial(to_arrays, state))
                 if monitor.stopped:
                     return
         done = 0
@@ -111,9 +102,8 @@ def trace(folder: Path) -> Iterator[None]:
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    options = {"dtype": compute_dtype(config), "tta": config.tta}
-    batches = (as_tensors(batch, DEVICE)[0] for batch in loader.epoch())
-    return np.concatenate([eval_step(model, variables, inputs, **options).cpu() for inputs in batches])
+    step, batches = evaluation(config), (as_tensors(batch, DEVICE)[0] for batch in loader.epoch())
+    return np.concatenate([step(model, variables, inputs).cpu() for inputs in batches])
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Muon: momentum, made orthogonal before it is followed, for weights; Adam for biases and norms.
+"""Muon: orthogonalised momentum for weights, Adam for biases and norms.
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; sizes as in Liu et al. 2025, arXiv 2502.16982.
 """
@@ -9,12 +9,12 @@ import torch
 
 STEPS, COEFFICIENTS, EPSILON = 5, (3.4445, -4.7750, 2.0315), 1e-7
 BETAS = (0.9, 0.999)  # Adam's
-RMS = 0.2  # about that of Adam's updates, so that one learning rate suits both
+RMS = 0.2  # close to that of Adam's updates, so that one learning rate suits both
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Return a matrix with the same singular vectors, and all singular values near 1 (0.7 to 1.2)."""
-    if matrix.shape[0] > matrix.shape[1]:  # the product of a matrix with itself is then the smaller one
+    """Return a matrix with the same singular vectors and all singular values near 1 (0.7 to 1.2)."""
+    if matrix.shape[0] > matrix.shape[1]:  # so that the Gram matrix is the smaller one
         return orthogonal(matrix.T).T
     a, b, c = COEFFICIENTS
     x = matrix / torch.linalg.norm(matrix).clamp(min=EPSILON)
@@ -25,20 +25,20 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def follow(update: torch.Tensor) -> torch.Tensor:
-    """Return the direction to follow instead of momentum (out, in, ...), whose rows are the outputs."""
+    """Return the update direction for momentum (out, in, ...), as a matrix with a row for each output."""
     matrix = update.reshape(len(update), -1)
     return (orthogonal(matrix) * (RMS * max(matrix.shape) ** 0.5)).reshape(update.shape)
 
 
 class Muon(torch.optim.Optimizer):
-    """The rule, with decoupled decay of all; `torch.optim.Muon` takes matrices alone, and rounds them to bfloat16."""
+    """The rule, with decoupled decay. `torch.optim.Muon` takes only matrices and rounds to bfloat16."""
 
     def __init__(self, params: Any, lr: float, momentum: float, weight_decay: float):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Update every parameter that has a gradient, in place; `closure`, if any, computes them and the loss."""
+        """Update every parameter that has a gradient, in place; an optional `closure` computes the gradients first."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             lr = group["lr"]

@@ -5,6 +5,7 @@ What is a mean over the whole batch has to be made one: gradients (DDP does), Ba
 
 import os
 import warnings
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from data import UserError
 from experiment.distributed.environment import ProcessInfo, device_index
 
 TIMEOUT = timedelta(seconds=120)  # `experiment.distributed.agreement` has noticed long before that a process is gone
+Metrics = dict[str, Any]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -150,3 +152,13 @@ class Replica:
         distributed.all_reduce(both)
         loss, correct = both
         return {"loss": loss / replicas(), "correct": correct if self._divided else correct / replicas()}
+
+
+def with_combined(step: Callable[..., Metrics], combine: Callable[[Metrics], Metrics]) -> Callable[..., Metrics]:
+    """Return `step` with the metrics of the whole batch; DDP has averaged the gradients, and so their norm."""
+
+    def combined(*args: Any, **options: Any) -> Metrics:
+        metrics = step(*args, **options)
+        return {**metrics, **combine(metrics)}
+
+    return combined

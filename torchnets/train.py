@@ -1,6 +1,6 @@
 """Train a network in PyTorch: python -m torchnets.train --model lenet5 --dataset digits (see --help).
 
-The lesson is in `torchnets.steps` and `torchnets.loop`; the command around them is shared, `experiment.cli.train`.
+The lesson is in `torchnets.step` and `torchnets.loop`; the command around them is shared, `experiment.cli.train`.
 """
 
 from experiment.cli import train

@@ -18,10 +18,10 @@ from experiment.config import Config
 from experiment.runs.folder import WEIGHTS, write_weights
 from experiment.weights.safetensors_file import read_weights
 from jaxnets import MODELS, loop
+from jaxnets.compose import compute_dtype, in_precision, training
 from jaxnets.input_pipeline import on_device
-from jaxnets.optim import make_optimizer
 from jaxnets.sharding import divide, make_mesh, replicate, sharing, whole
-from jaxnets.steps import compute_dtype, eval_step, init_state, step_options, train_step
+from jaxnets.step import eval_step
 from parity.bench.clock import Timed, best_seconds
 from parity.bench.examples import AGREE_EXAMPLES, AGREE_STEPS, config_of, make_loader, pool, without_dropout
 from parity.bench.plan import Setting
@@ -68,15 +68,16 @@ class Bench:
         self.template = jax.tree.map(np.asarray, variables)  # off the device: it would count as memory of the training
         if not (self.folder / WEIGHTS).exists():  # the first worker of all makes the weights, of both frameworks
             write_weights(self.folder, loop.export(self.template))
-        self.tx, self.mesh = make_optimizer(config, 1), make_mesh()
+        self.mesh = make_mesh()
+        self.begin, self.taken = training(self.model, config, 1)
         self.step = self._step(self.model)
-        self.predict = jax.jit(sharing(partial(eval_step, self.model, dtype=compute_dtype(config)), self.mesh))
+        self.predict = jax.jit(sharing(partial(eval_step, in_precision(self.model, config)), self.mesh))
         self.steps, self.predictions = self._scanned()
         self.feeds: dict[str, Iterator[Batch]] = {}
         self.reset()
 
     def _step(self, model: nn.Module) -> Any:
-        step = partial(train_step, model, self.tx, **step_options(self.config))
+        step = training(model, self.config, 1).step
         return jax.jit(sharing(step, self.mesh), donate_argnums=0, out_shardings=whole(self.mesh))
 
     def _place(self, batch: Batch) -> Batch:
@@ -85,15 +86,14 @@ class Bench:
 
     def _scanned(self) -> tuple[Any, Any]:
         """Return the step over many batches, and the pass over many inputs: one call for all of them."""
-        step = partial(train_step, self.model, self.tx, **step_options(self.config))
-        predict = partial(eval_step, self.model, dtype=compute_dtype(self.config))
-        steps = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches), donate_argnums=0)
+        predict = partial(eval_step, in_precision(self.model, self.config))
+        steps = jax.jit(lambda state, batches: jax.lax.scan(self.taken, state, batches), donate_argnums=0)
         return steps, jax.jit(lambda variables, inputs: jax.lax.map(partial(predict, variables), inputs))
 
     def reset(self) -> None:
         """Go back to the weights of the file."""
         variables = loop.restore(self.template, read_weights(self.folder / WEIGHTS))
-        self.state = replicate(init_state(self.model, self.tx, variables, self.config.seed), self.mesh)
+        self.state = replicate(self.begin(variables, self.config.seed), self.mesh)
 
     def start(self) -> Numbers:
         """Compile, make the first step and the first pass, and put the batches onto the device."""

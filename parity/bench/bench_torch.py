@@ -1,5 +1,6 @@
 """PyTorch's side of the benchmark: the trainer's own steps, and a clock around them. Twin of `bench_flax`."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, cycle, islice
@@ -19,9 +20,10 @@ from parity.bench.plan import EAGER, STEP, Setting
 from parity.bench.torch_loader import DATA_LOADER, batches_of
 from parity.copy import as_array
 from torchnets import MODELS, loop
+from torchnets.compose import compute_dtype, training
 from torchnets.input_pipeline import DEVICE, on_device, on_host
-from torchnets.optim import make_optimizer
-from torchnets.steps import as_tensors, compute_dtype, forward, step_options, train_step, trained_params
+from torchnets.precision import in_precision
+from torchnets.tensors import as_tensors
 
 ON_GPU = DEVICE.type == "cuda"
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -59,6 +61,15 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
+def _function(step: Callable[[Pair], Any]) -> Callable[[Pair], Any]:
+    """Return a step as a plain function, which is what `torch.compile` takes."""
+
+    def plain(batch: Pair) -> Any:
+        return step(batch)
+
+    return plain
+
+
 def _nothing() -> None:
     """Do nothing."""
 
@@ -78,12 +89,11 @@ class Bench:
         self.batches = pool(self.loader)
         self.model, _ = loop.create(self.entry, self.classes, config.seed)
         self._lay_out(self.model)
-        self.optimizer, _ = make_optimizer(config, 1, trained_params(self.model))
-        self.options, self.dtype = step_options(config), compute_dtype(config)
-        whole = setting.mode.endswith(STEP)
+        self.dtype, whole = compute_dtype(config), setting.mode.endswith(STEP)
         self.network = self._compiled(self.model)
-        self.trained = self.model if whole else self.network
-        self.step = self._compiled(train_step) if whole else train_step
+        training_of = training(self.model, config, 1, module=self.model if whole else self.network)
+        self.optimizer = training_of.state.optimizer
+        self.step = self._compiled(_function(training_of.step)) if whole else training_of.step
         # Says of CUDA graphs that what the step before has put out may be overwritten; else it would only take time.
         graphs = ON_GPU and self.mode.removesuffix(STEP) in ("reduce-overhead", "max-autotune")
         self.begin = torch.compiler.cudagraph_mark_step_begin if graphs else _nothing
@@ -136,7 +146,7 @@ class Bench:
         metrics: Any = {}
         for batch in batches:
             self.begin()
-            metrics = self.step(self.trained, self.optimizer, batch, **self.options)
+            metrics = self.step(batch)
         synchronise()
         return metrics
 
@@ -145,10 +155,11 @@ class Bench:
         self.model.eval()
         logits: Any = None
         # Not the trainer's eval_step, which takes the weights as an argument: that is slower, and nobody has to.
+        call = in_precision(self.network, self.dtype) if self.dtype else self.network
         with torch.inference_mode():
             for inputs, _ in batches:
                 self.begin()
-                logits = forward(self.network, inputs, self.dtype)
+                logits = call(inputs)
         synchronise()
         return logits
 
@@ -161,23 +172,23 @@ class Bench:
         self.reset()
         batches = [self._pair(as_tensors(batch, DEVICE)) for batch in self.batches[:AGREE_STEPS]]
         logits = as_array(self.infer(batches[:1])[:AGREE_EXAMPLES])
-        own = self.model, self.trained, self.step, self.optimizer, self.options
+        own = self.model, self.step, self.config
         if dropout or exact:  # not compiled: that would take as long again as it did for the network
             entry = without_dropout(self.entry, self.config, MODELS)
             self.model = self._lay_out(loop.create(entry, self.classes, self.config.seed)[0])
             self._load(self.model)
             if exact:
-                self.model, self.options = self.model.double(), {**self.options, "dtype": None}
+                self.model = self.model.double()
+                self.config = dataclasses.replace(self.config, precision="float64")
                 batches = [(inputs.double(), labels) for inputs, labels in batches]
-            self.trained, self.step = self.model, train_step
-            self.optimizer, _ = make_optimizer(self.config, 1, trained_params(self.model))
+            self.step = training(self.model, self.config, 1).step
         steps = []
         for batch in batches:
             metrics = self.train([batch])
             steps.append({name: float(metrics[name]) for name in ("loss", "grad_norm")})
             if len(steps) == 1:
                 self.export(folder)
-        self.model, self.trained, self.step, self.optimizer, self.options = own
+        self.model, self.step, self.config = own
         self.reset()
         return {"logits": logits.astype(np.float64).tolist(), "steps": steps}
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data import Loader, normalise
 from data.base import full_scale
-from torchnets.steps import as_tensor
+from torchnets.tensors import as_tensor
 
 DATA_LOADER = "DataLoader"  # what the name of such a feed starts with
 

@@ -1,6 +1,6 @@
 """PyTorch's own optimizers, with every default that matters written out."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,15 +10,34 @@ from experiment.config import Config
 from experiment.loop.schedules import factors
 from torchnets.muon import Muon
 
+Optimizer = Any  # a `torch.optim.Optimizer`, or one that is `Held`
+Step = Callable[..., dict[str, Any]]  # (model, optimizer, batch, *, loss) -> metrics: `train_step`, and what wraps it
+
+
+class Held:
+    """An optimizer whose gradients are kept and whose update is left to the caller.
+
+    With it a step ends after its backward pass: what is made of the gradients is decided outside.
+    """
+
+    def __init__(self, optimizer: Optimizer):
+        self.param_groups = optimizer.param_groups
+
+    def zero_grad(self) -> None:
+        """Keep the gradients."""
+
+    def step(self) -> None:
+        """Keep the parameters."""
+
 
 def make_optimizer(
     config: Config, steps: int, params: Iterable[torch.nn.Parameter]
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """Return the update rule of `config` for a training of `steps` steps, and its schedule, stepped once a batch."""
+    """Return the update rule for a training of `steps` steps, and its schedule, to be stepped once a batch."""
     table = factors(config.schedule, steps)
 
     def factor(count: int) -> float:
-        return float(table[min(count, steps - 1)])  # the schedule looks one step past the end
+        return float(table[min(count, steps - 1)])  # LambdaLR looks one step past the end
 
     lr, decay, momentum = config.lr, config.weight_decay, config.momentum
     groups = decayed(params) if config.decay_weights_only else list(params)
@@ -36,7 +55,7 @@ def make_optimizer(
 
 
 def decayed(params: Iterable[torch.nn.Parameter]) -> list[dict[str, Any]]:
-    """Return the weights, and, with no decay, what is none: biases and norms have one axis."""
+    """Return two groups: the weights, and biases and norms (parameters with one axis), which do not decay."""
     params = list(params)
     rest = [p for p in params if p.ndim <= 1]
     return [{"params": [p for p in params if p.ndim > 1]}, {"params": rest, "weight_decay": 0.0}]

@@ -1,4 +1,4 @@
-"""Optimizers that are PyTorch's, built from optax's parts."""
+"""PyTorch's optimizers, built from optax's parts."""
 
 from typing import Any
 
@@ -13,16 +13,18 @@ from jaxnets.muon import scale_by_muon
 
 
 def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
-    """Return the update rule of `config` for a training of `steps` steps, its schedule built in."""
+    """Return the update rule for a training of `steps` steps, with its schedule."""
     table = factors(config.schedule, steps)
 
     def lr(count: ArrayLike) -> jax.Array:
         return config.lr * jnp.asarray(table)[jnp.asarray(count)]
 
     mask = decayed if config.decay_weights_only else None
-    if config.optimizer == "adamw":  # decoupled; its own default decay differs from PyTorch's, so it is always given
+    if (
+        config.optimizer == "adamw"
+    ):  # decoupled; its default decay differs from PyTorch's, so it is always passed (trap 13)
         return optax.adamw(lr, weight_decay=config.weight_decay, mask=mask)
-    if config.optimizer == "muon":  # decoupled, too
+    if config.optimizer == "muon":  # decoupled as well
         decay = optax.add_decayed_weights(config.weight_decay, mask)
         return optax.chain(scale_by_muon(config.momentum), decay, optax.scale_by_learning_rate(lr))
     rules = {
@@ -39,5 +41,5 @@ def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
 
 
 def decayed(params: Any) -> Any:
-    """Return for each parameter whether it is a weight: biases and norms have one axis."""
+    """Return the mask of the parameters that decay: weights. Biases and norms have one axis."""
     return jax.tree.map(lambda p: p.ndim > 1, params)

@@ -1,0 +1,35 @@
+"""Skipping steps whose loss or gradients are not finite."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from data import Batch
+from jaxnets.averaging import AveragedState, Metrics
+from jaxnets.step import TrainState
+
+S = TypeVar("S", TrainState, AveragedState)
+
+
+def is_finite(metrics: Metrics) -> jax.Array:
+    """Return whether a step's loss and gradients are finite; the norm is if all gradients are."""
+    return jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+
+
+def skip_not_finite(step: Callable[[S, Batch], tuple[S, Metrics]]) -> Callable[[S, Batch], tuple[S, Metrics]]:
+    """Return `step` that changes nothing but the count of steps where its loss or gradients are not finite.
+
+    `optax.apply_if_finite` spares only the optimizer: BatchNorm's statistics and the average would take the NaN, and
+    after some such steps in a row it follows them (trap 35).
+    """
+
+    def careful(state: S, batch: Batch) -> tuple[S, Metrics]:
+        after, metrics = step(state, batch)
+        pair = after._replace(key=None), state._replace(key=None)
+        kept = jax.tree.map(partial(jnp.where, is_finite(metrics)), *pair)
+        return kept._replace(step=after.step, key=after.key), metrics
+
+    return careful

@@ -1,0 +1,26 @@
+"""What the quick tests leave to `--slow`: most cases of some tests, most examples of some properties."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import hypothesis
+import pytest
+
+# Tests spend most of their time in XLA's compiler, and next to none in its programs.
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+ALL = "JAXNETS_ALL_TESTS"  # is in the environment if --slow was given
+
+
+def slow_unless(is_quick: Callable[..., bool], cases: Iterable[Any]) -> list[Any]:
+    """Return the cases for `parametrize`, marked slow but those for which `is_quick`, given a case's values, holds."""
+    found = []
+    for case in cases:
+        values = case if type(case) is tuple else (case,)  # a named tuple is one value
+        found.append(pytest.param(*values, marks=() if is_quick(*values) else pytest.mark.slow))
+    return found
+
+
+def costly(max_examples: int, quick: int = 8) -> hypothesis.settings:
+    """Return settings for a property of which each example compiles a program or trains a network."""
+    return hypothesis.settings(max_examples=max_examples if ALL in os.environ else quick)
