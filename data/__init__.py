@@ -1,4 +1,4 @@
-"""One numpy loader for both frameworks: datasets, batches, sizes. Imports neither framework."""
+"""Datasets and one numpy loader for both frameworks. Imports neither framework."""
 
 import os
 from pathlib import Path
@@ -36,27 +36,27 @@ __all__ = [
 
 
 def data_folder(data_dir: Path | str | None = None) -> Path:
-    """Return the folder that datasets are in: `data_dir`, else $JAXNETS_DATA, else ~/.cache/jaxnets."""
+    """Return the folder of the datasets: `data_dir`, else $JAXNETS_DATA, else ~/.cache/jaxnets."""
     return Path(data_dir or os.environ.get("JAXNETS_DATA") or "~/.cache/jaxnets").expanduser()
 
 
 def own_folder(name: str) -> Path | None:
-    """Return the absolute path of the folder that a dataset's `name` is, unless it is a registered name."""
+    """Return the absolute path if `name` is a folder and not a registered dataset, else None."""
     try:
         path = Path(name).expanduser()
         return path.resolve() if name and name not in DATASETS and path.is_dir() else None
-    except (OSError, RuntimeError):  # too long for a path; "~" of a user whom nobody knows
+    except (OSError, RuntimeError):  # too long for a path, or "~" of an unknown user
         return None
 
 
 def find(name: str, data_dir: Path | str | None = None) -> tuple[Source, Path]:
-    """Return a dataset's source and its data folder; `name` may also be a folder of pictures.
+    """Return a dataset's source and its data folder; `name` may also be the path of a folder of images.
 
     Raises:
-        UserError: neither a dataset nor a folder, or a folder beside which another is named.
+        UserError: `name` is neither a dataset nor a folder, or it is a folder and `data_dir` is given, too.
     """
     if not (own := own_folder(name)):
-        if name not in DATASETS and Path(name).name != name:  # it has a slash: a path, not a typing error
+        if name not in DATASETS and Path(name).name != name:  # it has a slash: a path, not a misspelt name
             raise UserError(f"dataset '{name}' is neither a folder that exists nor one of: {', '.join(DATASETS)}")
         return lookup("dataset", name, DATASETS), data_folder(data_dir)
     if data_dir:
@@ -65,16 +65,16 @@ def find(name: str, data_dir: Path | str | None = None) -> tuple[Source, Path]:
 
 
 def load(name: str, data_dir: Path | str | None = None, input_shape: tuple[int, ...] | None = None) -> Dataset:
-    """Load a dataset by name, or the pictures of a folder by its path.
+    """Load a dataset by name, or the images of a folder by its path.
 
     Args:
         name: registered name, or path.
         data_dir: see `data_folder`.
-        input_shape: what the network takes, (H, W, C): pictures of many sizes are made to fit as they are read. All
-            other datasets stay as they are; see `fit_to`.
+        input_shape: input shape of the network, (H, W, C). Datasets of images of different sizes are resized to it
+            while they are read; all others are left unchanged (see `fit_to`).
 
     Raises:
-        UserError: no such dataset.
+        UserError: there is no such dataset.
         DataError: its files are missing or damaged.
     """
     source, folder = find(name, data_dir)

@@ -26,7 +26,7 @@ def main() -> None:
             print(f"{args.name} is embedded: there is nothing to download")
             return
         source.download(folder)
-        source.load(folder)  # what was fetched must also be what it should be
+        source.load(folder)  # check that the files can be read
         print(f"{args.name} is in {folder}")
     except UserError as error:
         sys.exit(f"error: {error}")

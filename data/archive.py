@@ -1,4 +1,4 @@
-"""Unpacking an archive of which nothing is believed: not its names, not its sizes, not its links."""
+"""Unpacking an untrusted archive: its names, sizes and links are all checked."""
 
 import gzip
 import re
@@ -12,18 +12,19 @@ from data.base import DataError
 
 
 def unpack(archive: Path, target: Path, *, wanted: str, max_bytes: int, root: str = ".") -> None:
-    """Unpack the wanted files of a tar.gz into a new folder, which gets its name only when it is whole.
+    """Unpack the wanted files of a tar.gz into a new folder, which appears only when it is complete.
 
     Args:
         archive: the .tar.gz.
-        target: the folder to make; must not exist.
-        wanted: regular expression for the whole name of a file below `root`; other plain files are left out.
-        max_bytes: no more than this is written.
+        target: the folder to create; must not exist.
+        wanted: regular expression that matches the full name of a wanted file relative to `root`; other regular files
+            are skipped.
+        max_bytes: largest total size of the unpacked files.
         root: the folder of the archive that becomes `target`.
 
     Raises:
-        DataError: the archive is damaged, too large, holds none of the wanted files, or an entry that is a link,
-            a device, or has a name that leads out of the folder.
+        DataError: the archive is damaged, too large or has none of the wanted files, or an entry is a link or a device
+            or has a name that leads out of the folder.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +32,7 @@ def unpack(archive: Path, target: Path, *, wanted: str, max_bytes: int, root: st
             folder = Path(temporary) / target.name
             with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 count = _unpack(tar, archive, folder, re.compile(wanted), max_bytes, PurePosixPath(root))
-                while stream.read(2**20):  # tarfile takes an archive cut short for one that ends; gzip's end tells
+                while stream.read(2**20):  # tarfile accepts a truncated archive; reading gzip to its end detects it
                     pass
             if not count:
                 raise DataError(f"{archive}: expected files named {wanted}, found none")
@@ -56,15 +57,15 @@ def _unpack(
             raise DataError(f"{archive}: holds more than the {max_bytes} bytes expected; nothing was kept")
         path, content = folder / inside, tar.extractfile(member)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Only the bytes are taken: no mode, no owner, no time, and "x" refuses a name that comes twice.
+        # Copy the bytes alone, without mode, owner or time; "x" refuses a duplicate name.
         with path.open("xb") as file:
-            shutil.copyfileobj(content, file)  # pyright: ignore[reportArgumentType] (None only for what is no file)
+            shutil.copyfileobj(content, file)  # pyright: ignore[reportArgumentType] (None only for what is not a file)
         count += 1
     return count
 
 
 def _safe_name(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
-    """Return the name of a plain file or a folder that stays below where it is unpacked."""
+    """Return the name of an entry; refuse links, devices and names that lead out of the folder."""
     name = PurePosixPath(member.name)
     if not (member.isfile() or member.isdir()):
         raise DataError(f"{archive}: '{member.name}' is neither a file nor a folder; nothing was kept")

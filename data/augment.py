@@ -1,9 +1,9 @@
-"""Random changes of training examples, a whole batch at a time: the same ones for every framework and batch size.
+"""Augmentation of whole batches, equal for every framework and batch size.
 
-What is random is drawn here, once an epoch, in numpy: a row of numbers for each example, so that (seed, epoch, the
-example's index) decide alone. What is then done to the examples is arithmetic, written once for any array library
-that names things as numpy does: `xp` may be numpy, `jax.numpy` or `torch`, on whatever device the examples lie.
-Examples are channels last, pixels in 0..1 and waveforms in -1..1.
+The random numbers are drawn in numpy once per epoch, one row for each example, so the augmentation of an example
+depends only on the seed, the epoch and the example's index. The arithmetic is written once for all array libraries
+with numpy's names: `xp` is numpy, `jax.numpy` or `torch`, and the examples may be on any device. Examples are channels
+last, pixels in 0..1 and waveforms in -1..1.
 """
 
 import functools
@@ -18,28 +18,27 @@ from data.base import KINDS, DataError
 from data.errors import UserError
 from data.registry import lookup
 
-DRAWS, MIXUP = 5, 6  # what the generator is keyed with beside (seed, epoch); others: `data.loader`
-NOISE = 2**16  # samples of noise, from which each waveform takes its own stretch
+DRAWS, MIXUP = 5, 6  # keys of the generators beside (seed, epoch); `data.loader` uses none
+NOISE = 2**16  # samples of noise; each waveform uses a random section of them
 
 
 class Augmentation(NamedTuple):
-    """A change, and what it may be done to."""
+    """An augmentation and the kind of inputs it applies to."""
 
     kind: str  # of inputs, one of `data.base.KINDS`
-    draws: int  # uniform numbers in 0..1 that an example needs
+    draws: int  # number of uniform random numbers in 0..1 per example
     apply: Callable[[Any, Any, Any, Any], Any]  # (xp, examples, draws (B, draws), fill (C,)) -> examples
     about: str
-    move: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = (
-        None  # if it only moves values: see `data.numpy_augment`
-    )
-    alternates: bool = False  # what is below a half in one epoch is above it in the next, and so on
+    # The version in `data.numpy_augment`, if the augmentation only moves values.
+    move: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    alternates: bool = False  # its random numbers alternate between below and above 0.5 from epoch to epoch
 
 
 def augmentations(text: str) -> tuple[str, ...]:
-    """Return the names in "flip,crop"; none in "none".
+    """Return the names in a comma-separated text such as "flip,crop"; "none" has no names.
 
     Raises:
-        UserError: a name is unknown, or there twice.
+        UserError: a name is unknown or occurs twice.
     """
     if text == "none":
         return ()
@@ -52,10 +51,10 @@ def augmentations(text: str) -> tuple[str, ...]:
 
 
 def check_augmentations(names: Sequence[str], inputs: np.ndarray, tta: str = "none") -> None:
-    """Refuse what cannot be done to inputs of this kind.
+    """Check that the augmentations apply to inputs of this kind.
 
     Raises:
-        DataError: says what the augmentation is for, and which others there are.
+        DataError: one does not; the message names those that do.
     """
     kind = KINDS[inputs.ndim, inputs.dtype.name]
     if tta != "none" and kind != "images":
@@ -67,33 +66,33 @@ def check_augmentations(names: Sequence[str], inputs: np.ndarray, tta: str = "no
 
 
 def draw(names: Sequence[str], count: int, seed: int, epoch: int) -> np.ndarray:
-    """Return an epoch's random numbers, a row for each of `count` examples: float32 in 0..1, 1 left out."""
+    """Draw the random numbers of an epoch, one row for each of `count` examples: float32 in [0, 1)."""
     shape = count, columns(names)
     drawn = np.random.default_rng([seed, epoch, DRAWS]).random(shape, np.float32)
     alternating = np.repeat(
         [AUGMENTATIONS[name].alternates for name in names], [AUGMENTATIONS[n].draws for n in names]
     )
-    if epoch and alternating.any():  # float32 here are multiples of 2^-24: adding a half rounds nothing
+    if epoch and alternating.any():  # these are multiples of 2^-24, so adding 0.5 is exact
         first = np.random.default_rng([seed, 0, DRAWS]).random(shape, np.float32)[:, alternating]
         drawn[:, alternating] = (first + np.float32(epoch % 2 / 2)) % 1
     return drawn
 
 
 def draw_shares(alpha: float, count: int, seed: int, epoch: int) -> np.ndarray:
-    """Return how much of itself each of `count` examples keeps in mixup, (count,) float32 in 0.5..1."""
+    """Draw the weight of each of `count` examples in its own mixture by mixup, (count,) float32 in 0.5..1."""
     shares = np.random.default_rng([seed, epoch, MIXUP]).beta(alpha, alpha, count)
     return np.maximum(shares, 1 - shares).astype(np.float32)
 
 
 def augment(x: Any, draws: Any, names: Sequence[str], fill: Any, xp: Any = np) -> Any:
-    """Return examples (B, ..., C), each changed by `names` in this order.
+    """Apply the augmentations `names` in order to examples (B, ..., C).
 
     Args:
-        x: the examples, float32; for names that `leading_moves` counts of any dtype.
+        x: the examples, float32; of any dtype if `leading_moves` counts all names.
         draws: their rows of `draw`, (B, numbers) float32.
-        names: of AUGMENTATIONS.
-        fill: what is put where an example has nothing, (C,): the mean of all.
-        xp: the library whose arrays these are.
+        names: names in AUGMENTATIONS.
+        fill: value for erased parts of an example, (C,): the mean of the training set.
+        xp: the array library.
     """
     start = 0
     for name in names:
@@ -105,19 +104,19 @@ def augment(x: Any, draws: Any, names: Sequence[str], fill: Any, xp: Any = np) -
 
 
 def leading_moves(names: Sequence[str]) -> int:
-    """Return how many of the first of `names` only move values, so that it is the same to do them to stored bytes."""
+    """Return how many of the first `names` only move values, and so can be applied to stored bytes."""
     return next((at for at, name in enumerate(names) if not AUGMENTATIONS[name].move), len(names))
 
 
 def columns(names: Sequence[str]) -> int:
-    """Return how many random numbers an example needs for `names`."""
+    """Return the number of random numbers per example for `names`."""
     return sum(AUGMENTATIONS[name].draws for name in names)
 
 
 def mix(x: Any, targets: Any, shares: Any, xp: Any = np) -> tuple[Any, Any]:
-    """Mix each example (B, ..., C) and its targets (B, classes) with those of the batch read backwards.
+    """Mix the examples (B, ..., C) and targets (B, classes) with those of the reversed batch (mixup).
 
-    Zhang et al. 2018, arXiv 1710.09412; each example has its own share, `shares` (B,).
+    Zhang et al. 2018, arXiv 1710.09412; each example has its own weight, `shares` (B,).
     """
     mixed = []
     for values in (x, targets):
@@ -127,10 +126,10 @@ def mix(x: Any, targets: Any, shares: Any, xp: Any = np) -> tuple[Any, Any]:
 
 
 def views(x: Any, tta: str, xp: Any = np) -> list[tuple[float, Any]]:
-    """Return the ways in which images (B, H, W, C) are looked at in evaluation, each with its share; they sum to 1.
+    """Return the views of images (B, H, W, C) for test-time augmentation with their weights, whose sum is 1.
 
-    flip: half each as they are, and with left and right swapped. shift: of both, half as they are, a quarter each
-    moved by a pixel up and left, and down and right, edges reflected; in the order of those shares.
+    "flip" has the images and their mirror images, with equal weights. "shift" has six views: both of these unshifted
+    (half of the weight), shifted by a pixel up and left (a quarter) and down and right (a quarter), edges reflected.
     """
     if tta == "none":
         return [(1.0, x)]
@@ -149,12 +148,12 @@ def _reflected(at: int, size: int) -> int:
 
 
 def as_type(xp: Any, x: Any, dtype: str) -> Any:
-    """Return `x` in another dtype."""
+    """Convert `x` to another dtype."""
     return x.to(getattr(xp, dtype)) if xp.__name__ == "torch" else x.astype(dtype, copy=False)
 
 
 def like(xp: Any, values: np.ndarray, x: Any) -> Any:
-    """Return numpy's `values` as an array of the library, and on the device, of `x`."""
+    """Convert numpy's `values` to an array of the library and on the device of `x`."""
     return xp.asarray(values, **_place(xp, x))
 
 
@@ -163,19 +162,19 @@ def _between(draws: Any, low: float, high: float) -> Any:
 
 
 def _each(draws: Any, ndim: int) -> Any:
-    """Return numbers (B,) so that they broadcast against examples of `ndim` axes."""
+    """Reshape numbers (B,) to broadcast against examples with `ndim` axes."""
     return draws.reshape(-1, *(1,) * (ndim - 1))
 
 
 def _positions(xp: Any, x: Any, axis: int) -> Any:
-    """Return 0, 1, ... along an axis of `x`, (1, length), float32 and on its device."""
+    """Return 0, 1, ... along an axis of `x`, (1, length) float32, on its device."""
     return xp.arange(x.shape[axis], dtype=xp.float32, **_place(xp, x))[None]
 
 
 def _gather(xp: Any, x: Any, rows: Any, columns: Any) -> Any:
-    """Return x[b, rows[b, i, j], columns[b, i, j]] for all; the indices, whole numbers as floats, may broadcast."""
+    """Return x[b, rows[b, i, j], columns[b, i, j]] for all; the indices are integral floats and may broadcast."""
     examples = xp.arange(x.shape[0], **_place(xp, x))[:, None, None]
-    if xp is np:  # which finds whole pixels in one list of them sooner
+    if xp is np:  # numpy is faster with one index for each pixel
         at = (examples * x.shape[1] + rows.astype(np.intp)) * x.shape[2] + columns.astype(np.intp)
         return x.reshape(-1, x.shape[3]).take(at, axis=0)
     rows, columns = (at.long() if xp.__name__ == "torch" else at.astype("int32") for at in (rows, columns))
@@ -183,7 +182,7 @@ def _gather(xp: Any, x: Any, rows: Any, columns: Any) -> Any:
 
 
 def _place(xp: Any, x: Any) -> dict[str, Any]:
-    return {"device": x.device} if xp.__name__ == "torch" else {}  # the others need not be told
+    return {"device": x.device} if xp.__name__ == "torch" else {}  # the other libraries need no device
 
 
 def _flip(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
@@ -205,7 +204,7 @@ def _cutout(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
     inside: Any = True
     for axis, place in ((1, (slice(None), slice(None), None)), (2, (slice(None), None, slice(None)))):
         side = max(1, x.shape[axis] // 4)
-        # Centred anywhere, so that it may lie half outside, as in the paper.
+        # The centre is anywhere in the image, so up to half of the square is outside, as in the paper.
         start = xp.floor(draws[:, axis - 1] * x.shape[axis])[:, None] - side // 2
         along = _positions(xp, x, axis)
         inside = inside & ((along >= start) & (along < start + side))[place]
@@ -217,7 +216,7 @@ def _affine(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     angle = _each(_between(draws[:, 0], -1, 1) * math.radians(10), 3)
     scale = _each(_between(draws[:, 1], 0.9, 1.1), 3)
     down, right = (_each(_between(draws[:, at], -1, 1), 3) * size / 16 for at, size in ((2, height), (3, width)))
-    # Where in the old picture each pixel of the new one comes from, from its middle.
+    # The source position of each new pixel, relative to the centre of the image.
     rows = _positions(xp, x, 1)[:, :, None] - (height - 1) / 2 - down
     columns = _positions(xp, x, 2)[:, None, :] - (width - 1) / 2 - right
     cos, sin = xp.cos(angle) / scale, xp.sin(angle) / scale
@@ -248,7 +247,7 @@ def _shift(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
 
 
 def _noise(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
-    # One long stretch of noise for all, and each example has its own place in it.
+    # All examples share one long noise signal; each reads it from a random position.
     signal = like(xp, _white(), x)[None, None, :, None]
     start = xp.floor(draws[:, :1] * NOISE)
     at = (start + _positions(xp, x, 1)) % NOISE
@@ -266,7 +265,7 @@ def _gain(_xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
 
 
 def _specaugment(xp: Any, x: Any, draws: Any, fill: Any) -> Any:
-    """Two bands of frequencies, two stretches of time: Park et al. 2019, arXiv 1904.08779."""
+    """Mask two frequency bands and two time intervals: Park et al. 2019, arXiv 1904.08779."""
     for at, axis in enumerate((1, 1, 2, 2)):
         length = x.shape[axis]
         size = xp.floor(draws[:, 2 * at] * (length // 8 + 1))

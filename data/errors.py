@@ -1,5 +1,5 @@
-"""The error that all of this project raises for what the user can put right."""
+"""The base class of errors that the user can correct."""
 
 
 class UserError(ValueError):
-    """Something the user can put right; its text is the one line that a command prints."""
+    """An error that the user can correct; commands print its message as one line."""

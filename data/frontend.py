@@ -1,8 +1,8 @@
-"""Log-mel spectrograms in numpy: what turns sound into pictures for a two-dimensional network.
+"""Log-mel spectrograms in numpy, which turn waveforms into features for a two-dimensional network.
 
-The same numbers as torchaudio's `MelSpectrogram` (power 2, centred, reflected at the ends, HTK scale, no norm) and
-`AmplitudeToDB("power", top_db=80)`, in the dtype of what goes in. Sources: Stevens, Volkmann and Newman 1937 (mel);
-Young et al., "The HTK Book" (its formula); Davis and Mermelstein 1980 (the triangular filters).
+The values equal those of torchaudio's `MelSpectrogram` (power 2, centred, reflected at the ends, HTK scale, no norm)
+and `AmplitudeToDB("power", top_db=80)`; the dtype is that of the input. Sources: Stevens, Volkmann and Newman 1937
+(mel); Young et al., "The HTK Book" (its formula); Davis and Mermelstein 1980 (the triangular filters).
 """
 
 import numpy as np
@@ -12,21 +12,21 @@ from data.base import DataError, Dataset, Split, full_scale, make_dataset
 
 MELS = 64
 HOP_SECONDS = 0.010
-WINDOW_SECONDS = 0.025  # at least; rounded up to a power of two samples, for the FFT
+WINDOW_SECONDS = 0.025  # a minimum: rounded up to a power of two samples, for the FFT
 FLOOR = 1e-10  # of the power, -100 dB: the logarithm of silence must be finite
 TOP_DB = 80.0
-PIECE_SAMPLES = 2**21  # of waveform at a time: the frames of these, which overlap, take some 60 MB
+PIECE_SAMPLES = 2**21  # samples at a time: their overlapping frames take about 60 MB
 
 
 def apply_frontend(dataset: Dataset, name: str) -> tuple[Dataset, str | None]:
-    """Turn a dataset of waveforms into one of features; "none" leaves any dataset as it is.
+    """Turn a dataset of waveforms into one of features; "none" returns the dataset unchanged.
 
     Returns:
-        Features (N, mels, frames, C) float32 in dB, with their own mean and standard deviation, and one line on what
-        was done; None if nothing was.
+        Features (N, mels, frames, C) float32 in dB, with their own mean and standard deviation, and a one-line
+        description of the change; None if there is none.
 
     Raises:
-        DataError: no such frontend, or the dataset does not hold waveforms.
+        DataError: there is no such frontend, or the dataset has no waveforms.
     """
     if name == "none":
         return dataset, None
@@ -47,7 +47,7 @@ def apply_frontend(dataset: Dataset, name: str) -> tuple[Dataset, str | None]:
 
 
 def log_mel_features(waveforms: np.ndarray, rate: int) -> np.ndarray:
-    """Return the features (N, mels, frames, C) float32 of waveforms (N, length, C) int16, made piece by piece."""
+    """Return the features (N, mels, frames, C) float32 of waveforms (N, length, C) int16."""
     count, length, channels = waveforms.shape
     n_fft, hop = window_length(rate), round(rate * HOP_SECONDS)
     features = np.empty((count, MELS, 1 + length // hop, channels), np.float32)
@@ -71,17 +71,17 @@ def mel_spectrogram(
 
     Args:
         waveforms: (..., length) float32 or float64, of any scale.
-        rate: in Hz.
-        n_fft: samples of a frame's Fourier transform.
-        hop: samples from one frame to the next.
+        rate: sampling rate in Hz.
+        n_fft: length of a frame in samples.
+        hop: samples between the starts of two frames.
         n_mels: number of bands.
-        win_length: samples of the Hann window, centred in the frame; by default all of it.
+        win_length: length of the Hann window, centred in the frame; default: `n_fft`.
 
     Returns:
         (..., n_mels, 1 + length // hop), of the same dtype.
 
     Raises:
-        DataError: shorter than half a frame, which cannot be reflected; or see `mel_filters`.
+        DataError: the waveforms are too short to reflect half a frame at their ends; or see `mel_filters`.
     """
     half, length = n_fft // 2, waveforms.shape[-1]
     if length <= half:
@@ -94,13 +94,13 @@ def mel_spectrogram(
 
 
 def mel_filters(rate: int, n_fft: int, n_mels: int) -> np.ndarray:
-    """Return overlapping triangles, evenly spaced on the mel scale from 0 Hz to half the rate.
+    """Return overlapping triangular filters, evenly spaced on the mel scale from 0 Hz to half the rate.
 
     Returns:
         (n_fft // 2 + 1, n_mels) float64; each triangle is 1 at its peak.
 
     Raises:
-        DataError: a triangle is so narrow that it lies between two frequencies of the transform.
+        DataError: a triangle is so narrow that it contains no frequency of the transform.
     """
     top = rate // 2
     frequencies = np.linspace(0, top, n_fft // 2 + 1)
@@ -116,7 +116,7 @@ def mel_filters(rate: int, n_fft: int, n_mels: int) -> np.ndarray:
 
 
 def log_mel(power: np.ndarray, top_db: float | None = TOP_DB) -> np.ndarray:
-    """Return power (N, C, n_mels, frames) in decibels, at most `top_db` below the loudest value of each example."""
+    """Return power (N, C, n_mels, frames) in decibels, clipped at `top_db` below the maximum of each example."""
     decibels = 10 * np.log10(np.maximum(power, FLOOR))
     if top_db is None:
         return decibels
@@ -124,7 +124,7 @@ def log_mel(power: np.ndarray, top_db: float | None = TOP_DB) -> np.ndarray:
 
 
 def _hann(length: int, n_fft: int) -> np.ndarray:
-    """Return the periodic Hann window (the one for spectra: its period, not its end, is `length`), centred."""
+    """Return the periodic Hann window of period `length`, centred in `n_fft` samples."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     left = (n_fft - length) // 2
     return np.pad(window, (left, n_fft - length - left))

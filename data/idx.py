@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its kin: big-endian header, then the bytes.
+"""The IDX format of MNIST and similar datasets: a big-endian header, then the bytes.
 
 Format: http://yann.lecun.com/exdb/mnist/ ("FILE FORMATS FOR THE MNIST DATABASE").
 """
@@ -15,7 +15,7 @@ import numpy as np
 from data.base import DataError
 
 UNSIGNED_BYTE = 0x08
-MAX_BYTES = 2**30  # a header that promises more than this is not believed
+MAX_BYTES = 2**30  # a header that states a larger size is refused
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -25,7 +25,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         A uint8 array of `ndim` dimensions: 3 for images (N, H, W), 1 for labels (N,).
 
     Raises:
-        DataError: unreadable, wrong magic number, or shorter or longer than its header says.
+        DataError: the file is unreadable, has a wrong magic number, or its length differs from its header.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
@@ -50,9 +50,9 @@ def _parse(file: BufferedIOBase, path: Path, ndim: int) -> np.ndarray:
     length = math.prod(shape)
     if length > MAX_BYTES:
         raise DataError(f"{path}: its header promises {length} bytes {tuple(shape)}; expected at most {MAX_BYTES}")
-    body = file.read(length + 1)  # one more than promised, to notice what is too long
+    body = file.read(length + 1)  # one byte more than stated, to detect a file that is too long
     if len(body) != length:
         found = f"only {len(body)}" if len(body) < length else "more"
         raise DataError(f"{path}: its header {tuple(shape)} promises {length} bytes, found {found}")
-    # A copy: numpy asks for large pages for its own memory, in which random rows are found a third sooner.
+    # A copy: numpy requests huge pages for its own memory, which makes reading random rows a third faster.
     return np.frombuffer(body, np.uint8).reshape(shape).copy()

@@ -1,9 +1,9 @@
-"""Reading a pickle without running it: a small machine that makes plain values and nothing else.
+"""Reading a pickle without running it: a small interpreter that creates plain values only.
 
-Python's own loader imports what a pickle names and calls it, so a file from a stranger can do anything. Here a name is
-an inert pair of words; the few that numpy's arrays need are known, and any other is an error.
+Python's own loader imports and calls whatever a pickle names, so an untrusted file can execute any code. Here a name
+is only a pair of strings; the few names that numpy arrays need are known, and any other is an error.
 
-Format: the documentation strings of Python's `pickletools`, which also splits the file into its operations.
+Format: the docstrings of Python's `pickletools`, which also splits the file into operations.
 """
 
 import math
@@ -20,11 +20,11 @@ from data.base import DataError
 
 MAX_BYTES = 2**28
 MARK = object()
-NUMBERS = re.compile(r"[iu][1248]|f[248]|b1")  # the elements that an array may have
+NUMBERS = re.compile(r"[iu][1248]|f[248]|b1")  # dtypes allowed in an array
 
 
 class Name(NamedTuple):
-    """What a pickle would import."""
+    """A name that Python's own loader would import."""
 
     module: str
     name: str
@@ -36,24 +36,24 @@ KNOWN = {ENCODE, NDARRAY, DTYPE} | RECONSTRUCT
 
 
 class Refused(Exception):
-    """What is wrong with a pickle, without the file's name."""
+    """The fault of a pickle, without the name of its file."""
 
 
 class Unfinished:
-    """An array or a dtype between the two operations that make it."""
+    """An array or a dtype between the two operations that create it."""
 
     def __init__(self, code: str | None):
-        self.code = code  # "u1" and so on of a dtype, None of an array
-        self.slots: list[int] = []  # where in the memo it is
+        self.code = code  # "u1" or similar for a dtype, None for an array
+        self.slots: list[int] = []  # its places in the memo
 
 
 def read_pickled(path: Path) -> Any:
-    """Return what is pickled in a file: dicts, lists, tuples, whole numbers, None, text, bytes, plain numpy arrays.
+    """Read a pickle of dicts, lists, tuples, integers, booleans, None, text, bytes and plain numpy arrays.
 
-    Text of Python 2 comes as bytes, which it was. Arrays are views of the file's bytes and cannot be written to.
+    Python 2's strings are returned as bytes. Arrays are read-only views of the file's content.
 
     Raises:
-        DataError: missing, damaged, too large, or it holds anything else; nothing in it is imported or run.
+        DataError: the file is missing, damaged or too large, or contains anything else; nothing is imported or run.
     """
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
@@ -62,23 +62,23 @@ def read_pickled(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
-        with warnings.catch_warnings():  # pickletools warns of odd backslashes, which are the file's affair
+        with warnings.catch_warnings():  # pickletools warns of invalid escapes in the file
             warnings.simplefilter("ignore", DeprecationWarning)
             return _Machine(content).run()
     except Refused as error:
         raise DataError(f"{path}: {error}") from None
-    except (ValueError, IndexError, KeyError) as error:  # what pickletools and a stack say of a file cut short
+    except (ValueError, IndexError, KeyError) as error:  # raised for a truncated file
         raise DataError(f"{path}: not a whole pickle ({' '.join(str(error).split())[:100]})") from None
 
 
 class _Machine:
-    """The pickle machine: its stack, its memo, and what it may still spend."""
+    """The pickle machine: its stack, its memo and its memory budget."""
 
     def __init__(self, content: bytes):
         self.content = content
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.budget = len(content)  # bytes that may be made anew: a small file must not fill the memory
+        self.budget = len(content)  # bytes that may be allocated: a small file must not fill the memory
 
     def run(self) -> Any:
         end = 0
@@ -122,7 +122,7 @@ class _Machine:
         _top(self, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def name(self, module: Any, name: Any) -> None:
-        if not type(module) is type(name) is str:  # and not shown: what a stranger nests can be long without end
+        if not type(module) is type(name) is str:  # not shown: its text may be arbitrarily long
             raise Refused("names something by what is no text; nothing was run")
         if Name(module, name) not in KNOWN:
             shown = ascii(f"{module}.{name}")[1:-1][:100]
@@ -130,7 +130,7 @@ class _Machine:
         self.stack.append(Name(module, name))
 
     def reduce(self) -> None:
-        """Stand in for a call: of the three functions in an array's pickle, each with the arguments it has there."""
+        """Emulate the three calls in an array's pickle, with the arguments they have there; refuse any other."""
         arguments, function = self.pop(), self.pop()
         match (function, arguments):
             case (Name() as name, (Name() as kind, (0,), b"b" | "b")) if name in RECONSTRUCT and kind == NDARRAY:
@@ -147,7 +147,7 @@ class _Machine:
         self.stack.append(made)
 
     def build(self) -> None:
-        """Finish an array or a dtype, wherever it is known by then."""
+        """Complete an array or a dtype, also in the memo."""
         state, thing = self.pop(), self.pop()
         if not isinstance(thing, Unfinished):
             raise Refused("sets the state of something that is no array; nothing was run")

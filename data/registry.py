@@ -1,4 +1,4 @@
-"""Names to things: how datasets and networks are found, and what a wrong name is told."""
+"""Registries: discovery of datasets and networks, lookup by name, and the error for an unknown name."""
 
 import difflib
 import importlib
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def discover(package: str, attribute: str) -> dict[str, Any]:
-    """Merge the dicts called `attribute` of every module in `package`; no list is kept anywhere.
+    """Merge the dicts named `attribute` of all modules in `package`.
 
     Raises:
-        RuntimeError: two modules claim the same name.
+        RuntimeError: two modules register the same name.
     """
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
@@ -27,13 +27,13 @@ def discover(package: str, attribute: str) -> dict[str, Any]:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Return the error for a name that is not `known`: the nearest one, then the list."""
+    """Return the error for an unknown name; it suggests the nearest known name and lists all."""
     known = sorted(known)
     return UserError(f"unknown {kind} '{name}'.{nearest(name, known)} Known: {', '.join(known)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean '...'?", or nothing if no known name is near."""
+    """Return " Did you mean '...'?", or an empty string if no known name is similar."""
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
 
@@ -42,7 +42,7 @@ def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
     """Return `registry[name]`.
 
     Raises:
-        UserError: there is no such name; says the nearest one and lists all.
+        UserError: there is no such name; see `unknown`.
     """
     if name not in registry:
         raise unknown(kind, name, registry)

@@ -1,4 +1,4 @@
-"""Making a dataset's examples the size, and the number of channels, that a network takes."""
+"""Fitting the size and the number of channels of a dataset's examples to a network."""
 
 from collections.abc import Callable
 
@@ -7,21 +7,22 @@ from PIL import Image
 
 from data.base import KINDS, DataError, Dataset, Split, make_dataset
 
-LUMA = np.array([299, 587, 114], np.uint32)  # thousandths of red, green and blue in grey: ITU-R BT.601
+LUMA = np.array([299, 587, 114], np.uint32)  # weights of red, green and blue in grey, in thousandths: ITU-R BT.601
 
 
 def fit_to(dataset: Dataset, input_shape: tuple[int, ...]) -> tuple[Dataset, str | None]:
     """Pad or resize all images or features of a dataset to a network's `input_shape` (H, W, C).
 
     Images up to a quarter larger (28 to 32) are padded evenly with black, as LeNet-5's authors did; otherwise they are
-    resized (bilinear, antialiased). One channel becomes several alike, and three colours one grey. Waveforms stay as
-    they are: a network that takes (length, C) takes any length. The statistics stay those of the original pixels.
+    resized (bilinear, antialiased). One channel is repeated to give several, and three colours are converted to grey.
+    Waveforms are unchanged, since a network for (length, C) accepts any length. The statistics remain those of the
+    original pixels.
 
     Returns:
-        The dataset, and one line on what was done; None if nothing was.
+        The dataset, and a one-line description of the change; None if there is none.
 
     Raises:
-        DataError: the channels or the kind of example differ in a way that nothing mends.
+        DataError: the kind of example or the channels cannot be converted to those of the network.
     """
     inputs, target = dataset.train.inputs, tuple(input_shape)
     kind, found = KINDS[inputs.ndim, inputs.dtype.name], inputs.shape[1:]
@@ -31,7 +32,7 @@ def fit_to(dataset: Dataset, input_shape: tuple[int, ...]) -> tuple[Dataset, str
     if kind == "waveforms" or found == target:
         return dataset, None
     steps = []
-    if found[-1] > target[-1]:  # before resizing: a third of the work
+    if found[-1] > target[-1]:  # before resizing, which then has a third of the work
         dataset = _to_grey(dataset)
         steps.append("turned grey")
     if found[:2] != target[:2]:
@@ -44,7 +45,7 @@ def fit_to(dataset: Dataset, input_shape: tuple[int, ...]) -> tuple[Dataset, str
 
 
 def _map(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Dataset:
-    """Change the inputs of every split, and nothing else."""
+    """Apply `change` to the inputs of every split."""
 
     def one(split: Split) -> Split:
         return Split(change(split.inputs), split.labels)
@@ -54,11 +55,11 @@ def _map(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Datase
 
 
 def _to_grey(dataset: Dataset) -> Dataset:
-    """Weigh the colours into one channel; its statistics are its own, since those of three do not tell them."""
+    """Convert colours to one grey channel and compute its statistics: those of the colours do not give them."""
 
     def grey(images: np.ndarray) -> np.ndarray:
         made = np.empty((*images.shape[:3], 1), np.uint8)
-        for start in range(0, len(images), 1000):  # in pieces: uint32 is four times the pixels
+        for start in range(0, len(images), 1000):  # in pieces: uint32 takes four times the memory of the pixels
             made[start : start + 1000, ..., 0] = (images[start : start + 1000] @ LUMA + 500) // 1000
         return made
 
@@ -74,7 +75,7 @@ def _to_channels(dataset: Dataset, channels: int) -> Dataset:
 def _to_size(dataset: Dataset, height: int, width: int, kind: str) -> tuple[Dataset, str]:
     old_height, old_width = dataset.train.inputs.shape[1:3]
     padding = ((height - old_height, old_height), (width - old_width, old_width))
-    # Features are not padded: 0 dB is not silence, there is no value that says "nothing".
+    # Features are not padded: no value in decibels stands for silence.
     if kind == "images" and all(0 <= pad <= size // 4 for pad, size in padding):
         return _map(dataset, lambda inputs: _pad(inputs, height, width)), "padded"
     return _map(dataset, lambda inputs: _resize(inputs, height, width)), "resized"
@@ -88,7 +89,7 @@ def _pad(images: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _resize(inputs: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize channel by channel: uint8 as Pillow's grey, float32 as its "F"."""
+    """Resize channel by channel: uint8 in Pillow's mode "L", float32 in "F"."""
     resized = np.empty((len(inputs), height, width, inputs.shape[3]), inputs.dtype)
     for new, old in zip(resized, inputs, strict=True):
         for channel in range(inputs.shape[3]):

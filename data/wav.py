@@ -1,4 +1,4 @@
-"""16-bit mono WAV files, by the standard library alone: no codec, and nothing that guesses.
+"""Reading 16-bit mono WAV files with the standard library.
 
 Format: IBM and Microsoft 1991, "Multimedia Programming Interface and Data Specifications 1.0", the RIFF WAVE form.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from data.base import DataError
 
-BYTES = 2  # of a sample
+BYTES = 2  # per sample
 
 
 def read_wav(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
@@ -19,13 +19,13 @@ def read_wav(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
 
     Args:
         path: the file.
-        rate: what its samples a second must be; None takes any.
+        rate: required sampling rate in Hz; None accepts any.
 
     Returns:
         Samples (length,) int16, and their rate in Hz.
 
     Raises:
-        DataError: missing, not such a WAV file, of another rate, empty, or shorter than its header says.
+        DataError: the file is missing, not such a WAV file, of another rate, empty, or shorter than its header states.
     """
     try:
         size = path.stat().st_size
@@ -33,7 +33,7 @@ def read_wav(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
             header = reader.getparams()
             _check(path, header, size, rate)
             content = reader.readframes(header.nframes)
-    except (wave.Error, EOFError, RuntimeError) as error:  # the last for chunks that reach beyond their file
+    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk extends beyond the file
         raise DataError(f"{path}: expected a PCM WAV file, found something else ({_why(error)})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -43,24 +43,24 @@ def read_wav(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
 
 
 def fit_length(samples: np.ndarray, length: int) -> np.ndarray:
-    """Cut samples (L,), or add silence at their end, to make them (length,)."""
+    """Truncate samples (L,) to (length,), or pad them with silence at the end."""
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
 def read_clips(paths: Sequence[Path], length: int, rate: int) -> np.ndarray:
-    """Read WAV files of one rate into waveforms (N, length, 1) int16, cut or padded at their end.
+    """Read WAV files of one rate into waveforms (N, length, 1) int16, truncated or padded at the end.
 
     Raises:
         DataError: see `read_wav`.
     """
-    clips = np.zeros((len(paths), length, 1), np.int16)  # filled in place: a list of them would double the memory
+    clips = np.zeros((len(paths), length, 1), np.int16)  # filled in place: a list would double the memory
     for clip, path in zip(clips, paths, strict=True):
         clip[:, 0] = fit_length(read_wav(path, rate)[0], length)
     return clips
 
 
 def _check(path: Path, header: "wave._wave_params", size: int, rate: int | None) -> None:
-    """Refuse a header before anything is read, or any memory asked for, on its word."""
+    """Check a header before memory is allocated according to it."""
     if header.sampwidth != BYTES:
         raise DataError(f"{path}: expected 16-bit samples, found {8 * header.sampwidth}-bit")
     if header.nchannels != 1:
@@ -71,12 +71,12 @@ def _check(path: Path, header: "wave._wave_params", size: int, rate: int | None)
     if header.nframes == 0:
         raise DataError(f"{path}: expected sound, found no frames")
     if header.nframes * BYTES > size:
-        # The file's own length counts its header, too; what is certain is only that it cannot hold more.
+        # The size includes the header, so this is only an upper bound of what the file can hold.
         raise _cut_short(path, header.nframes, _frames_left(path, size))
 
 
 def _frames_left(path: Path, size: int) -> int:
-    """Count the frames behind the "data" chunk's header, for the message alone."""
+    """Count the frames after the header of the "data" chunk, for the error message."""
     with path.open("rb") as file:
         start = file.read(4096).find(b"data")
     return max(0, size - (start + 8)) // BYTES

@@ -1,4 +1,4 @@
-"""A loader whose batches other processes make ready: the same batches in the same order, however many they are."""
+"""A loader with worker processes; the batches and their order do not depend on the number of workers."""
 
 import multiprocessing
 import os
@@ -17,11 +17,11 @@ import numpy as np
 from data.base import DataError, Split
 from data.loader import Batch, Loader
 
-AHEAD = 3  # batches that are made ready for each worker, beyond the one that is wanted
+AHEAD = 3  # batches prepared in advance per worker
 
 
 class Shared(NamedTuple):
-    """An array in memory that processes share."""
+    """An array in shared memory."""
 
     name: str
     shape: tuple[int, ...]
@@ -29,14 +29,14 @@ class Shared(NamedTuple):
 
 
 class Workers:
-    """Stands in for a training loader; used as a context, at whose end the processes end."""
+    """A training loader with worker processes; a context manager, which ends the processes."""
 
     def __init__(self, loader: Loader, count: int):
         self.loader, self._count = loader, count
         self._blocks: list[SharedMemory] = []
 
     def __enter__(self) -> Self:
-        # The examples once, for all; and new processes, since a fork would copy the frameworks' threads half.
+        # One shared copy of the examples. Processes are spawned: a fork would not copy the frameworks' threads.
         shared = [self._share(array) for array in self.loader.split]
         empty = replace(
             self.loader, split=Split(np.empty((0,), self.loader.split.inputs.dtype), np.empty(0, np.int32))
@@ -60,7 +60,7 @@ class Workers:
         return getattr(self.loader, name)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """Yield what `Loader.epoch` does.
+        """Yield the batches of `Loader.epoch`.
 
         Raises:
             DataError: a worker has died.
@@ -91,8 +91,8 @@ _state: dict[str, Any] = {}  # of a worker
 
 
 def _begin(loader: Loader, shared: list[Shared]) -> None:
-    """Start a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which ends its workers itself
+    """Initialize a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process handles Ctrl-C and ends its workers
     threading.Thread(target=_follow, daemon=True).start()
     _state["blocks"] = [SharedMemory(one.name) for one in shared]
     arrays = [np.ndarray(one.shape, one.dtype, block.buf) for one, block in zip(shared, _state["blocks"], strict=True)]
@@ -100,7 +100,7 @@ def _begin(loader: Loader, shared: list[Shared]) -> None:
 
 
 def _follow() -> None:
-    """End with the training, also when it is killed."""
+    """End this worker when the training process ends, even if it is killed."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

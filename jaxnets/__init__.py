@@ -6,7 +6,9 @@
 from typing import Any
 
 from jaxnets.compiler_guard import guard
+from jaxnets.hidden_packages import check_packages
 
+check_packages("data", "experiment")
 guard()
 
 

@@ -5,6 +5,10 @@
 
 from typing import Any
 
+from torchnets.hidden_packages import check_packages
+
+check_packages("data", "experiment")
+
 
 def __getattr__(name: str) -> Any:
     if name == "MODELS":

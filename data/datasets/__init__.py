@@ -1,1 +1,1 @@
-"""One file per dataset; each registers itself in a dict `DATASETS`, and is found by itself."""
+"""One file per dataset, discovered automatically; each has a dict `DATASETS`."""

@@ -1,8 +1,8 @@
-"""CIFAR-10: 60,000 colour pictures of 32x32 in ten classes, in its binary or its Python layout.
+"""CIFAR-10: 60,000 colour images of 32x32 in ten classes, in its binary or its Python layout.
 
 Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images",
-https://www.cs.toronto.edu/~kriz/cifar.html. The Python layout, which torchvision leaves behind, is pickles; they are
-read without running them (`data.pickled`).
+https://www.cs.toronto.edu/~kriz/cifar.html. The Python layout, which torchvision downloads, consists of pickles; they
+are read without running them (`data.pickled`).
 """
 
 from pathlib import Path
@@ -18,8 +18,8 @@ from data.pickled import read_pickled
 BINARY, PYTHON = "cifar-10-batches-bin", "cifar-10-batches-py"
 TRAIN, TEST = tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PIXELS = 3 * 32 * 32  # bytes of a picture: all red, all green, all blue
-RECORD = 1 + PIXELS  # of the binary layout: the label comes first
+PIXELS = 3 * 32 * 32  # bytes of an image: all red, all green, all blue
+RECORD = 1 + PIXELS  # bytes of a record in the binary layout: the label comes first
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",)
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # as TensorFlow Datasets has it
 WANTED = r"(data_batch_[1-5]|test_batch)\.bin|batches\.meta\.txt|readme\.html"
@@ -33,7 +33,7 @@ def load(data_dir: Path) -> Dataset:
         Images (N, 32, 32, 3), 50,000 for training and 10,000 for testing.
 
     Raises:
-        DataError: neither folder is there, or a file is missing or damaged.
+        DataError: neither folder exists, or a file is missing or damaged.
     """
     binary, python = data_dir / BINARY, data_dir / PYTHON
     fetch_it = f"python -m data download cifar10 --data-dir {data_dir}"
@@ -52,7 +52,7 @@ def load(data_dir: Path) -> Dataset:
 
 
 def download(data_dir: Path) -> None:
-    """Fetch the binary archive, check it by its SHA-256, and unpack it; a folder that is there is left alone."""
+    """Download the binary archive, check its SHA-256 and unpack it, unless the folder exists."""
     if (data_dir / BINARY).exists():
         return
     archive = data_dir / "cifar-10-binary.tar.gz"
@@ -98,7 +98,7 @@ def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _entry(path: Path, content: Any, key: str) -> Any:
-    """Return a value of the dict in a pickle; Python 2, which wrote the official files, had bytes for keys."""
+    """Return a value of the dict in a pickle; the official files, written by Python 2, have bytes as keys."""
     for name in (key, key.encode()):
         if isinstance(content, dict) and name in content:
             return content[name]
@@ -106,7 +106,7 @@ def _entry(path: Path, content: Any, key: str) -> Any:
 
 
 def _texts(values: Any) -> tuple[str, ...]:
-    """Return texts, of Python 2 or 3; what is none becomes "?", unlooked at."""
+    """Return the strings of Python 2 or 3 in a list; anything else becomes "?"."""
     texts = (x.decode("latin-1") if isinstance(x, bytes) else x for x in (values if isinstance(values, list) else []))
     return tuple(text if isinstance(text, str) else "?" for text in texts)
 
@@ -119,7 +119,7 @@ def _check_labels(path: Path, labels: np.ndarray) -> np.ndarray:
 
 
 def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> Split:
-    """Return what the files hold, pixel by pixel, written once: the pictures are the most of the memory."""
+    """Join the files as channels-last images, which are copied once to save memory."""
     images = np.empty((sum(len(labels) for _, labels in parts), 32, 32, 3), np.uint8)
     start = 0
     for pixels, labels in parts:

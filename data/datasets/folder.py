@@ -1,8 +1,8 @@
-"""Your own pictures: a folder for each class, as `--dataset PATH` or `--dataset folder --data-dir PATH`.
+"""Your own images in one folder per class: `--dataset PATH` or `--dataset folder --data-dir PATH`.
 
-Either PATH/train/<class>/*.jpg and PATH/test/<class>/*.jpg, or only PATH/<class>/*.jpg: then each file's content
-decides by its hash whether it is among the fifth or so that is for testing, so that a picture that is there twice is
-not in both parts, and adding pictures moves none.
+The layout is PATH/train/<class>/*.jpg and PATH/test/<class>/*.jpg, or PATH/<class>/*.jpg alone. In the latter case the
+hash of each file's content assigns it to the training or the test part (about a fifth), so copies of an image are in
+the same part, and adding images moves none of the others.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from data.base import DataError, Dataset, Source, Split, make_dataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg")  # in upper or lower case
 TEST_SHARE = 0.2
-ORIENTATION = 0x0112  # EXIF's tag: how the camera was held
-UPRIGHT = {  # what undoes it; 1 is upright already
+ORIENTATION = 0x0112  # EXIF tag: the orientation of the camera
+UPRIGHT = {  # the transposition that undoes it; 1 is upright already
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -27,21 +27,21 @@ UPRIGHT = {  # what undoes it; 1 is upright already
     8: Image.Transpose.ROTATE_90,
 }
 
-Files = dict[str, list[Path]]  # the pictures of each class
+Files = dict[str, list[Path]]  # the image files of each class
 
 
 def load(folder: Path, input_shape: tuple[int, ...] | None = None) -> Dataset:
-    """Read every picture into the size that the network takes.
+    """Read every image and fit it to the input size of the network.
 
     Args:
-        folder: where the classes are.
-        input_shape: (H, W, C); every picture is cropped around its middle to this shape's aspect, and resized.
+        folder: the folder with the classes.
+        input_shape: (H, W, C); every image is cropped around its centre to this aspect ratio and resized.
 
     Returns:
-        Images (N, H, W, 3), always in colour: transparent parts become white, turned photographs upright.
+        Images (N, H, W, 3) in colour. Transparent parts become white; the EXIF orientation is applied.
 
     Raises:
-        DataError: no pictures, classes that do not fit, or a picture that cannot be read.
+        DataError: there are no images, train/ and test/ have different classes, or an image cannot be read.
     """
     if input_shape is None or len(input_shape) != 3:
         raise DataError(
@@ -54,19 +54,19 @@ def load(folder: Path, input_shape: tuple[int, ...] | None = None) -> Dataset:
 
 
 def download(folder: Path) -> None:
-    """Say what to put where."""
+    """Raise an error that says where to put the images."""
     raise DataError(f"folder: these are your own pictures; put them into {folder}/<class>/ as .png or .jpg files")
 
 
 def read_picture(path: Path, height: int, width: int) -> np.ndarray:
-    """Read a picture as (height, width, 3) uint8: the middle of it, resized (bilinear, antialiased).
+    """Read the centre of an image as (height, width, 3) uint8, resized (bilinear, antialiased).
 
     Raises:
-        DataError: no PNG or JPEG, cut short, or of more pixels than is safe to unpack.
+        DataError: the file is no PNG or JPEG, is truncated, or has more pixels than is safe to decode.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of notes about a picture that it cannot read; the picture is read as it lies, then.
+            # Pillow warns of unreadable metadata; the image is then read without it.
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -76,25 +76,25 @@ def read_picture(path: Path, height: int, width: int) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise DataError(f"{path}: has more than {most} pixels, which may be an attack on the memory") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for a file that is cut short or garbled
+    except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow for a truncated or damaged file
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _fit(image: Image.Image, height: int, width: int) -> np.ndarray:
     side = 2 * max(height, width)
-    image.draft(None, (side, side))  # a JPEG is decoded at a fraction of its size, but no smaller than this
+    image.draft(None, (side, side))  # decodes a JPEG at a fraction of its size, but not below this
     turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     image = _colour(image if turn is None else image.transpose(turn))
-    # The largest part around the middle that has the network's aspect, in fractions of pixels.
+    # The largest centred box with the network's aspect ratio, in fractions of pixels.
     scale = min(image.width / width, image.height / height)
-    # Not below 0, where rounding may lead: Pillow refuses it.
+    # Rounding may give a value below 0, which Pillow refuses.
     left, top = max(0.0, (image.width - scale * width) / 2), max(0.0, (image.height - scale * height) / 2)
     box = (left, top, image.width - left, image.height - top)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
 
 
 def _colour(image: Image.Image) -> Image.Image:
-    """Return RGB: what is transparent is laid on white, and 16-bit grey keeps its upper 8 bits."""
+    """Convert to RGB on a white background; 16-bit grey keeps its upper 8 bits."""
     if image.mode.startswith("I"):  # Pillow's own conversion would cut off everything above 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
@@ -104,7 +104,7 @@ def _colour(image: Image.Image) -> Image.Image:
 
 
 def _find(folder: Path) -> tuple[Files, Files]:
-    """Return the pictures for training and for testing; both have the same classes in the same order."""
+    """Return the files for training and for testing; the classes of the first include those of the second."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; it should hold a folder of pictures for each class")
     parts = [folder / name for name in ("train", "test")]
@@ -120,7 +120,7 @@ def _find(folder: Path) -> tuple[Files, Files]:
 
 
 def _classes(folder: Path, looked: str) -> Files:
-    """Return the pictures of every class folder, sorted; `looked` is where, in words."""
+    """Return the image files of every class folder, sorted; `looked` describes the folder in messages."""
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     found = {path.name: _pictures(path) for path in folders}
     if not any(found.values()):
@@ -138,7 +138,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _split(folder: Path, found: Files) -> tuple[Files, Files]:
-    """Split by each file's content."""
+    """Split the files by the hash of their content."""
     train: Files = {name: [] for name in found}
     test: Files = {name: [] for name in found}
     for name, files in found.items():

@@ -12,22 +12,22 @@ import numpy as np
 from data.base import DataError, Dataset, Source, Split, make_dataset
 from data.wav import read_clips
 
-FOLDER = "free-spoken-digit-dataset"  # or, as GitHub's archives unpack, with -master or a version behind it
+FOLDER = "free-spoken-digit-dataset"  # or with -master or a version appended, as in GitHub's archives
 ADDRESS = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")  # digit, speaker, index
 RATE = 8000  # Hz
-LENGTH = 8000  # samples: one second; 20 of the 3,000 recordings are longer, their ends are cut
+LENGTH = 8000  # samples: one second; 20 of the 3,000 recordings are longer and are truncated
 TEST_INDICES = 5
 
 
 def load(data_dir: Path) -> Dataset:
-    """Read every recording, one second each.
+    """Read all recordings as clips of one second.
 
     Returns:
-        Waveforms (N, 8000, 1), silence at the end of the shorter ones; 2,700 for training and 300 for testing.
+        Waveforms (N, 8000, 1), padded with silence at the end; 2,700 for training and 300 for testing.
 
     Raises:
-        DataError: the folder is missing or empty, or a file is damaged or has another name than expected.
+        DataError: the folder is missing or empty, or a file is damaged or has an unexpected name.
     """
     folder = _find(data_dir)
     train, test = [], []
@@ -53,7 +53,7 @@ def _find(data_dir: Path) -> Path:
 
 
 def download(data_dir: Path) -> None:
-    """Say how to fetch it: only an older archive (1.0.9, without the sixth speaker) has a published SHA-256."""
+    """Raise an error with the command to run: only archive 1.0.9, which lacks a speaker, has a published SHA-256."""
     raise DataError(
         "fsdd: no archive of all 3,000 recordings has a published SHA-256, so this command does not fetch it; "
         f"run: {_command(data_dir)}"

@@ -55,13 +55,13 @@ FASHION_CLASSES = (
 
 
 def load(data_dir: Path, *, name: str, folder: str, classes: tuple[str, ...]) -> Dataset:
-    """Read the four files below `data_dir/folder/raw`, unpacked or gzipped.
+    """Read the four files in `data_dir/folder/raw`, plain or gzipped.
 
     Returns:
         Images (N, 28, 28, 1).
 
     Raises:
-        DataError: a file is missing, damaged, or does not fit the others.
+        DataError: a file is missing or damaged, or the files do not match.
     """
     paths = [_find(data_dir / folder / "raw" / stem, name, data_dir) for stem in FILES]
     train = _read_split(paths[0], paths[1], len(classes))
@@ -70,7 +70,7 @@ def load(data_dir: Path, *, name: str, folder: str, classes: tuple[str, ...]) ->
 
 
 def download(data_dir: Path, *, folder: str, mirrors: tuple[str, ...], sha256: tuple[str, ...]) -> None:
-    """Fetch the four .gz files into `data_dir/folder/raw`, each checked by its SHA-256."""
+    """Download the four .gz files to `data_dir/folder/raw` and check the SHA-256 of each."""
     for stem, digest in zip(FILES, sha256, strict=True):
         name = f"{stem}.gz"
         fetch([mirror + name for mirror in mirrors], data_dir / folder / "raw" / name, digest)

@@ -1,7 +1,7 @@
 """Speech Commands 0.02: one-second recordings of 35 words by 2,618 speakers, at 16 kHz.
 
 Source: Warden 2018, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", arXiv 1804.03209
-(CC BY 4.0), in torchaudio's folder layout. Its own lists say what is for validation and what for testing.
+(CC BY 4.0), in torchaudio's folder layout. Its own lists define the validation and test splits.
 """
 
 from pathlib import Path
@@ -23,22 +23,22 @@ MIRRORS = (
     "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
     "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
 )
-# As torchaudio and TensorFlow Datasets have it.
+# As in torchaudio and TensorFlow Datasets.
 SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
 WANTED = rf"({'|'.join(sorted(WORDS))}|_background_noise_)/[\w-]+\.wav|{'|'.join(LISTS.values())}|LICENSE|README\.md"
-MAX_BYTES = 2**32  # unpacked it is 105,829 files of 32,044 bytes or less
+MAX_BYTES = 2**32  # unpacked: 105,829 files of at most 32,044 bytes
 
 
 def load(data_dir: Path) -> Dataset:
-    """Read the words that have a folder; the background noise is left out.
+    """Read the words that have a folder, without the background noise.
 
     Returns:
-        Waveforms (N, 16000, 1), silence at the end of the shorter ones: 84,843 for training, 9,981 for validation
-        and 11,005 for testing when all 35 words are there.
+        Waveforms (N, 16000, 1), padded with silence at the end: with all 35 words 84,843 for training, 9,981 for
+        validation and 11,005 for testing.
 
     Raises:
-        DataError: the folder or a list is missing, a folder is not one of the 35 words, a list names a file that is
-            not there, or a file is damaged.
+        DataError: the folder or a list is missing, a folder is not one of the 35 words, a list names a missing file,
+            or a file is damaged.
     """
     folder = data_dir / FOLDER
     if not folder.is_dir():
@@ -58,7 +58,7 @@ def load(data_dir: Path) -> Dataset:
 
 
 def download(data_dir: Path) -> None:
-    """Fetch the archive (2.3 GB), check it by its SHA-256, and unpack it; a folder that is there is left alone."""
+    """Download the archive (2.3 GB), check its SHA-256 and unpack it, unless the folder exists."""
     if (data_dir / FOLDER).exists():
         return
     archive = data_dir / "speech_commands_v0.02.tar.gz"

@@ -1,11 +1,12 @@
-"""Embedded default for audio: 3,600 made clips of the twelve telephone keys, each a row's and a column's tone at once.
+"""Tones, the embedded default for audio: 3,600 synthetic clips of the twelve telephone keys.
 
-Source of the frequencies and of their tolerance of 1.5%: ITU-T Recommendations Q.23 and Q.24.
+A key is the sum of the tones of its row and its column. Source of the frequencies and of their tolerance of 1.5%:
+ITU-T Recommendations Q.23 and Q.24.
 
-A clip of a quarter of a second holds three bursts in any order: the key, and two decoys, which are another row's tone
-and another column's, each alone. So it is not enough to know which tones are in a clip, they must sound together.
-Measured, where guessing is right in 8% of the test clips: linear models of the waveform 11%, of the log-mel
-spectrogram 26%; a network of four 1D convolutions and 25,420 parameters 100% after 15 epochs.
+A clip of a quarter of a second has three bursts in random order: the key and two decoys, which are the single tones of
+another row and of another column. Knowing which tones occur is therefore not enough: only those of the key sound
+together. Measured accuracy on the test clips (chance: 8%): linear models of the waveform 11%, of the log-mel
+spectrogram 26%; a network of four 1D convolutions with 25,420 parameters 100% after 15 epochs.
 """
 
 from pathlib import Path
@@ -20,14 +21,14 @@ ROWS = np.array([697.0, 770.0, 852.0, 941.0])  # Hz
 COLUMNS = np.array([1209.0, 1336.0, 1477.0])
 KEYS = tuple("123456789*0#")  # row by row
 SIZES = {"train": 3000, "test": 600}
-SHORTEST, LONGEST = 400, 600  # samples of a burst: 50 to 75 ms; Q.24 asks receivers for 40
-RAMP = 16  # samples from silence to full level: no click
-DEVIATION = 0.015  # of a frequency, as a share: what the standard allows
-PIECE = 500  # clips made at a time
+SHORTEST, LONGEST = 400, 600  # samples of a burst: 50 to 75 ms; Q.24 requires receivers to detect 40
+RAMP = 16  # samples from silence to full level, to avoid clicks
+DEVIATION = 0.015  # relative deviation of a frequency that the standard allows
+PIECE = 500  # clips synthesized at a time
 
 
-def load(data_dir: Path) -> Dataset:  # noqa: ARG001 (the signature of every dataset)
-    """Make the clips, always the same ones.
+def load(data_dir: Path) -> Dataset:  # noqa: ARG001 (all datasets have this signature)
+    """Synthesize the clips; they are always the same.
 
     Returns:
         Waveforms (N, 2000, 1), every key equally often; 3,000 for training and 600 for testing.
@@ -44,13 +45,13 @@ def _make_split(rng: np.random.Generator, count: int) -> Split:
 
 
 def _make_clips(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Return clips (N, length, 1) of the keys `labels` (N,)."""
+    """Synthesize clips (N, length, 1) of the keys `labels` (N,)."""
     count = len(labels)
     row, column = np.divmod(labels, len(COLUMNS))
     other_row = (row + rng.integers(1, len(ROWS), count)) % len(ROWS)
     other_column = (column + rng.integers(1, len(COLUMNS), count)) % len(COLUMNS)
-    bursts = _place(rng, count)  # of the key, of the lone row, of the lone column
-    clips = np.zeros((count, LENGTH + LONGEST))  # room for the silent end of a short burst
+    bursts = _place(rng, count)  # of the key, of the single row tone, of the single column tone
+    clips = np.zeros((count, LENGTH + LONGEST))  # with space for the silent end of a short burst
     for frequencies, index, (start, length) in (
         (ROWS, row, bursts[0]),
         (COLUMNS, column, bursts[0]),
@@ -66,17 +67,17 @@ def _make_clips(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
 
 
 def _place(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return start and length in samples of three bursts a clip, (3, 2, N): apart from each other, in any order."""
+    """Draw start and length in samples of three bursts per clip in random order, (3, 2, N), without overlap."""
     lengths = rng.integers(SHORTEST, LONGEST + 1, (count, 3))
     slack = LENGTH - lengths.sum(axis=1, keepdims=True)  # at least 200 samples
-    silence = np.sort(rng.random((count, 3)), axis=1) * slack  # before each burst, counted from the clip's start
+    silence = np.sort(rng.random((count, 3)), axis=1) * slack  # total silence before each burst
     starts = silence.astype(int) + np.cumsum(lengths, axis=1) - lengths
     order = np.argsort(rng.random((count, 3)), axis=1)
     return np.stack([np.take_along_axis(each, order, axis=1) for each in (starts, lengths)]).transpose(2, 0, 1)
 
 
 def _burst(rng: np.random.Generator, frequencies: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return tones (N, LONGEST) of frequencies (N,) in Hz, slightly off, that fall silent after lengths (N,)."""
+    """Synthesize slightly detuned tones (N, LONGEST) of frequencies (N,) in Hz that end after lengths (N,)."""
     time = np.arange(LONGEST)
     off = 1 + rng.uniform(-DEVIATION, DEVIATION, len(frequencies))
     phase = rng.uniform(0, 2 * np.pi, len(frequencies))

@@ -13,6 +13,7 @@ from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
 from experiment import config as configs
 from experiment.cli.command import command, load_framework
+from experiment.cli.commands import module_command
 from experiment.cli.sweep import in_turn, repeat, trainings_at_once, tune
 from experiment.config import Config, given
 from experiment.console import say
@@ -37,7 +38,7 @@ def main(framework: str) -> None:
 def _start(framework: str, argv: list[str]) -> int:
     own, wanted = read_environment(os.environ), given(argv, "--processes")
     if own.size == 1 and wanted.isdecimal() and int(wanted) > 1:
-        return launch(int(wanted), [sys.executable, "-m", f"{framework}.train", *argv])
+        return launch(int(wanted), module_command(f"{framework}.train", *argv))
     with Group(own) as group:
         if not group.leads:
             silence()

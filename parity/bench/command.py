@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from data import UserError
+from experiment.cli.commands import module_command
 from experiment.console import say
 from experiment.runs.atomic import write
 from experiment.runs.plots import ratios
@@ -134,7 +135,7 @@ def check_parity(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory(prefix="jaxnets-bench-") as folder:
         file = Path(folder) / "check.json"
-        command = [sys.executable, "-m", "parity", "check", *names, "--json", str(file)]
+        command = module_command("parity", "check", *names, "--json", str(file))
         environ = environment("cpu", 0, Path(folder)) | {
             name: os.environ[name] for name in CACHES if name in os.environ
         }

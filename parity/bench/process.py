@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Self
 
 from data import UserError
+from experiment.cli.commands import module_command
 
 ROOT = Path(__file__).parents[2]
 # What would hide how long compiling takes, or say otherwise than the plan what a framework runs on.
@@ -48,7 +48,7 @@ class Worker:
         self.folder = Path(self._folder.name)
         self._log = (self.folder / "log").open("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "parity.bench.worker", framework],
+            module_command("parity.bench.worker", framework),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -1,4 +1,4 @@
-"""The recipes: whole experiments by name, one JSON file each."""
+"""The recipes: whole experiments by name, one JSON file each in this folder (`--recipe NAME`, `--list-recipes`)."""
 
 import json
 from importlib.resources import files as files_of
@@ -17,6 +17,6 @@ class Recipe(NamedTuple):
 
 def recipes() -> dict[str, Recipe]:
     """Return every recipe by name."""
-    files = sorted(files_of("recipes").iterdir(), key=lambda file: file.name)
+    files = sorted(files_of("experiment.recipes").iterdir(), key=lambda file: file.name)
     found = {file.name.removesuffix(".json"): file for file in files if file.name.endswith(".json")}
     return {name: Recipe(**json.loads(file.read_text())) for name, file in found.items()}

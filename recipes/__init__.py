@@ -1,1 +1,0 @@
-"""Experiments by name: `--recipe NAME` takes its options from NAME.json here, `--list-recipes` prints them all."""
