@@ -33,7 +33,6 @@ def train_step(
     tx: optax.GradientTransformation,
     state: TrainState,
     batch: Batch,
-    *,
     loss: Loss = cross_entropy,
     grad: Any = jax.grad,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -51,7 +50,7 @@ def train_step(
     grads, (statistics, metrics) = grad(objective, has_aux=True)(params, statistics, batch, key)
     updates, opt_state = tx.update(grads, state.opt_state, params)
     variables = {**statistics, "params": optax.apply_updates(params, updates)}
-    metrics["grad_norm"] = optax.tree.norm(grads)
+    metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
     return TrainState(state.step + 1, variables, opt_state, state.key), metrics
 
 

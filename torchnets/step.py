@@ -15,7 +15,6 @@ def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: tuple[torch.Tensor, torch.Tensor],
-    *,
     loss: Loss = cross_entropy,
 ) -> dict[str, Any]:
     """Take one step in place; return the batch's mean `loss`, `correct` count and `grad_norm`."""
