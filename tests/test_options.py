@@ -15,7 +15,7 @@ from hypothesis import given, settings
 import jaxnets
 import jaxnets.compose
 import jaxnets.gradient_transforms
-import jaxnets.state as snapshot
+import jaxnets.snapshot as snapshot
 import torchnets
 import torchnets.compose
 import torchnets.gradient_transforms

@@ -68,14 +68,14 @@ def test_the_two_lessons_take_the_same_steps():
     with jax.enable_x64(True):
         state = jaxnets.step.init_state(tx, jax.tree.map(jnp.asarray, to_flax(net.state_dict())), seed=0)
         step = jax.jit(partial(jaxnets.step.train_step, model, tx))
-        for batch in real_batches((32, 32, 1), 3, 0):
-            wide = Batch(batch.inputs.astype(np.float64), batch.labels)
+        batches = [Batch(b.inputs.astype(np.float64), b.labels) for b in real_batches((32, 32, 1), 3, 0)]
+        for wide in batches:
             state, ours = step(state, wide)
             theirs = torchnets.step.train_step(net, optimizer, as_tensors(wide))
             assert ours.keys() == theirs.keys() == {"loss", "correct", "grad_norm"}
             for name, value in ours.items():
                 np.testing.assert_allclose(value, theirs[name], rtol=1e-10, err_msg=name)
             assert_close(flatten(state.variables), flatten(to_flax(net.state_dict())))
-        logits = jaxnets.step.eval_step(model, state.variables, wide.inputs)
-    other = torchnets.step.eval_step(net, net.state_dict(), as_tensors(wide)[0])
+        logits = jaxnets.step.eval_step(model, state.variables, batches[0].inputs)
+    other = torchnets.step.eval_step(net, net.state_dict(), as_tensors(batches[0])[0])
     np.testing.assert_allclose(logits, other, rtol=0, atol=1e-10)
