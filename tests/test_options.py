@@ -143,4 +143,6 @@ def test_a_state_has_the_same_names_with_and_without_clipping_and_an_older_one_c
         names.append(set(arrays))
     assert names[0] == names[1]
     older = {name: array for name, array in arrays.items() if name != "averaged"} | {"step": np.array(7, np.int32)}
-    assert int(snapshot.from_arrays(state, older).averaged) == 7
+    resumed = snapshot.from_arrays(state, older)
+    assert isinstance(resumed, AveragedState)
+    assert int(resumed.averaged) == 7
