@@ -1,11 +1,11 @@
 """Run a command in Flax: jaxnets COMMAND ..., or python -m jaxnets COMMAND ... (see --help)."""
 
-from experiment.cli import commands
+from experiment.cli import console_scripts
 
 
 def main() -> None:
     """Run the command line."""
-    commands.main("jaxnets")
+    console_scripts.main("jaxnets")
 
 
 if __name__ == "__main__":

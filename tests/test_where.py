@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.cli.commands import COMMANDS, main, module_command
+from experiment.cli.console_scripts import COMMANDS, main, module_command
 from experiment.recipes import recipes
 
 ROOT = Path(__file__).parents[1]

@@ -1,11 +1,11 @@
 """Run a command in PyTorch: torchnets COMMAND ..., or python -m torchnets COMMAND ... (see --help)."""
 
-from experiment.cli import commands
+from experiment.cli import console_scripts
 
 
 def main() -> None:
     """Run the command line."""
-    commands.main("torchnets")
+    console_scripts.main("torchnets")
 
 
 if __name__ == "__main__":

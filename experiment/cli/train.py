@@ -13,7 +13,7 @@ from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
 from experiment import config as configs
 from experiment.cli.command import command, load_framework
-from experiment.cli.commands import module_command
+from experiment.cli.console_scripts import module_command
 from experiment.cli.sweep import in_turn, repeat, trainings_at_once, tune
 from experiment.config import Config, given
 from experiment.console import say

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from data import UserError
-from experiment.cli.commands import module_command
+from experiment.cli.console_scripts import module_command
 from experiment.console import say
 from experiment.runs.atomic import write
 from experiment.runs.plots import ratios

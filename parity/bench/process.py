@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from data import UserError
-from experiment.cli.commands import module_command
+from experiment.cli.console_scripts import module_command
 
 ROOT = Path(__file__).parents[2]
 # What would hide how long compiling takes, or say otherwise than the plan what a framework runs on.
