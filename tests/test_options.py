@@ -45,7 +45,7 @@ def test_l1_adds_its_sign_to_the_gradient_and_nothing_to_the_loss(weight, seed):
     assert p.grad is not None
     np.testing.assert_allclose(p.grad, data + weight * np.sign(values), rtol=1e-12, atol=1e-15)
     assert float(loss) == pytest.approx((values * data).sum(), rel=1e-12)
-    assert float(value) == pytest.approx((values * data).sum(), rel=1e-12)
+    assert value.item() == pytest.approx((values * data).sum(), rel=1e-12)
 
 
 @settings(deadline=None)
