@@ -211,4 +211,5 @@ def test_one_by_one_is_what_jax_computes(name, x):
     expected = np.asarray(function(x))
     found = as_array(values[program.outputs[0]])
     assert found.dtype == expected.dtype
-    np.testing.assert_allclose(found.astype("f8"), expected.astype("f8"), rtol=1e-6, atol=1e-6)
+    exact = name != "gradient of pooling"  # a mean: XLA may add in another order
+    np.testing.assert_allclose(found.astype("f8"), expected.astype("f8"), rtol=0, atol=0 if exact else 1e-6)

@@ -118,7 +118,7 @@ def test_all_options_together_do_what_pytorch_written_by_hand_does(left_out):
             rule.step()
             average.update_parameters(oracle)
             for side in (metrics, found):
-                assert float(side["loss"]) == pytest.approx(float(value), rel=1e-10)
+                assert float(side["loss"]) == pytest.approx(value.item(), rel=1e-10)
                 assert float(side["grad_norm"]) == pytest.approx(float(norm), rel=1e-10)
     expected = flatten(to_flax(oracle.state_dict()))
     for path, array in flatten(state.variables).items():
