@@ -113,7 +113,7 @@ def test_it_goes_on_bit_by_bit_in_the_middle_of_an_epoch(framework, run_main, tm
 
 @pytest.mark.parametrize("framework", ["jaxnets", pytest.param("torchnets", marks=pytest.mark.slow)])
 def test_a_signal_finishes_the_steps_under_way_and_saves(framework, run_main, tmp_path):
-    options = (*OPTIONS, "--epochs", 15, "--checkpoint-every", "1000epochs", "--out")
+    options = (*OPTIONS, "--epochs", 30, "--checkpoint-every", "1000epochs", "--out")
     process = start("-m", f"{framework}.train", *options, "run", cwd=tmp_path)
     wait_for(tmp_path / "run/metrics.jsonl", 3, process)
     process.send_signal(signal.SIGINT)
