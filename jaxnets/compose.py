@@ -88,8 +88,8 @@ def evaluation(config: Config) -> EvalStep:
 
 
 @cache
-def _compiled(tta: str) -> EvalStep:
-    return jax.jit(evaluation(Config(tta=tta)), static_argnums=0)  # pyright: ignore[reportArgumentType]
+def _compiled(tta: Any) -> EvalStep:
+    return jax.jit(evaluation(Config(tta=tta)), static_argnums=0)
 
 
 def logits_of(model: Model, variables: Variables, inputs: Any, config: Config) -> jax.Array:
