@@ -197,7 +197,7 @@ OPERATIONS = {
     "comparisons": lambda x: (x < 1) | (x <= 2) & (x >= 0) ^ (x == 1) | (x != 3),
     "extremes": lambda x: jnp.maximum(x, 1) + jnp.minimum(x, -1),
     "reshape": lambda x: x.reshape(-1),
-    "gradient of pooling": jax.grad(lambda x: jnp.where(x > x.mean(), x * x, 0).sum()),
+    "gradient": jax.grad(lambda x: jnp.where(x > 1, x * x, 0).sum()),
 }
 
 
@@ -211,5 +211,4 @@ def test_one_by_one_is_what_jax_computes(name, x):
     expected = np.asarray(function(x))
     found = as_array(values[program.outputs[0]])
     assert found.dtype == expected.dtype
-    exact = name != "gradient of pooling"  # a mean: XLA may add in another order
-    np.testing.assert_allclose(found.astype("f8"), expected.astype("f8"), rtol=0, atol=0 if exact else 1e-6)
+    np.testing.assert_array_equal(found, expected)  # no sum is in these whose order XLA may choose
