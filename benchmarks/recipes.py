@@ -1,7 +1,7 @@
 """Run recipes with both frameworks, and gather what they came to.
 
-Run by: python -m benchmarks.recipes FOLDER --data-dir DATA [--seeds N] [--json FILE] [RECIPE ...], which trains what
-FOLDER does not hold yet (none named: nothing), and prints a table of all that it holds.
+Run by: python -m benchmarks.recipes FOLDER --data-dir DATA [--seeds N] [--tf32] [--json FILE] [RECIPE ...], which
+trains what FOLDER does not hold yet (none named: nothing), and prints a table of all that it holds.
 """
 
 import argparse
@@ -10,6 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from experiment.config import load_recipe, to_json
+from experiment.options import FREE
+from experiment.recipes import recipes
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 
@@ -21,6 +25,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tf32", action="store_true", help="on a GPU, let float32 products be rounded to TF32")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
@@ -42,6 +47,7 @@ def train(framework: str, recipe: str, arguments: argparse.Namespace) -> None:
         return
     command = [sys.executable, "-m", f"{framework}.train", "--recipe", recipe, "--seeds", str(arguments.seeds)]
     options = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
+    options += ["--tf32"] if arguments.tf32 else []
     subprocess.run([*command, *options, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -58,11 +64,20 @@ def row(folder: Path) -> dict[str, Any]:
     return {
         "recipe": recipe,
         "framework": framework,
+        "options": changed(folder, recipe),
         "seeds": seeds,
         **splits,
         "minutes": summary["seconds"] / 60 / len(seeds),
         **about,
     }
+
+
+def changed(folder: Path, recipe: str) -> dict[str, Any]:
+    """Return the options of a run, or of the first of several seeds, that are not its recipe's own."""
+    files = [folder / "config.json", *sorted(folder.glob("seed-*/config.json"))]
+    options = json.loads(next(file for file in files if file.exists()).read_text())
+    own = json.loads(to_json(load_recipe(recipe))) if recipe in recipes() else {}
+    return {name: value for name, value in options.items() if name not in (*FREE, "seed") and own.get(name) != value}
 
 
 def in_words(accuracy: dict[str, Any]) -> str:

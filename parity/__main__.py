@@ -1,7 +1,8 @@
 """Prove that both sides are the same, and carry weights across: python -m parity COMMAND (see --help).
 
-check [NAME ...] [--full] [--json FILE] compares the networks. Exit status 0: the same; 1: a check fails; 3: the port
-is the same, but the compiler computes something else (see docs/compiler.md).
+check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless JAX_PLATFORMS names another device.
+Exit status 0: the same; 1: a check fails; 3: the port is the same, but the compiler computes something else (see
+docs/compiler.md).
 check my_torch:make my_flax:make --input 8,32,32,3 compares a PyTorch and a Flax module of yours.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
@@ -27,7 +28,7 @@ from experiment.config import Config
 from experiment.extras import needs_torch
 from experiment.runs.atomic import check_new, write
 from parity.bench.options import add_options
-from parity.pool import check_models
+from parity.pool import DEVICE, check_models, set_defaults
 from parity.report import exit_status, print_report, verdict
 
 
@@ -47,13 +48,8 @@ def main() -> None:
             sys.exit(run_torchvision(args.names, args.data_dir, args.json))
         if args.command == "doctor":
             sys.exit(run_doctor(args.json))
-        if any(":" in name for name in args.names):
-            sys.exit(run_pair(args))
-        if args.input or args.mapping or args.save_mapping or args.save_script:
-            raise UserError(
-                "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
-            )
-        sys.exit(run_checks(args.names, args.json, full=args.full))
+        with set_defaults(DEVICE):  # before JAX is imported
+            sys.exit(run_check(args))
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -116,6 +112,17 @@ def _add_long_runs(commands: Any) -> None:
     training.add_argument("--seeds", type=_count, default=20, metavar="N", help="runs of each (default: 20)")
     training.add_argument("--epochs", type=_count, default=3, metavar="N", help="of each run (default: 3)")
     training.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Check registered networks, or a pair of the user's; return the exit status."""
+    if any(":" in name for name in args.names):
+        return run_pair(args)
+    if args.input or args.mapping or args.save_mapping or args.save_script:
+        raise UserError(
+            "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
+        )
+    return run_checks(args.names, args.json, full=args.full)
 
 
 def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) -> int:
