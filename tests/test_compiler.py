@@ -18,13 +18,18 @@ from jax import lax
 
 import parity
 from jaxnets.compiler_guard import FLAG, NAME, REPORTS
+from parity import __main__ as parity_main
+from parity import pool
+from parity.compiler import doctor
 from parity.compiler.check import check_compiled
+from parity.compiler.faults import Known
 from parity.compiler.isolated import Compiler, CrashError
 from parity.compiler.one_by_one import Evaluator
 from parity.compiler.program import as_array, flatten_function
 from parity.compiler.smallest import Judge, smallest_part
 from parity.flax_side import FlaxSide
 from tests import miscompiled
+from tests.worker_environment import environment_of_a_check
 
 ON = f"--{NAME}=+reduce"  # what XLA does by itself
 AFFECTED = version("jaxlib") in REPORTS
@@ -212,3 +217,44 @@ def test_one_by_one_is_what_jax_computes(name, x):
     found = as_array(values[program.outputs[0]])
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)  # no sum is in these whose order XLA may choose
+
+
+def test_doctor_on_a_gpu_asks_for_exact_float32_and_advises_no_flag_for_cpus(run_parity, monkeypatch):
+    precisions = []
+
+    def wrong(x):
+        precisions.append(jax.config.jax_default_matmul_precision)
+        return x + 1
+
+    known = Known("a sum", "none known", "float32", wrong, lambda x: x, ((3,),))
+    monkeypatch.setattr(doctor, "known_faults", lambda: [known])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # then it runs in this process
+    code, out, _ = run_parity("doctor")
+    assert (code, precisions) == (3, ["highest"])
+    assert f"1 wrong here, on {jax.devices()[0].device_kind}" in out
+    assert "set XLA_FLAGS" not in out
+
+
+@pytest.mark.parametrize(("own", "platform"), [(None, "cpu"), ("cuda", "cuda")])
+def test_check_computes_on_the_cpu_unless_the_user_names_a_device(own, platform, run_parity, monkeypatch):
+    seen = []
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    if own:
+        monkeypatch.setenv("JAX_PLATFORMS", own)
+    monkeypatch.setattr(parity_main, "run_checks", lambda *_, **__: seen.append(os.environ["JAX_PLATFORMS"]) or 0)
+    assert run_parity("check", "ann")[0] == 0
+    assert (seen, os.environ.get("JAX_PLATFORMS")) == ([platform], own)
+
+
+@pytest.mark.parametrize(("own", "preallocate"), [(None, "false"), ("true", "true")])
+def test_processes_that_check_do_not_take_the_memory_of_a_gpu_from_each_other(own, preallocate, monkeypatch):
+    names = ("XLA_PYTHON_CLIENT_PREALLOCATE", "OMP_NUM_THREADS")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    if own:
+        monkeypatch.setenv(names[0], own)
+    monkeypatch.setenv(names[1], "7")
+    monkeypatch.setattr(pool.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(pool, "_check", environment_of_a_check)
+    assert list(pool.check_models(["ann", "mlp"], full=False)) == [(preallocate, "1")] * 2
+    assert (os.environ.get(names[0]), os.environ[names[1]]) == (own, "7")

@@ -115,7 +115,7 @@ def _guard() -> str:
 
 
 def _remedy() -> str:
-    """Return what to do about programs that are computed wrong; the flag is of no effect on other devices than CPUs."""
+    """Return what to do about programs that are computed wrong; the flag has an effect on CPUs alone."""
     return f"; set XLA_FLAGS={FLAG}" if jax.default_backend() == "cpu" else f", on {jax.devices()[0].device_kind}"
 
 
