@@ -223,14 +223,15 @@ def test_doctor_on_a_gpu_asks_for_exact_float32_and_advises_no_flag_for_cpus(run
     precisions = []
 
     def wrong(x):
-        precisions.append(jax.config.jax_default_matmul_precision)
+        product = jax.make_jaxpr(lambda x: x @ x)(x).eqns[-1]
+        precisions.append(product.params["precision"])
         return x + 1
 
     known = Known("a sum", "none known", "float32", wrong, lambda x: x, ((3,),))
     monkeypatch.setattr(doctor, "known_faults", lambda: [known])
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # then it runs in this process
     code, out, _ = run_parity("doctor")
-    assert (code, precisions) == (3, ["highest"])
+    assert (code, precisions) == (3, [(lax.Precision.HIGHEST,) * 2])
     assert f"1 wrong here, on {jax.devices()[0].device_kind}" in out
     assert "set XLA_FLAGS" not in out
 

@@ -28,6 +28,6 @@ def test_resnet50_is_pretrained_on_small_images(tmp_path, monkeypatch):
     transfer.pretrain(["--model", "resnet50", "--epochs", "1", "--batch-size", "512", "--out", str(out)])
     assert json.loads((out / "summary.json").read_text())["epochs"] == 1
     assert MODELS["resnet50"].input_shape == MODELS["resnet50_transfer"].input_shape
-    assert newest(out)
+    assert newest(out)[0]
     with pytest.raises(SystemExit):  # a failed training is no end of the benchmark
         transfer.pretrain(["--model", "resnet50", "--epochs", "0"])
