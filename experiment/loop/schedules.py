@@ -40,12 +40,13 @@ def _warmup_cosine(i: np.ndarray, steps: int) -> np.ndarray:
 
 def _onecycle(i: np.ndarray, steps: int) -> np.ndarray:
     def anneal(start: float, end: float, share: np.ndarray) -> np.ndarray:
-        return end + (start - end) / 2 * (1 + np.cos(np.pi * np.clip(share, 0, 1)))
+        return end + (start - end) / 2 * (1 + np.cos(np.pi * share))
 
     start, end = 1 / 25, 1 / 25 / 1e4
-    # PyTorch's phases end on the last step of each, hence the -1; optax's are one step longer.
-    peak, last = max(0.3 * steps - 1, 1e-9), steps - 1
-    down = (i - peak) / max(last - peak, 1e-9)
+    # PyTorch's phases end on the last step of each, hence the -1; optax's are one step longer. With three steps or
+    # fewer the way up ends before the first step, which is then on the way down.
+    peak, last = 0.3 * steps - 1, steps - 1
+    down = (i - peak) / (last - peak)
     return np.where(i <= peak, anneal(start, 1, i / peak), anneal(1, end, down))
 
 

@@ -71,15 +71,29 @@ def save(
     sums = {name: {"sha256": sha256(content), "bytes": len(content)} for name, content in files.items()}
     whole = {**manifest, "files": sums}
     path = run / FOLDER / f"step-{manifest['step']:09}"
+    if best_folder(path, manifest) == path:  # until this one is there, no other passes for the best
+        atomic.unlink(path.with_name("best"))
     atomic.write_folder(path, files | {MANIFEST: json.dumps({**whole, "sha256": digest(whole)}).encode()})
-    atomic.link(path.with_name("last"), path.name)
-    best_path = path.with_name(f"step-{manifest['best']['step']:09}")
-    if best_path.exists():
-        atomic.link(path.with_name("best"), best_path.name)
+    set_links(path, manifest)
     for old in folders(run)[keep:]:
-        if old != best_path:
+        if old != best_folder(path, manifest):
             shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def best_folder(path: Path, manifest: Mapping[str, Any]) -> Path:
+    """Return where the checkpoint of the best epoch is, by the manifest of the checkpoint in `path`."""
+    return path.with_name(f"step-{manifest['best']['step']:09}")
+
+
+def set_links(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the links say the truth: `last` is this checkpoint; `best` its best epoch's, or is not there."""
+    atomic.link(path.with_name("last"), path.name)
+    best = best_folder(path, manifest)
+    if best.exists():
+        atomic.link(path.with_name("best"), best.name)
+    else:
+        atomic.unlink(path.with_name("best"))
 
 
 def folders(run: Path) -> list[Path]:
