@@ -34,8 +34,8 @@ class BestEpoch(NamedTuple):
 
 
 def monitored(config: Config, metrics: Mapping[str, Any]) -> float | None:
-    """Return the metric that --monitor names, of those in a file; None if it is not finite."""
-    return metrics[metric_name(config)]
+    """Return the metric that --monitor names, of those in a file; None if the outputs were not finite."""
+    return None if metrics["loss"] is None else metrics[metric_name(config)]
 
 
 def metric_name(config: Config) -> str:

@@ -85,7 +85,7 @@ class Trainer:
         if session.config.patience and session.group.leads and not self.interrupted:
             best, metric = self.best.epoch, session.config.monitor
             line = f"the weights are those of epoch {best}, the best on the validation examples, by {metric}"
-            line = line if best else f"the weights are the latest: no epoch had a finite {metric}, so none is the best"
+            line = line if best else "the weights are the latest: no epoch had finite outputs, so none is the best"
             say(session.console, line)
             if best:
                 self.variables = session.backend.restore(self.variables, self.best.weights)
