@@ -158,7 +158,7 @@ def test_the_rule_is_keras_s(epochs, monitor, min_delta, patience):
         best = best.after(config, found, found, scored(accuracy / 4, loss / 4), None)
         if is_over(config, found, best):
             break
-    sign, reference, waited, restored = (-1 if monitor == "loss" else 1), -np.inf, 0, 0
+    sign, reference, waited, restored, number = (-1 if monitor == "loss" else 1), -np.inf, 0, 0, 0
     for number, (accuracy, loss) in enumerate(epochs, 1):
         current = sign * (loss if monitor == "loss" else accuracy) / 4
         waited += 1
@@ -185,7 +185,7 @@ def test_the_best_of_an_earlier_version_is_that_of_its_accuracy():
 def test_the_macro_f1_is_scikit_learns(pairs):
     labels, predictions = (np.array(part) for part in zip(*pairs, strict=True))
     found = score(np.eye(5)[predictions], labels, "cross-entropy").macro_f1()
-    assert found == pytest.approx(f1_score(labels, predictions, average="macro", zero_division=0), abs=1e-12)
+    assert found == pytest.approx(f1_score(labels, predictions, average="macro"), abs=1e-12)
 
 
 def test_a_search_ranks_by_what_is_monitored(run_main, tmp_path):

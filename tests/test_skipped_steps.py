@@ -195,6 +195,7 @@ def test_a_training_with_bad_batches_is_the_one_without_them(optimizer):
 
 def starting_at_step_0(step: Any, decay: float) -> Any:
     def averaged_step(state: AveragedState, batch: Any) -> Any:
+        after: TrainState
         after, metrics = step(TrainState(state.step, state.variables, state.opt_state, state.key), batch)
         average = update_average(state.average, after.variables, state.step, decay)
         return AveragedState(*after, average, state.averaged + 1), metrics

@@ -9,9 +9,10 @@ import numpy as np
 def factors(name: str, steps: int) -> np.ndarray:
     """Return what the learning rate is multiplied by at each step, (steps,) float64.
 
-    constant: 1. linear: down to 0. step: a tenth after each third (PyTorch's StepLR). cosine: down to 0 (Loshchilov
-    and Hutter 2017, arXiv 1608.03983). warmup-cosine: linear over the first tenth, then cosine. onecycle: up to 1 over
-    the first 30%, then down, both as cosines (Smith and Topin 2018, arXiv 1708.07120; PyTorch's OneCycleLR).
+    They are those of PyTorch's schedulers for every number of steps. constant: 1. linear: down to 0. step: a tenth
+    after each third (StepLR). cosine: down to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983). warmup-cosine: linear
+    over the first tenth, then cosine; without a warm-up only cosine, where PyTorch's chain of the two exceeds 1.
+    onecycle: up to 1 over the first 30%, then down, both as cosines (Smith and Topin 2018, arXiv 1708.07120).
     """
     return TABLES[name](np.arange(steps, dtype=np.float64), steps)
 

@@ -92,7 +92,8 @@ def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str], metric: str 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
     """Return a PNG of a confusion matrix (classes, classes): counts, coloured by the share of each row."""
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    counts = matrix.sum(axis=1, keepdims=True)
+    share = np.where(counts > 0, matrix / np.maximum(counts, 1), np.nan)  # a class without examples has no share
     side = 2.5 + 0.5 * len(classes)
     figure = _figure(side + 1, side)
     axes = figure.subplots()
