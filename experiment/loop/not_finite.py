@@ -5,10 +5,7 @@ after an epoch in which no step was taken.
 """
 
 import json
-from collections.abc import Mapping
 from typing import NoReturn
-
-import numpy as np
 
 from data import Loader, UserError
 from experiment.loop.metrics import finite
@@ -55,11 +52,6 @@ def stop_without_steps(session: Session, epoch: int, steps: int) -> NoReturn:
         f"epoch {epoch + 1} trained nothing: {number} skipped, because the loss, the gradients or the result was not"
         f" finite; {_last(session)}. Try a smaller --lr or --clip-norm; --on-nan stop names the first such step"
     )
-
-
-def bad_tensors(state: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the names of the tensors that hold NaN or infinity."""
-    return [name for name, array in state.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
 
 
 def _report(session: Session, loader: Loader, epoch: int, step: StepMetrics, tensors: list[str]) -> str:

@@ -16,12 +16,13 @@ from experiment.loop import early_stopping
 from experiment.loop.early_stopping import BestEpoch
 from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.monitor import Counts, Epoch, Monitor
-from experiment.loop.not_finite import bad_tensors, stop_after, stop_at, stop_without_steps
+from experiment.loop.not_finite import stop_after, stop_at, stop_without_steps
 from experiment.loop.session import Session, score_splits
 from experiment.loop.tensorboard import EventWriter
 from experiment.runs import checkpoint
 from experiment.runs.folder import append_row
 from experiment.runs.resume import past
+from experiment.runs.snapshot import bad_tensors
 
 
 class Outcome(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.errors import UserError
 from experiment.runs import atomic
+from experiment.runs.snapshot import bad_tensors
 from experiment.weights.safetensors_file import pack, unpack
 
 FOLDER, MANIFEST, STATE, BEST = "checkpoints", "manifest.json", "state.safetensors", "best.safetensors"
@@ -155,11 +156,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def newest(run: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest intact checkpoint of a run, if any, and the fault of each newer one."""
+    """Return the newest intact checkpoint of a run whose state is finite, if any, and the fault of each newer one."""
     skipped = []
     for path in folders(run):
         try:
-            return load(path), skipped
+            found = load(path)
+            if bad := bad_tensors(found.state):  # earlier versions saved such states
+                raise Damaged(f"{path / STATE}: '{bad[0]}' is not finite")
+            return found, skipped
         except Damaged as error:
             skipped.append(str(error))
     return None, skipped
