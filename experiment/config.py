@@ -65,7 +65,7 @@ def check(config: Config) -> Config:
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
-    for name in ("weight_decay", "l1", "mixup", "clip_norm"):
+    for name in ("weight_decay", "l1", "mixup", "clip_norm", "min_delta"):
         _require(0 <= getattr(config, name) < math.inf, name, config, "a finite number, 0 or above")
     _require(0 < config.lr < math.inf, "lr", config, "a finite number above 0")
     _require(config.dropout is None or 0 <= config.dropout < 1, "dropout", config, "from 0 to below 1")

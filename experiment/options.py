@@ -57,7 +57,11 @@ class Config:
     tf32: bool = False
     """On a GPU, let float32 products be rounded to TF32: faster, and a thousand times less exact."""
     patience: int = 0
-    """Stop after so many epochs without a better validation accuracy, and keep the best epoch's weights; 0 never."""
+    """Stop after so many epochs without a better one by --monitor, and keep the best epoch's weights; 0 never."""
+    monitor: Literal["accuracy", "loss", "macro-f1"] = "accuracy"
+    """What the best epoch has the best of, on the validation examples: for --patience, checkpoints/best and --tune."""
+    min_delta: float = 0.0
+    """By how much an epoch must be better than the best before it to be the best; an equal one never is."""
     schedule: Literal["constant", "linear", "step", "cosine", "warmup-cosine", "onecycle"] = "onecycle"
     """Learning rate over the steps."""
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
@@ -82,7 +86,8 @@ class Config:
     """Train the runs of --seeds all at once, in one program, in Flax, and of --tune eight at a time: auto does so with
     small networks on a GPU."""
     tune: tuple[str, ...] = ()
-    """Search for the best validation accuracy: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each trial."""
+    """Search for the best validation result by --monitor: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each
+    trial."""
     trials: int = 20
     """How many trainings --tune may take."""
     config: Path | None = None
@@ -100,7 +105,7 @@ class Config:
     keep: int = 2
     """How many checkpoints are kept, beside that of the best epoch."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """When the loss or a gradient is no finite number: stop, or leave that step out and go on."""
+    """When a step's loss, a gradient or its result is no finite number: stop, or leave that step out and go on."""
     workers: int = 0
     """Processes that read and augment the training examples; 0 does it between the steps."""
     augment_on: Literal["host", "device"] = "host"
@@ -117,7 +122,8 @@ class Config:
     tensorboard: bool = False
     """Write TensorBoard's event files into the run folder, too."""
     profile: bool = False
-    """Record what ten steps of the first epoch spend their time on, in the run folder's profile/."""
+    """Record what ten steps, from the sixth on, spend their time on, in the run folder's profile/; of a training of
+    fewer steps those after the first."""
     summary: bool = False
     """Print the network's layers with their shapes, parameters and FLOPs, and stop."""
     dry_run: bool = False

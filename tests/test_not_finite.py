@@ -1,12 +1,18 @@
 """Losses and gradients that are no finite numbers: the training stops before anything is lost, or skips the step."""
 
+import io
 import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import jaxnets
 import jaxnets.compose
@@ -16,7 +22,7 @@ import torchnets.compose
 import torchnets.snapshot
 from data import Batch, Loader
 from experiment.config import Config
-from experiment.runs import checkpoint
+from experiment.runs import checkpoint, plots
 from experiment.weights.safetensors_file import read_weights
 from jaxnets.averaging import AveragedState
 from jaxnets.skipping import is_finite
@@ -24,22 +30,43 @@ from parity.copy import flatten, to_flax
 from parity.suite import real_batches
 from tests.test_commands import FRAMEWORKS
 from tests.test_regularisation import assert_close
+from tests.test_watching import read_events
 from torchnets.tensors import as_tensors
+
+
+def change_batch(monkeypatch, change: Callable[[np.ndarray], Any], *, seed: int | None = None) -> int:
+    """Change the inputs of one batch of the second epoch, of one seed's training or of all; return its number."""
+    plain = Loader.epoch
+
+    def epoch(self, epoch=0, start=0):
+        for number, batch in enumerate(plain(self, epoch, start), start):
+            if self.seed is not None and seed in (None, self.seed) and (epoch, number) == (1, 4):
+                change(batch.inputs)
+            yield batch
+
+    monkeypatch.setattr(Loader, "epoch", epoch)
+    return 4
 
 
 @pytest.fixture
 def poisoned(monkeypatch) -> int:
     """One batch of the second epoch is not finite; returns its number."""
-    plain = Loader.epoch
+    return change_batch(monkeypatch, lambda inputs: inputs[0, 0, 0].fill(np.nan))
 
-    def epoch(self, epoch=0, start=0):
-        for number, batch in enumerate(plain(self, epoch, start), start):
-            if self.seed is not None and (epoch, number) == (1, 4):
-                batch.inputs[0, 0, 0] = np.nan
-            yield batch
 
-    monkeypatch.setattr(Loader, "epoch", epoch)
-    return 4
+def make_large(inputs: np.ndarray) -> None:
+    """Make inputs so large that BatchNorm's variance overflows; the loss and all gradients stay finite."""
+    inputs *= np.float32(1e25)
+
+
+def all_saved_is_finite(run: Path) -> bool:
+    """Return whether all that a run has saved is finite, in the same and in the narrower places."""
+    files = list(run.rglob("*.safetensors"))
+    assert files
+    arrays = [
+        array for file in files for array in read_weights(file).values() if file.name != "not-finite.safetensors"
+    ]
+    return all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -79,6 +106,97 @@ def test_a_diverged_training_stops_and_leaves_valid_json(framework, run_main, tm
     assert " is not finite: loss " in err
     assert err.endswith("no checkpoint was due before it. Try a smaller --lr, --clip-norm or --on-nan skip\n")
     json.loads((tmp_path / "run/not-finite.json").read_text(), parse_constant=pytest.fail)
+
+
+# The weights overflow, of which a loss would show it in the next step, and Adam's squares, of which it never would.
+TOO_LARGE = {
+    "weights": ("--optimizer", "sgd", "--lr", 1e38, "--weight-decay", 1e3),
+    "optimizer": ("--optimizer", "adam", "--lr", 1e-3, "--weight-decay", 1e22),
+}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [("weights", ("--on-nan", "stop", "--ema", 0.5)), ("optimizer", ("--on-nan", "stop", "--precision", "bfloat16"))],
+)
+def test_a_state_that_is_not_finite_is_not_saved_in_the_very_last_step(framework, what, options, run_main, tmp_path):
+    """The only step of the training has a finite loss and finite gradients."""
+    length = ("--model", "mlp", "--schedule", "constant", "--epochs", 1, "--batch-size", 1293)
+    code, out, err = run_main(f"{framework}.train", *length, *TOO_LARGE[what], *options, "--out", "run")
+    assert code == 1
+    assert err.startswith("error: step 1 (epoch 1, batch 1, training examples ")
+    assert " leaves a state that is not finite: " in err
+    assert "no checkpoint was due before it. Try a smaller --lr" in err
+    assert err.count("\n") == 1
+    assert "epoch  1/1" not in out
+    found = json.loads((tmp_path / "run/not-finite.json").read_text())
+    assert np.isfinite([found["loss"], found["grad_norm"]]).all()
+    assert found["tensors"]
+    assert all(what != "optimizer" or name.startswith("opt") for name in found["tensors"])
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "config.json",
+        "not-finite.json",
+        "not-finite.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_update_that_overflows_leaves_the_last_good_checkpoint(framework, monkeypatch, run_main, tmp_path):
+    number = change_batch(monkeypatch, make_large)
+    options = ("--model", "ann", "--epochs", 2, "--batch-size", 256, "--checkpoint-every", "1step", "--keep", 1)
+    code, _, err = run_main(f"{framework}.train", *options, "--out", "run")
+    assert code == 1
+    step = 6 + number + 1
+    assert err.startswith(f"error: step {step} (epoch 2, batch {number + 1}, training examples ")
+    assert " leaves a state that is not finite: " in err
+    assert f"; the last good checkpoint is run/checkpoints/step-{step - 1:09}. " in err
+    assert all_saved_is_finite(tmp_path / "run")
+    assert (tmp_path / "run/checkpoints/last").readlink().name == f"step-{step - 1:09}"
+    code, out, err = run_main(f"{framework}.train", "--resume", "run", "--on-nan", "skip")
+    assert (code, err) == (0, "")
+    assert "1 step was not finite, and changed nothing" in out
+    assert all_saved_is_finite(tmp_path / "run")
+
+
+def test_nor_is_one_of_several_trainings_in_one_program(monkeypatch, run_main, tmp_path):
+    """What is skipped of one training leaves the others alone, and is what it would have been alone."""
+    change_batch(monkeypatch, make_large, seed=1)
+    options = ("--model", "ann", "--epochs", 2, "--batch-size", 256, "--on-nan", "skip", "--precision", "bfloat16")
+    code, _, err = run_main("jaxnets.train", *options, "--seeds", 2, "--together", "yes", "--out", "runs")
+    assert (code, err) == (0, "")
+    assert all_saved_is_finite(tmp_path / "runs")
+    counts = [json.loads((tmp_path / f"runs/seed-{seed}/summary.json").read_text())["epochs"] for seed in (0, 1)]
+    assert counts == [2, 2]
+
+
+draw_curves = plots.curves  # `run_main` replaces it
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_epoch_in_which_no_step_is_taken_has_no_loss_and_ends_the_training(framework, run_main, tmp_path):
+    options = ("--optimizer", "sgd", "--lr", 1e25, "--schedule", "constant", "--batch-size", 500, "--model", "mlp")
+    options = (*options, "--epochs", 5, "--on-nan", "skip", "--tensorboard", "--checkpoint-every", "1step")
+    code, out, err = run_main(f"{framework}.train", *options, "--out", "run")
+    assert code == 1
+    assert err.startswith("error: epoch 2 trained nothing: its 3 steps were all skipped, because ")
+    assert "; the last good checkpoint is run/checkpoints/step-000000005. Try a smaller --lr" in err
+    assert err.count("\n") == 1
+    assert re.search(r"^epoch  2/5  train      -       -  validation nan .*        - examples/s$", out, re.MULTILINE)
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    train = [row for row in rows if row["split"] == "train"]
+    assert len(train) == 2
+    assert train[0]["loss"] > 0
+    assert (train[1]["loss"], train[1]["accuracy"]) == (None, None)
+    (events,) = (tmp_path / "run").glob("events.out.tfevents.*")
+    tags = [(tag, step) for tag, step, _ in read_events(events.read_bytes())]
+    assert ("loss/train", 3) in tags
+    assert ("accuracy/validation", 6) in tags
+    assert ("loss/train", 6) not in tags
+    assert all_saved_is_finite(tmp_path / "run")
+    assert min(Image.open(io.BytesIO(draw_curves(rows, "run"))).size) >= 400
+    code, _, again = run_main(f"{framework}.train", "--resume", "run")
+    assert (code, again) == (1, err)
 
 
 @pytest.mark.parametrize("order", [lambda a, bad, b: (a, bad, b), lambda a, bad, b: (bad, a, b)])

@@ -127,7 +127,9 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, numbe
     assert err.startswith("interrupted after ")
     assert err.endswith("; go on with --resume run, where all until then is\n")
     assert err.count("\n") == 1
-    (folder,) = checkpoint.folders(tmp_path / "run")  # nothing else was due
+    folder, *others = checkpoint.folders(tmp_path / "run")  # nothing else was due but the best epoch
+    best = (tmp_path / "run/checkpoints/best").resolve()
+    assert (others or [folder]) == [tmp_path / "run/checkpoints" / best.name]
     assert not (tmp_path / "run/summary.json").exists()
     assert not (tmp_path / "run/.lock").exists()
     code, _, _ = run_main(f"{framework}.evaluate", tmp_path / "run")

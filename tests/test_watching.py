@@ -2,12 +2,21 @@
 
 import gzip
 import importlib
+import io
 import json
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
+from rich.console import Console
 
+from experiment.loop.profiling import Profile
 from tests.test_commands import FRAMEWORKS
 
 Event = importlib.import_module("tensorboardX.proto.event_pb2").Event  # made at run time from its definition
@@ -36,14 +45,67 @@ def test_tensorboard_gets_the_rows_and_the_profiler_some_steps(framework, run_ma
     }
     found = {(tag, step): value for tag, step, value in read_events(events.read_bytes())}
     assert found == pytest.approx(expected, rel=1e-6)
+    assert traced_steps(framework, tmp_path / "run") == 10
+
+
+def traced_steps(framework: str, run: Path) -> int:
+    """Return how many steps a run's profile has recorded."""
     if framework == "jaxnets":
-        (trace,) = (tmp_path / "run/profile").rglob("*.trace.json.gz")
+        (trace,) = (run / "profile").rglob("*.trace.json.gz")
         content = gzip.decompress(trace.read_bytes())
     else:
-        content = (tmp_path / "run/profile/trace.json").read_bytes()
+        content = (run / "profile/trace.json").read_bytes()
     names = [event.get("name", "") for event in json.loads(content)["traceEvents"]]
-    step = "train_step" if framework == "jaxnets" else "Optimizer.step#Adam.step"
-    assert sum(step in name for name in names) >= 10
+    if framework == "jaxnets":  # each call is there twice
+        return names.count("PjitFunction(train_step)") // 2
+    return names.count("Optimizer.step#Adam.step")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_of_a_short_training_there_is_a_profile_of_all_steps_but_the_first(framework, run_main, tmp_path):
+    options = ("--model", "mlp", "--epochs", 1, "--batch-size", 431, "--profile", "--out", "run")
+    code, out, err = run_main(f"{framework}.train", *options)
+    assert (code, err) == (0, "")
+    assert "--profile has" not in out
+    assert traced_steps(framework, tmp_path / "run") == 2
+    (tmp_path / "run/summary.json").unlink()
+    code, out, err = run_main(f"{framework}.train", "--resume", "run", "--profile")
+    assert (code, err) == (0, "")
+    assert "--profile has recorded nothing: no step was left to do\n" in out
+
+
+@given(st.integers(0, 40), st.integers(1, 40), st.sampled_from([1, 1, 8, 32]), st.integers(0, 40))
+def test_a_profile_records_ten_steps_or_all_but_the_first_or_says_why_not(done, steps, at_once, ends):
+    """Of a training of any length, resumed anywhere, with several steps in a call, ended by a signal."""
+    log, left, stop = io.StringIO(), range(done + 1, done + steps + 1), min(done + ends, done + steps)
+    events: list[tuple[str, int]] = []
+    at = done
+
+    @contextmanager
+    def trace(_folder: Path) -> Iterator[None]:
+        events.append(("begin", at))
+        yield
+        events.append(("end", at))
+
+    def wait() -> None:
+        events.append(("wait", at))
+
+    with TemporaryDirectory() as folder, Profile(trace, Path(folder) / "p", left, Console(file=log)) as profile:
+        while at < stop:
+            at = at + at_once if at + at_once <= stop else at + 1
+            profile.after(at, wait)
+    begins, ends_at = ([step for what, step in events if what == word] for word in ("begin", "end"))
+    assert len(begins) == len(ends_at) <= 1
+    said = log.getvalue()
+    recorded = ends_at[0] - begins[0] if begins else 0
+    assert (recorded == 0) == said.startswith("--profile has recorded nothing: "), said
+    assert said.count("\n") <= 1
+    if at_once == 1 and stop == done + steps:
+        assert recorded == max(1, min(10, steps - 1))
+    if begins and begins[0] > done:
+        assert ("wait", begins[0]) in events  # what came before is over
+    if recorded and ends_at[0] < stop:
+        assert ("wait", ends_at[0]) in events  # and what is recorded is whole
 
 
 def test_without_tensorboardx_the_option_says_which_extra_to_install(run_main, monkeypatch, tmp_path):

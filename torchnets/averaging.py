@@ -26,12 +26,11 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def with_average(step: Step, average: AveragedModel) -> Step:
-    """Return `step` that also updates the moving average, unless the step is skipped."""
+    """Return `step` that also updates the moving average."""
 
     def averaged_step(model: nn.Module, optimizer: Optimizer, batch: Any, *, loss: Loss) -> dict[str, Any]:
         metrics = step(model, optimizer, batch, loss=loss)
-        if not metrics.get("skipped"):
-            average.update_parameters(model)
+        average.update_parameters(model)
         return metrics
 
     return averaged_step

@@ -52,10 +52,10 @@ def training(
         step = in_pieces(step, config.accumulate)
     if combine:
         step = with_combined(step, combine)
-    if config.on_nan == "skip":
-        step = skip_not_finite(step)
     if average:
         step = with_average(step, average)
+    if config.on_nan == "skip":
+        step = skip_not_finite(step, average)
     loss = loss_of(config)
     if config.l1:
         loss = with_l1(loss, trained_params(model), config.l1)

@@ -1,12 +1,13 @@
-"""Skipping steps whose loss or gradients are not finite."""
+"""Skipping steps whose loss, gradients or result are not finite."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from torchnets.losses import Loss
-from torchnets.optimizers import Held, Optimizer, Step
+from torchnets.optimizers import Optimizer, Step
 
 
 def is_finite(metrics: dict[str, Any]) -> bool:
@@ -14,22 +15,53 @@ def is_finite(metrics: dict[str, Any]) -> bool:
     return bool(metrics["loss"].isfinite() & metrics["grad_norm"].isfinite())
 
 
-def skip_not_finite(step: Step) -> Step:
-    """Return `step` that changes nothing where its loss or gradients are not finite, and reports it as `skipped`.
+def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Return whether all numbers of some tensors are finite: NaN passes through both minimum and maximum."""
+    some = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    ends = [end for tensor in some for end in torch.aminmax(tensor.detach())]  # eight times as fast as `isfinite`
+    return bool(torch.stack(ends).isfinite().all())
 
-    It waits for the device. The forward pass moves BatchNorm's statistics: they are put back.
+
+def skip_not_finite(step: Step, average: nn.Module | None) -> Step:
+    """Return `step` that changes nothing where it is not finite, and reports it as `skipped`.
+
+    Of finite gradients, too, the result may overflow: weights, BatchNorm's statistics, the optimizer's state or the
+    average. It waits for the device, and keeps a copy of all of these for as long as the step takes.
     """
 
     def careful(model: nn.Module, optimizer: Optimizer, batch: Any, *, loss: Loss) -> dict[str, Any]:
-        before = [buffer.clone() for buffer in model.buffers()]
-        optimizer.zero_grad()
-        metrics = step(model, Held(optimizer), batch, loss=loss)
-        if is_finite(metrics):
-            optimizer.step()
+        modules = [model, average] if average else [model]
+        tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        put_back = _remember(tensors, optimizer)
+        metrics = step(model, optimizer, batch, loss=loss)
+        if is_finite(metrics) and all_finite([*tensors, *_slots(optimizer)]):
             return metrics
-        with torch.no_grad():
-            for buffer, old in zip(model.buffers(), before, strict=True):
-                buffer.copy_(old)
+        put_back()
         return {**metrics, "skipped": True}
 
     return careful
+
+
+@torch.no_grad()
+def _remember(tensors: list[torch.Tensor], optimizer: Optimizer) -> Callable[[], None]:
+    """Return what puts the tensors and the optimizer's state back to what they are now."""
+    before = [tensor.clone() for tensor in tensors]
+    slots = {
+        param: {name: slot.clone() if torch.is_tensor(slot) else slot for name, slot in state.items()}
+        for param, state in optimizer.state.items()
+    }
+
+    @torch.no_grad()
+    def put_back() -> None:
+        for tensor, old in zip(tensors, before, strict=True):
+            tensor.copy_(old)
+        optimizer.state.clear()  # before its first step it has none
+        optimizer.state.update(slots)
+
+    return put_back
+
+
+def _slots(optimizer: Optimizer) -> list[torch.Tensor]:
+    """Return the optimizer's state without its counts, which PyTorch keeps on the CPU."""
+    slots = [slot for state in optimizer.state.values() for slot in state.values()]
+    return [slot for slot in slots if torch.is_tensor(slot) and slot.ndim]

@@ -15,6 +15,7 @@ from experiment.arguments import parse_arguments
 from experiment.cli.command import command
 from experiment.config import SAVED, Config, load_config
 from experiment.console import say
+from experiment.loop.metrics import shown
 from experiment.runs import atomic, plots
 from experiment.runs import folder as run_folder
 
@@ -55,9 +56,9 @@ def _main(framework: str, argv: list[str]) -> int:
     table = Table("run", "framework", "network", "epochs", "validation", "test", "examples/s")
     for one in runs:
         summary = one.summary
-        accuracies = (percent(summary[split]["accuracy"]) for split in ("validation", "test"))
+        accuracies = (shown(summary[split]["accuracy"], ".2%") for split in ("validation", "test"))
         what = (summary["framework"], summary["model"], str(summary["epochs"]))
-        table.add_row(one.name, *what, *accuracies, f"{summary['examples_per_second']:,.0f}")
+        table.add_row(one.name, *what, *accuracies, shown(summary["examples_per_second"], ",.0f"))
     console.print(table)
     for line in differences(runs):
         say(console, line)
@@ -94,8 +95,3 @@ def differences(runs: list[FinishedRun]) -> list[str]:
         if name not in SHOWN and len(set(values)) > 1:
             lines.append(f"--{name.replace('_', '-')}: {', '.join(map(str, values))}")
     return lines
-
-
-def percent(value: float | None) -> str:
-    """Format a fraction as a percentage; "-" for a run that diverged."""
-    return "-" if value is None else f"{value:.2%}"

@@ -11,6 +11,7 @@ from rich.console import Console
 from data import UserError
 from experiment.config import Config, Range, parse_space
 from experiment.console import say
+from experiment.loop import early_stopping
 from experiment.loop.training import Result
 from experiment.options import MAPPED
 from experiment.runs import atomic, plots
@@ -64,7 +65,7 @@ def trainings_at_once(config: Config) -> int:
 
 
 def tune(framework: str, config: Config, console: Console, train_all: TrainAll, at_once: int) -> int:
-    """Search the options of --tune for the best validation accuracy; the test set is not used.
+    """Search the options of --tune for the best validation result by --monitor; the test set is not used.
 
     The options of `at_once` trials are chosen before any of them is trained.
 
@@ -78,7 +79,8 @@ def tune(framework: str, config: Config, console: Console, train_all: TrainAll, 
         raise UserError(f"--tune needs optuna, which is an extra: {extra}") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space, folder = parse_space(config.tune), run_folder.make_folder(config, framework)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=config.seed))
+    direction = "minimize" if config.monitor == "loss" else "maximize"
+    study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=config.seed))
     rows: list[dict[str, Any]] = []
     best: dict[str, Any] = {}
     while len(rows) < config.trials:
@@ -93,12 +95,16 @@ def tune(framework: str, config: Config, console: Console, train_all: TrainAll, 
             if result.code:
                 return result.code
             accuracies = {split: result.summary[split]["accuracy"] for split in ("validation", "test")}
-            study.tell(trial, accuracies["validation"])
-            rows.append({"trial": len(rows) + 1, "options": options, **accuracies})
+            value = early_stopping.monitored(config, result.summary["validation"])
+            study.tell(trial, value, state=optuna.trial.TrialState.FAIL if value is None else None)
+            rows.append({"trial": len(rows) + 1, "options": options, **accuracies, "monitored": value})
         # After each batch of trials, so that a later failure loses nothing.
-        best = max(rows, key=lambda row: row["validation"])
+        best = max(rows, key=lambda row: early_stopping.rank(config, row["monitored"]))
         atomic.write(folder / "trials.json", (json.dumps({"best": best, "trials": rows}, indent=1) + "\n").encode())
-        atomic.write(folder / "trials.png", plots.trials(rows, {name for name, found in space.items() if found.log}))
+        atomic.write(
+            folder / "trials.png",
+            plots.trials(rows, {name for name, found in space.items() if found.log}, config.monitor),
+        )
     figures = f"validation {best['validation']:.2%}, test {best['test']:.2%}"
     say(console, f"best is trial {best['trial']}: {_in_words(best['options'])} ({figures}); all in {folder}")
     return 0

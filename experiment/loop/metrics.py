@@ -18,13 +18,30 @@ class Score(NamedTuple):
         return np.where(counts > 0, np.diag(self.confusion) / np.maximum(counts, 1), np.nan)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return `loss` and `accuracy` for a JSON file."""
-        return {"loss": finite(self.loss), "accuracy": finite(self.accuracy)}
+        """Return `loss`, `accuracy` and `macro_f1` for a JSON file."""
+        found = {"loss": self.loss, "accuracy": self.accuracy, "macro_f1": self.macro_f1()}
+        return {name: finite(value) for name, value in found.items()}
+
+    def macro_f1(self) -> float:
+        """Return the mean of the classes' F1 scores in 0..1; a class without examples and predictions does not count.
+
+        It is scikit-learn's `f1_score(..., average="macro")`.
+        """
+        counts = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)  # predicted plus true
+        found = counts > 0
+        return float((2 * np.diag(self.confusion)[found] / counts[found]).mean())
 
 
-def finite(value: float) -> float | None:
-    """Return `value` for JSON: None for NaN and infinity."""
-    return float(value) if np.isfinite(value) else None
+def finite(value: float | None) -> float | None:
+    """Return `value` for JSON: None for NaN and infinity, and for a mean over no examples, which is None already."""
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def shown(value: float | None, form: str) -> str:
+    """Return `value` in a format such as "7.2%", and "-" of the same width where there is none."""
+    if value is None:
+        return format("-", f">{form.partition('.')[0].strip(',')}")
+    return format(value, form)
 
 
 def score(logits: np.ndarray, labels: np.ndarray, loss: str) -> Score:

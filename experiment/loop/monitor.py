@@ -19,10 +19,13 @@ REFRESH = 0.1  # seconds between two reads of the loss; each read waits for the 
 
 
 class Epoch(NamedTuple):
-    """The results of an epoch's steps, weighted by examples, not by batches (trap 25)."""
+    """The results of an epoch's steps, weighted by examples, not by batches (trap 25).
 
-    loss: float
-    accuracy: float
+    Where every step was skipped there are no examples, and no means.
+    """
+
+    loss: float | None
+    accuracy: float | None
     examples: int
     steps: int
     seconds: float
@@ -35,12 +38,16 @@ class Counts(NamedTuple):
     correct: int = 0
     examples: int = 0
     steps: int = 0
-    skipped: int = 0  # steps whose loss or gradients were not finite; they count in `steps` only
+    skipped: int = 0  # steps that were not finite and changed nothing; they count in `steps` only
     seconds: float = 0.0
 
+    def means(self) -> tuple[float | None, float | None]:
+        """Return the mean loss and the accuracy over the examples so far; None where there are none."""
+        return (self.loss / self.examples, self.correct / self.examples) if self.examples else (None, None)
 
-class BadStep(NamedTuple):
-    """A step whose loss or gradients were not finite."""
+
+class StepMetrics(NamedTuple):
+    """A step's loss and the norm of its gradients."""
 
     number: int  # of the epoch, from 0
     loss: float
@@ -53,7 +60,8 @@ class Monitor:
     Used as a context; `begin` before an epoch, `step` after each batch, `end` after the epoch.
 
     Attributes:
-        bad: the first step that was not finite, unless those are skipped.
+        latest: the step that was read last.
+        bad: the first step whose loss or gradients were not finite, unless those are skipped.
     """
 
     def __init__(
@@ -64,7 +72,7 @@ class Monitor:
         *,
         every: int = 0,
         skip: bool = False,
-        watch: Callable[[int], None] | None = None,
+        watch: Callable[[int, Callable[[], object]], None] | None = None,
         agree: Callable[[int, int], int] | None = None,
     ):
         """Monitor `epochs` epochs of `steps` steps.
@@ -75,11 +83,13 @@ class Monitor:
             console: where the progress bar is shown.
             every: after how many steps of the training the loop hands over its state; 0 is never.
             skip: whether steps that are not finite are skipped, so that they change nothing.
-            watch: called after each step with its number in the training.
+            watch: called after each step with its number in the training, and with what waits until it has finished.
             agree: called with that number and the signal that this process has received, or 0; returns the signal
                 for which all processes stop now, or 0.
         """
-        self._stopped, self.bad = 0, None
+        self._stopped = 0
+        self.bad: StepMetrics | None = None
+        self.latest = StepMetrics(-1, math.nan, math.nan)
         self._every, self._skip, self._watch, self._agree = every, skip, watch, agree
         self._pending: list[tuple[int, int, Mapping[str, Any]]] = []  # examples and number of steps
         self._steps, self._looked = steps, 0.0
@@ -106,20 +116,21 @@ class Monitor:
     def step(self, examples: int, metrics: Mapping[str, Any], steps: int = 1) -> bool:
         """Take a step's `loss`, `correct` and `grad_norm`, which may still be on the device; or (steps,) of several.
 
+        Where steps can be skipped, `skipped` says whether this one was.
+
         Returns:
             Whether the loop must hand over its state now: to be saved, or because it must stop.
         """
         self._pending.append((examples, steps, metrics))
         number = self.done
         if self._watch:
-            self._watch(number)
+            self._watch(number, self.read)
         if self._agree:
             self.stopped = self._agree(number, self._request.signal)
         if (now := time.perf_counter()) - self._looked > REFRESH:
             self._looked = now
             counts = self.read()
-            shown = max(counts.examples, 1)
-            self._bar.update(counts.steps, counts.loss / shown, counts.correct / shown, shown / counts.seconds)
+            self._bar.update(counts.steps, *counts.means(), counts.examples / counts.seconds)
         return bool(self.stopped or self.bad or (self._every and number % self._every == 0))
 
     @property
@@ -140,30 +151,34 @@ class Monitor:
     def end(self) -> Epoch:
         """Stop the epoch's clock, once the device has finished."""
         counts = self.read()
-        examples = max(counts.examples, 1)
-        return Epoch(counts.loss / examples, counts.correct / examples, counts.examples, counts.steps, counts.seconds)
+        return Epoch(*counts.means(), counts.examples, counts.steps, counts.seconds)
 
     def read(self) -> Counts:
         """Return the sums over the epoch so far, once the device has finished."""
         loss, correct, examples, steps, skipped, _ = self._counts
-        for count, value, norm, right in self._each_step():
-            if not math.isfinite(value + norm) and self._skip:
+        for count, value, norm, right, left_out in self._each_step():
+            self.latest = StepMetrics(steps, value, norm)
+            is_finite = math.isfinite(value) and math.isfinite(norm)
+            if left_out or (self._skip and not is_finite):
                 skipped += 1
             else:
-                if not math.isfinite(value + norm):
-                    self.bad = self.bad or BadStep(steps, value, norm)
+                if not is_finite:
+                    self.bad = self.bad or self.latest
                 loss, correct, examples = loss + value * count, correct + right, examples + count
             steps += 1
         self._pending.clear()
         self._counts = Counts(loss, correct, examples, steps, skipped, time.perf_counter() - self._start)
         return self._counts
 
-    def _each_step(self) -> Iterator[tuple[int, float, float, int]]:
-        """Yield examples, loss, gradient norm and number of correct answers of each step not yet read."""
+    def _each_step(self) -> Iterator[tuple[int, float, float, int, bool]]:
+        """Yield examples, loss, gradient norm, number of correct answers, and whether it was skipped, by step."""
         for count, steps, metrics in self._pending:
-            losses, norms, rights = (metrics[name] for name in ("loss", "grad_norm", "correct"))
+            values = [metrics[name] for name in ("loss", "grad_norm", "correct")]
+            left_out = metrics.get("skipped")
             if steps == 1:
-                yield count, float(losses), float(norms), int(rights)
+                loss, norm, right = values
+                yield count, float(loss), float(norm), int(right), left_out is not None and bool(int(left_out))
             else:
-                for value, norm, right in zip(losses.tolist(), norms.tolist(), rights.tolist(), strict=True):
-                    yield count, value, norm, right
+                skips = [False] * steps if left_out is None else left_out.tolist()
+                for loss, norm, right, skip in zip(*(value.tolist() for value in values), skips, strict=True):
+                    yield count, loss, norm, right, skip

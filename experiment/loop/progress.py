@@ -3,6 +3,8 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiment.loop.metrics import shown
+
 
 class ProgressBar:
     """Shows the epoch, the steps done, and the loss and accuracy so far; invisible unless `console` is a terminal."""
@@ -32,7 +34,7 @@ class ProgressBar:
         """Start at the first step of an epoch, counted from 0."""
         self._bar.reset(self._task, total=self._steps, epoch=f"{epoch + 1}/{self._epochs}", text="")
 
-    def update(self, steps: int, loss: float, accuracy: float, rate: float) -> None:
+    def update(self, steps: int, loss: float | None, accuracy: float | None, rate: float) -> None:
         """Show how many steps are done, and the means so far; `rate` is examples per second."""
-        text = f"loss {loss:.4f}  accuracy {accuracy:.2%}  {rate:,.0f} examples/s"
+        text = f"loss {shown(loss, '.4f')}  accuracy {shown(accuracy, '.2%')}  {rate:,.0f} examples/s"
         self._bar.update(self._task, completed=steps, text=text)

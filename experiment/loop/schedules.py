@@ -9,9 +9,10 @@ import numpy as np
 def factors(name: str, steps: int) -> np.ndarray:
     """Return what the learning rate is multiplied by at each step, (steps,) float64.
 
-    constant: 1. linear: down to 0. step: a tenth after each third (PyTorch's StepLR). cosine: down to 0 (Loshchilov
-    and Hutter 2017, arXiv 1608.03983). warmup-cosine: linear over the first tenth, then cosine. onecycle: up to 1 over
-    the first 30%, then down, both as cosines (Smith and Topin 2018, arXiv 1708.07120; PyTorch's OneCycleLR).
+    They are those of PyTorch's schedulers for every number of steps. constant: 1. linear: down to 0. step: a tenth
+    after each third (StepLR). cosine: down to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983). warmup-cosine: linear
+    over the first tenth, then cosine; without a warm-up only cosine, where PyTorch's chain of the two exceeds 1.
+    onecycle: up to 1 over the first 30%, then down, both as cosines (Smith and Topin 2018, arXiv 1708.07120).
     """
     return TABLES[name](np.arange(steps, dtype=np.float64), steps)
 
@@ -40,12 +41,13 @@ def _warmup_cosine(i: np.ndarray, steps: int) -> np.ndarray:
 
 def _onecycle(i: np.ndarray, steps: int) -> np.ndarray:
     def anneal(start: float, end: float, share: np.ndarray) -> np.ndarray:
-        return end + (start - end) / 2 * (1 + np.cos(np.pi * np.clip(share, 0, 1)))
+        return end + (start - end) / 2 * (1 + np.cos(np.pi * share))
 
     start, end = 1 / 25, 1 / 25 / 1e4
-    # PyTorch's phases end on the last step of each, hence the -1; optax's are one step longer.
-    peak, last = max(0.3 * steps - 1, 1e-9), steps - 1
-    down = (i - peak) / max(last - peak, 1e-9)
+    # PyTorch's phases end on the last step of each, hence the -1; optax's are one step longer. With three steps or
+    # fewer the way up ends before the first step, which is then on the way down.
+    peak, last = 0.3 * steps - 1, steps - 1
+    down = (i - peak) / (last - peak)
     return np.where(i <= peak, anneal(start, 1, i / peak), anneal(1, end, down))
 
 

@@ -18,16 +18,18 @@ def check_installed() -> None:
 class EventWriter:
     """Writes into a run folder; used as a context. A resumed run adds a file, as TensorBoard expects."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, metrics: Iterable[str]):
+        """Write into `folder` what the rows have of these `metrics`."""
         from tensorboardX import SummaryWriter  # here: it takes a second to import
 
+        self._metrics = tuple(metrics)
         self._writer = SummaryWriter(str(folder), write_to_disk=True)
 
     def write(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add an epoch's rows of metrics.jsonl, as loss/train, accuracy/test and so on."""
         for row in rows:
-            for name in ("loss", "accuracy"):
-                if row[name] is not None:
+            for name in self._metrics:
+                if row.get(name) is not None:
                     self._writer.add_scalar(f"{name}/{row['split']}", row[name], step)
         self._writer.flush()
 

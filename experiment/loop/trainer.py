@@ -2,23 +2,27 @@
 
 import json
 import statistics
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from data import Loader
 from experiment.backend import LoopState, ResumePoint
-from experiment.config import every, to_json
+from experiment.config import Config, every, to_json
 from experiment.console import say
 from experiment.loop import early_stopping
 from experiment.loop.early_stopping import BestEpoch
-from experiment.loop.metrics import Score, finite
+from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.monitor import Counts, Epoch, Monitor
-from experiment.loop.not_finite import stop_at
+from experiment.loop.not_finite import stop_after, stop_at, stop_without_steps
 from experiment.loop.session import Session, score_splits
 from experiment.loop.tensorboard import EventWriter
 from experiment.runs import checkpoint
 from experiment.runs.folder import append_row
 from experiment.runs.resume import past
+from experiment.runs.snapshot import bad_tensors
 
 
 class Outcome(NamedTuple):
@@ -30,9 +34,13 @@ class Outcome(NamedTuple):
     interrupted: str  # how far it came, in words, if it was interrupted
 
     @property
-    def examples_per_second(self) -> float:
-        """Return the median over the epochs; the first one, which compiles, counts only if there is no other."""
-        return statistics.median(epoch.examples / epoch.seconds for epoch in self.epochs[1:] or self.epochs)
+    def examples_per_second(self) -> float | None:
+        """Return the median over the epochs; the first one, which compiles, counts only if there is no other.
+
+        None if no epoch took a step.
+        """
+        rates = [epoch.examples / epoch.seconds for epoch in self.epochs if epoch.examples]
+        return statistics.median(rates[1:] or rates) if rates else None
 
 
 class Trainer:
@@ -45,9 +53,7 @@ class Trainer:
         self.best, self.counts = BestEpoch(), None
         if session.start:
             self.rows, self.epochs, self.counts = past(session.start)
-            best = session.start.manifest["best"]
-            accuracy, loss = best["rank"] or BestEpoch().rank
-            self.best = BestEpoch(best["epoch"], best["step"], (accuracy, loss), session.start.best)
+            self.best = early_stopping.from_manifest(session.start.manifest["best"], session.start.best)
         self.variables, self.interrupted = None, ""
 
     def run(self, variables: Any) -> Outcome:
@@ -78,11 +84,12 @@ class Trainer:
         """Return the result, with the weights of the best epoch under --patience."""
         session = self.session
         if session.config.patience and session.group.leads and not self.interrupted:
-            say(
-                session.console,
-                f"the weights are those of epoch {self.best.epoch}, the best on the validation examples",
-            )
-            self.variables = session.backend.restore(self.variables, self.best.weights)
+            best, metric = self.best.epoch, session.config.monitor
+            line = f"the weights are those of epoch {best}, the best on the validation examples, by {metric}"
+            line = line if best else "the weights are the latest: no epoch had finite outputs, so none is the best"
+            say(session.console, line)
+            if best:
+                self.variables = session.backend.restore(self.variables, self.best.weights)
         return Outcome(self.variables, self.rows, self.epochs, self.interrupted)
 
     @property
@@ -92,21 +99,33 @@ class Trainer:
 
     def _evaluate_and_save(self, state: LoopState) -> bool:
         """Evaluate at the end of an epoch and save if due, in process 0; return whether the training is over."""
-        ended = state.batches == len(self.loader)
+        ended, session = state.batches == len(self.loader), self.session
         counts = self.monitor.read()
         if self.monitor.bad:  # before anything is saved
-            stop_at(self.session, self.loader, state.epoch, self.monitor.bad)
+            stop_at(session, self.loader, state.epoch, self.monitor.bad)
+        arrays = state.state()
+        if tensors := bad_tensors(arrays):  # of finite gradients, too, an update can be too large
+            stop_after(session, self.loader, state.epoch, self.monitor.latest, tensors)
         if ended:
             self._evaluate(state)
             if counts.skipped:
                 number = "1 step was" if counts.skipped == 1 else f"{counts.skipped} steps were"
-                say(self.session.console, f"{number} not finite, and changed nothing")
-        number, unit = every(self.session.config)
-        due = unit == "step" and self._step(state) % number == 0
-        due = due or (ended and (self.over or (unit == "epoch" and len(self.epochs) % number == 0)))
-        if due or self.monitor.stopped:
-            self._save(state, None if ended else counts)
+                say(session.console, f"{number} not finite, and changed nothing")
+            if counts.skipped == counts.steps:
+                stop_without_steps(session, state.epoch, counts.steps)
+        if self._is_due(state) or self.monitor.stopped:
+            self._save(state, arrays, None if ended else counts)
         return self.over
+
+    def _is_due(self, state: LoopState) -> bool:
+        """Return whether to save: by --checkpoint-every, at the end, and the best epoch when it occurs."""
+        number, unit = every(self.session.config)
+        if unit == "step" and self._step(state) % number == 0:
+            return True
+        if state.batches < len(self.loader):
+            return False
+        epochs = len(self.epochs)
+        return self.over or self.best.epoch == epochs or (unit == "epoch" and epochs % number == 0)
 
     def _evaluate(self, state: LoopState) -> None:
         session, epoch = self.session, self.monitor.end()
@@ -118,11 +137,12 @@ class Trainer:
         self.rows += rows
         if self.events:
             self.events.write(self._step(state), rows)
-        say(session.console, _line(len(self.epochs), session.config.epochs, epoch, scores))
+        say(session.console, _line(session.config, len(self.epochs), epoch, scores))
         export = (lambda: session.backend.export(state.variables)) if session.config.patience else None
-        self.best = self.best.after(len(self.epochs), self._step(state), scores["validation"], export)
+        number, step = len(self.epochs), self._step(state)
+        self.best = self.best.after(session.config, number, step, scores["validation"], export)
 
-    def _save(self, state: LoopState, counts: Counts | None) -> None:
+    def _save(self, state: LoopState, arrays: Mapping[str, np.ndarray], counts: Counts | None) -> None:
         session, best = self.session, self.best
         manifest = {
             "format": 1,
@@ -133,9 +153,9 @@ class Trainer:
             "rows": self.rows,
             "epochs": self.epochs,
             "counts": counts,
-            "best": {"epoch": best.epoch, "step": best.step, "rank": best.rank if best.epoch else None},
+            "best": {"epoch": best.epoch, "step": best.step, "value": best.value},
         }
-        checkpoint.save(session.folder, manifest, state.state(), best.weights, session.config.keep)
+        checkpoint.save(session.folder, manifest, arrays, best.weights, session.config.keep)
 
     def _step(self, state: LoopState) -> int:
         return state.epoch * len(self.loader) + state.batches
@@ -148,7 +168,10 @@ def _rows(number: int, epoch: Epoch, scores: dict[str, Score]) -> list[dict[str,
     return [{"epoch": number, "split": split, **result} for split, result in results.items()]
 
 
-def _line(number: int, epochs: int, epoch: Epoch, scores: dict[str, Score]) -> str:
-    parts = [f"train {epoch.loss:.4f} {epoch.accuracy:7.2%}"]
+def _line(config: Config, number: int, epoch: Epoch, scores: dict[str, Score]) -> str:
+    parts = [f"train {shown(epoch.loss, '6.4f')} {shown(epoch.accuracy, '7.2%')}"]
     parts += [f"{name} {result.loss:.4f} {result.accuracy:7.2%}" for name, result in scores.items()]
-    return f"epoch {number:2}/{epochs}  {'  '.join(parts)}  {epoch.examples / epoch.seconds:8,.0f} examples/s"
+    if config.monitor == "macro-f1":
+        parts.append(f"macro-F1 {scores['validation'].macro_f1():7.2%}")
+    rate = shown(epoch.examples / epoch.seconds if epoch.examples else None, "8,.0f")
+    return f"epoch {number:2}/{config.epochs}  {'  '.join(parts)}  {rate} examples/s"

@@ -9,6 +9,7 @@ from rich.console import Console
 from data.workers import Workers
 from experiment.backend import EnsembleBackend
 from experiment.config import every
+from experiment.loop.early_stopping import metric_name
 from experiment.loop.monitor import Monitor
 from experiment.loop.profiling import Profile
 from experiment.loop.session import Session
@@ -35,7 +36,7 @@ def train(session: Session, variables: Any) -> Result:
             loader = stack.enter_context(Workers(loader, config.workers))
         options = _monitor_options(session, stack)
         monitor = stack.enter_context(Monitor(len(loader), config.epochs, console, **options))
-        watcher = stack.enter_context(EventWriter(session.folder)) if config.tensorboard and group.leads else None
+        watcher = stack.enter_context(_events(session)) if config.tensorboard and group.leads else None
         outcome = Trainer(session, loader, monitor, watcher).run(variables)
         code = SIGNALLED + monitor.stopped if outcome.interrupted else 0
         scores, summary = save(session, outcome) if group.leads else ({}, {})
@@ -55,8 +56,7 @@ def train_together(ready: Sequence[tuple[Session, Any]]) -> list[Result]:
         options.pop("watch", None)
         others = [Monitor(size, first.config.epochs, quiet, **options) for _ in sessions[1:]]
         watchers = [
-            stack.enter_context(EventWriter(session.folder)) if first.config.tensorboard else None
-            for session in sessions
+            stack.enter_context(_events(session)) if first.config.tensorboard else None for session in sessions
         ]
         monitors = [lead, *others]
         trainers = [Trainer(*each) for each in zip(sessions, loaders, monitors, watchers, strict=True)]
@@ -77,6 +77,17 @@ def train_together(ready: Sequence[tuple[Session, Any]]) -> list[Result]:
     return [Result(code, summary) for code, (_, summary) in zip(codes, saved, strict=True)]
 
 
+def _events(session: Session) -> EventWriter:
+    return EventWriter(session.folder, dict.fromkeys(("loss", "accuracy", metric_name(session.config))))
+
+
+def _steps_left(session: Session) -> range:
+    """Return the numbers of the training's steps that are still to be done, from 1."""
+    done = session.start.manifest["step"] if session.start else 0
+    loader = training_loader(session.config, session.task)
+    return range(done + 1, session.config.epochs * len(loader) + 1)
+
+
 def _monitor_options(session: Session, stack: ExitStack) -> dict[str, Any]:
     """Return the options of the monitor; what they open is closed with `stack`."""
     config, group = session.config, session.group
@@ -87,5 +98,6 @@ def _monitor_options(session: Session, stack: ExitStack) -> dict[str, Any]:
     if not group.alone:
         options["agree"] = group.agree
     if config.profile and group.leads:
-        options["watch"] = stack.enter_context(Profile(session.backend.trace, session.folder / "profile")).after
+        profile = Profile(session.backend.trace, session.folder / "profile", _steps_left(session), session.console)
+        options["watch"] = stack.enter_context(profile).after
     return options

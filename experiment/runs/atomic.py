@@ -1,5 +1,6 @@
 """Atomic writes: after a power cut, a kill or a full disk there is the old file or the new one, never half of it."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -88,6 +89,12 @@ def link(path: Path, target: str) -> None:
         temporary.replace(path)
     except OSError:  # nothing relies on the link
         temporary.unlink(missing_ok=True)
+
+
+def unlink(path: Path) -> None:
+    """Remove a symbolic link, if there is one."""
+    with contextlib.suppress(OSError):  # nothing relies on it
+        path.unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.errors import UserError
 from experiment.runs import atomic
+from experiment.runs.snapshot import bad_tensors
 from experiment.weights.safetensors_file import pack, unpack
 
 FOLDER, MANIFEST, STATE, BEST = "checkpoints", "manifest.json", "state.safetensors", "best.safetensors"
@@ -71,15 +72,29 @@ def save(
     sums = {name: {"sha256": sha256(content), "bytes": len(content)} for name, content in files.items()}
     whole = {**manifest, "files": sums}
     path = run / FOLDER / f"step-{manifest['step']:09}"
+    if best_folder(path, manifest) == path:  # until this one is there, no other passes for the best
+        atomic.unlink(path.with_name("best"))
     atomic.write_folder(path, files | {MANIFEST: json.dumps({**whole, "sha256": digest(whole)}).encode()})
-    atomic.link(path.with_name("last"), path.name)
-    best_path = path.with_name(f"step-{manifest['best']['step']:09}")
-    if best_path.exists():
-        atomic.link(path.with_name("best"), best_path.name)
+    set_links(path, manifest)
     for old in folders(run)[keep:]:
-        if old != best_path:
+        if old != best_folder(path, manifest):
             shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def best_folder(path: Path, manifest: Mapping[str, Any]) -> Path:
+    """Return where the checkpoint of the best epoch is, by the manifest of the checkpoint in `path`."""
+    return path.with_name(f"step-{manifest['best']['step']:09}")
+
+
+def set_links(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the links say the truth: `last` is this checkpoint; `best` its best epoch's, or is not there."""
+    atomic.link(path.with_name("last"), path.name)
+    best = best_folder(path, manifest)
+    if best.exists():
+        atomic.link(path.with_name("best"), best.name)
+    else:
+        atomic.unlink(path.with_name("best"))
 
 
 def folders(run: Path) -> list[Path]:
@@ -141,11 +156,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def newest(run: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest intact checkpoint of a run, if any, and the fault of each newer one."""
+    """Return the newest intact checkpoint of a run whose state is finite, if any, and the fault of each newer one."""
     skipped = []
     for path in folders(run):
         try:
-            return load(path), skipped
+            found = load(path)
+            if bad := bad_tensors(found.state):  # earlier versions saved such states
+                raise Damaged(f"{path / STATE}: '{bad[0]}' is not finite")
+            return found, skipped
         except Damaged as error:
             skipped.append(str(error))
     return None, skipped

@@ -67,19 +67,21 @@ def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     return _png(figure)
 
 
-def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str]) -> bytes:
-    """Return a PNG of a search: validation accuracy over each option, later trials darker; `log`: options."""
+def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str], metric: str = "accuracy") -> bytes:
+    """Return a PNG of a search: validation `metric` over each option, later trials darker; `log`: options."""
     names = list(rows[0]["options"])
     figure = _figure(4 * len(names) + 4, 4)
-    accuracies = [100 * row["validation"] for row in rows]
+    scale, unit = (1, "") if metric == "loss" else (100, " (%)")
+    values = [np.nan if row["monitored"] is None else scale * row["monitored"] for row in rows]
+    best = np.fmin if metric == "loss" else np.fmax
     first, *others = np.atleast_1d(figure.subplots(1, len(names) + 1, sharey=True))
-    first.plot([row["trial"] for row in rows], accuracies, "o")
-    first.plot([row["trial"] for row in rows], np.maximum.accumulate(accuracies), "-")
-    first.set(xlabel="trial", ylabel="validation accuracy (%)")
+    first.plot([row["trial"] for row in rows], values, "o")
+    first.plot([row["trial"] for row in rows], best.accumulate(values), "-")
+    first.set(xlabel="trial", ylabel=f"validation {metric}{unit}")
     for axes, name in zip(others, names, strict=True):
-        values = [row["options"][name] for row in rows]
-        values = [str(value) for value in values] if isinstance(values[0], str) else values
-        axes.scatter(values, accuracies, c=range(len(rows)), cmap="Blues", edgecolors="grey")
+        options = [row["options"][name] for row in rows]
+        options = [str(option) for option in options] if isinstance(options[0], str) else options
+        axes.scatter(options, values, c=range(len(rows)), cmap="Blues", edgecolors="grey")
         axes.set_xlabel(name)
         if name in log:
             axes.set_xscale("log")
@@ -90,7 +92,8 @@ def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str]) -> bytes:
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
     """Return a PNG of a confusion matrix (classes, classes): counts, coloured by the share of each row."""
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    counts = matrix.sum(axis=1, keepdims=True)
+    share = np.where(counts > 0, matrix / np.maximum(counts, 1), np.nan)  # a class without examples has no share
     side = 2.5 + 0.5 * len(classes)
     figure = _figure(side + 1, side)
     axes = figure.subplots()

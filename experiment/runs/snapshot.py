@@ -1,4 +1,4 @@
-"""Checking that the arrays of a saved training state fit the training that is to go on."""
+"""Checking the arrays of a training's state: that they are finite, and fit the training that is to go on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,11 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
+
+
+def bad_tensors(state: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the names of the tensors that hold NaN or infinity."""
+    return [name for name, array in state.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
 
 
 def check_fitting(expected: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> None:

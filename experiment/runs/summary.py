@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiment.console import say
-from experiment.loop.metrics import Score, finite
+from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.session import Session, score_splits
 from experiment.loop.task import Task
 from experiment.loop.trainer import Outcome
@@ -33,7 +33,8 @@ def report(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None
     console = session.console
     if scores:
         print_scores(console, scores, session.task.dataset.classes)
-        say(console, f"{outcome.examples_per_second:,.0f} examples/s in training; saved in {session.folder}")
+        rate = shown(outcome.examples_per_second, ",.0f")
+        say(console, f"{rate} examples/s in training; saved in {session.folder}")
     if any(finite(result.loss) is None for result in scores.values()):
         say(console, "the loss is not finite: the training diverged; try a smaller --lr")
 
