@@ -49,6 +49,7 @@ class Trainer:
             accuracy, loss = best["rank"] or BestEpoch().rank
             self.best = BestEpoch(best["epoch"], best["step"], (accuracy, loss), session.start.best)
         self.variables, self.interrupted = None, ""
+        self.failed = ""  # why, if it is one of several trainings that go on without it
 
     def run(self, variables: Any) -> Outcome:
         """Train, from `variables` or from the checkpoint, until all epochs are done or a signal asks to stop."""

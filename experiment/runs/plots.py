@@ -71,10 +71,11 @@ def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str]) -> bytes:
     """Return a PNG of a search: validation accuracy over each option, later trials darker; `log`: options."""
     names = list(rows[0]["options"])
     figure = _figure(4 * len(names) + 4, 4)
-    accuracies = [100 * row["validation"] for row in rows]
+    # A trial that has failed has none, and is not drawn.
+    accuracies = [np.nan if row["validation"] is None else 100 * row["validation"] for row in rows]
     first, *others = np.atleast_1d(figure.subplots(1, len(names) + 1, sharey=True))
     first.plot([row["trial"] for row in rows], accuracies, "o")
-    first.plot([row["trial"] for row in rows], np.maximum.accumulate(accuracies), "-")
+    first.plot([row["trial"] for row in rows], np.fmax.accumulate(accuracies), "-")
     first.set(xlabel="trial", ylabel="validation accuracy (%)")
     for axes, name in zip(others, names, strict=True):
         values = [row["options"][name] for row in rows]
