@@ -35,13 +35,14 @@ def parse(argv: Sequence[str], prog: str, run: Folder | None = None) -> Config:
     file, name = given(argv, "--config"), given(argv, "--recipe")
     if file and name:
         raise UserError("--config and --recipe both say what the options are; give one of them")
-    if run and not (file or name):
-        default = dataclasses.replace(load_config(run.path / "config.json"), out=run.path)
-        default = dataclasses.replace(default, profile=default.profile and not has_profile(run.path))
-    else:
-        default = load_config(Path(file)) if file else load_recipe(name) if name else Config()
-    config = check(parse_arguments(Config, argv, prog, _with_sweep(default, run) if run else default))
-    return _check_resumed(run, config) if run else config
+    default = load_config(Path(file)) if file else load_recipe(name) if name else Config()
+    if not run:
+        return check(parse_arguments(Config, argv, prog, default))
+    before = load_config(run.path / "config.json")
+    before = dataclasses.replace(before, out=run.path, profile=before.profile and not has_profile(run.path))
+    if file or name:  # whose other options are checked to be the run's
+        before = dataclasses.replace(default, **{option: getattr(before, option) for option in FREE})
+    return _check_resumed(run, check(parse_arguments(Config, argv, prog, _with_sweep(before, run))))
 
 
 def _with_sweep(config: Config, folder: Folder) -> Config:
