@@ -67,7 +67,7 @@ def _check_resumed(run: Folder, config: Config) -> Config:
         changed.append("it is one training; leave out --seeds and --tune")
     if changed:
         raise UserError(f"--resume {run.path}: not the same training: {'; '.join(changed)}")
-    if run.kind != RUN and (not sweeps or bool(config.tune) == (run.kind == SEEDS)):
+    if run.kind != RUN and not run.is_finished() and (not sweeps or bool(config.tune) == (run.kind == SEEDS)):
         needed = "--seeds" if run.kind == SEEDS else "--tune and --trials"
         raise UserError(f"--resume {run.path}: saved by an earlier version, which kept no {needed}; give what it had")
     if config.out and config.out.absolute() != run.path.absolute():

@@ -1,5 +1,6 @@
 """--tensorboard: event files for TensorBoard; needs an optional package."""
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,7 +11,7 @@ from typing import Any, Self, cast
 from data.errors import UserError
 from experiment.runs.atomic import cannot_write
 
-PREFIX = "events"  # of the files' names, with ".out.tfevents." and the time behind it
+PREFIX = "events.out.tfevents"  # by which TensorBoard knows its files; then follow the time and the machine
 
 
 def check_installed() -> None:
@@ -23,7 +24,7 @@ def check_installed() -> None:
 class EventWriter:
     """Writes into a run folder; used as a context. A resumed run adds a file, as TensorBoard expects.
 
-    In this thread, so that a disk that refuses ends the training: tensorboardX's own writer would wait for ever.
+    In this thread, so that a disk that refuses ends the training: tensorboardX's own writer has a thread, which dies.
     """
 
     def __init__(self, folder: Path, past: Sequence[Mapping[str, Any]] = (), steps: int = 0):
@@ -38,19 +39,20 @@ class EventWriter:
             FolderError: the file cannot be written.
         """
         # Here: it takes a second to import.
-        from tensorboardX import event_file_writer, summary
+        from tensorboardX import record_writer, summary
         from tensorboardX.proto import event_pb2
 
-        self._folder, self._scalar, proto = folder, summary.scalar, cast(Any, event_pb2)
+        self._scalar, proto = summary.scalar, cast(Any, event_pb2)
         self._event: Callable[..., Any] = proto.Event
-        before = len(list(folder.glob(f"{PREFIX}.out.tfevents.*")))
+        before = len(list(folder.glob(f"{PREFIX}.*")))
+        suffix = f".{before + 1}" if before else ""  # two files of one second have two names
+        self._path = folder / f"{PREFIX}.{int(time.time())}.{socket.gethostname()}{suffix}"
         with self._writing():
-            suffix = f".{before + 1}" if before else ""  # two files of one second have two names
-            self._writer = event_file_writer.EventsWriter(str(folder / PREFIX), suffix)
+            self._writer = record_writer.RecordWriter(str(self._path))
+            self._add(file_version="brain.Event:2")
             if before:  # TensorBoard then hides what was written after the checkpoint that the run resumes from
                 first = max((row["epoch"] for row in past), default=0) * steps + 1
-                start = proto.SessionLog(status=proto.SessionLog.START)
-                self._writer.write_event(self._event(wall_time=time.time(), step=first, session_log=start))
+                self._add(step=first, session_log=proto.SessionLog(status=proto.SessionLog.START))
         if not before:  # --tensorboard is new: its files begin with what was done without it
             for row in past:
                 self.write(row["epoch"] * steps, [row])
@@ -65,16 +67,18 @@ class EventWriter:
             for row in rows:
                 for name in ("loss", "accuracy"):
                     if row[name] is not None:
-                        value = self._scalar(f"{name}/{row['split']}", row[name])
-                        self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=value))
+                        self._add(step=step, summary=self._scalar(f"{name}/{row['split']}", row[name]))
             self._writer.flush()
+
+    def _add(self, **content: Any) -> None:
+        self._writer.write(self._event(wall_time=time.time(), **content).SerializeToString())
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise cannot_write(self._folder / f"{PREFIX}.out.tfevents", error) from None
+            raise cannot_write(self._path, error) from None
 
     def __enter__(self) -> Self:
         return self

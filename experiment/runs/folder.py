@@ -14,7 +14,7 @@ from data.errors import UserError
 from experiment.config import Config, load_config, to_json
 from experiment.options import FREE
 from experiment.runs.atomic import FolderError, cannot_write, write
-from experiment.runs.kinds import CONFIG, RUN, read_config, require_run
+from experiment.runs.kinds import CONFIG, FAILED, RUN, read_config, require_run
 from experiment.runs.kinds import SUMMARY as SUMMARY
 from experiment.weights.safetensors_file import pack, read_weights
 
@@ -65,6 +65,8 @@ def update_config(folder: Path, config: Config, about: Mapping[str, Any] | None 
     }  # which is done once
     if changed != values:
         write(folder / CONFIG, _dump(changed))
+    with suppress(OSError):
+        (folder / FAILED).unlink()  # it is tried again
 
 
 def _dump(values: Mapping[str, Any]) -> bytes:

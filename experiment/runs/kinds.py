@@ -45,8 +45,12 @@ class Folder(NamedTuple):
 
     def is_finished(self) -> bool:
         """Return whether all has ended, and the results are written; not if all trainings of a sweep failed."""
-        results = (SUMMARY, TRIALS) if self.kind == SEARCH else (SUMMARY,)
-        return self.ended and any((self.path / name).exists() for name in results)
+        results = self.path / (TRIALS if self.kind == SEARCH else SUMMARY)
+        if not self.ended or not results.exists() or (self.kind == SEARCH and not _best(self)):
+            return False
+        # A training may have been tried again by itself after them.
+        files = [part / name for part in self.parts for name in (SUMMARY, FAILED) if (part / name).exists()]
+        return all(file.stat().st_mtime_ns <= results.stat().st_mtime_ns for file in files)
 
 
 def has_ended(path: Path) -> bool:
