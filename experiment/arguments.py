@@ -1,6 +1,7 @@
 """Command lines from dataclasses (tyro), with errors that are one line."""
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -24,11 +25,22 @@ def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | 
     try:
         with contextlib.redirect_stderr(errors):
             flags: Any = tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(kind)
-            return tyro.cli(flags, args=list(argv), prog=prog, description=kind.__doc__, **options)
+            words = [word for word in argv if word.replace("_", "-") not in _said_already(kind, default)]
+            return tyro.cli(flags, args=words, prog=prog, description=kind.__doc__, **options)
     except SystemExit as stop:
         if not stop.code:
             raise
         raise UserError(_one_line(errors.getvalue())) from None
+
+
+def _said_already(kind: Any, default: Any) -> set[str]:
+    """Return the flags that say what is the default anyway, such as --tf32 for a run that has it; tyro has no such."""
+    flags = set()
+    for field in dataclasses.fields(kind):
+        value = field.default if default is None else getattr(default, field.name)
+        if isinstance(value, bool):
+            flags.add(f"--{'' if value else 'no-'}{field.name.replace('_', '-')}")
+    return flags
 
 
 def _one_line(box: str) -> str:

@@ -14,18 +14,19 @@ from data.augment import augmentations
 from data.errors import UserError
 from data.registry import lookup, unknown
 from experiment.arguments import parse_arguments
-from experiment.options import FREE, MAPPED, SAVED, Config
+from experiment.options import FREE, MAPPED, OUTPUT, SAVED, SWEEP, Config
 from experiment.recipes import recipes
+from experiment.runs.kinds import ABOUT, RUN, SEEDS, Folder, has_profile, read_config
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 EVERY = re.compile(r"([1-9][0-9]*)(epoch|step)s?")  # of --checkpoint-every
 AUTO = "auto"  # the word for --resume that is no folder
 
 
-def parse(argv: Sequence[str], prog: str, run: Path | None = None) -> Config:
+def parse(argv: Sequence[str], prog: str, run: Folder | None = None) -> Config:
     """Make a checked Config from a command line; the values of --config FILE or --recipe NAME are the defaults.
 
-    With `run`, a run folder to go on with, its own options are.
+    With `run`, a folder to go on with, its own options are.
 
     Raises:
         UserError: an option is out of range, or the file is not a configuration; or no such recipe; or an option is
@@ -34,25 +35,49 @@ def parse(argv: Sequence[str], prog: str, run: Path | None = None) -> Config:
     file, name = given(argv, "--config"), given(argv, "--recipe")
     if file and name:
         raise UserError("--config and --recipe both say what the options are; give one of them")
-    if run and not (file or name):
-        default = dataclasses.replace(load_config(run / "config.json"), out=run)
-    else:
-        default = load_config(Path(file)) if file else load_recipe(name) if name else Config()
-    config = check(parse_arguments(Config, argv, prog, default))
-    return _check_resumed(run, config) if run else config
+    default = load_config(Path(file)) if file else load_recipe(name) if name else Config()
+    if not run:
+        return check(parse_arguments(Config, argv, prog, default))
+    before = load_config(run.path / "config.json")
+    before = dataclasses.replace(before, out=run.path, profile=before.profile and not has_profile(run.path))
+    if file or name:  # whose other options are checked to be the run's
+        before = dataclasses.replace(default, **{option: getattr(before, option) for option in FREE})
+    return _check_resumed(run, check(parse_arguments(Config, argv, prog, _with_sweep(before, run))))
 
 
-def _check_resumed(run: Path, config: Config) -> Config:
-    before, now = (json.loads(to_json(one)) for one in (load_config(run / "config.json"), config))
+def _with_sweep(config: Config, folder: Folder) -> Config:
+    """Return `config` with the options of a sweep's folder, which has none if an earlier version has saved it."""
+    types = typing.get_type_hints(Config) | {"tune": list}
+    for name, value in folder.sweep.items():
+        if name in SWEEP and not _fits(value, types[name]):
+            raise UserError(f"{folder.path / 'config.json'}: option '{name}' is {value!r}, which it cannot be")
+    values: dict[str, Any] = {name: value for name, value in folder.sweep.items() if name in SWEEP}
+    return dataclasses.replace(config, **values | {"tune": tuple(map(str, values.get("tune", ())))})
+
+
+def _check_resumed(run: Folder, config: Config) -> Config:
+    before, now = (json.loads(to_json(one)) for one in (load_config(run.path / "config.json"), config))
+    if run.sweep:
+        before |= {name: run.sweep.get(name) for name in SWEEP}
+        now |= sweep_of(config)
     changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before[name] != now[name]]
-    changed = [line for line in changed if line.split()[0] not in FREE]
+    changed = [line for line in changed if line.split()[0] not in (*FREE, "together")]
+    sweeps = config.seeds > 1 or bool(config.tune)
+    if run.kind == RUN and sweeps:
+        changed.append("it is one training; leave out --seeds and --tune")
     if changed:
-        raise UserError(f"--resume {run}: not the same training: {'; '.join(changed)}")
-    if config.seeds > 1 or config.tune:
-        raise UserError("--resume goes on with one training; leave out --seeds and --tune")
-    if config.out and config.out.absolute() != run.absolute():
-        raise UserError(f"--resume goes on in {run} itself; leave out --out {config.out}")
-    return dataclasses.replace(config, out=run)
+        raise UserError(f"--resume {run.path}: not the same training: {'; '.join(changed)}")
+    if run.kind != RUN and not run.is_finished() and (not sweeps or bool(config.tune) == (run.kind == SEEDS)):
+        needed = "--seeds" if run.kind == SEEDS else "--tune and --trials"
+        raise UserError(f"--resume {run.path}: saved by an earlier version, which kept no {needed}; give what it had")
+    if config.out and config.out.absolute() != run.path.absolute():
+        raise UserError(f"--resume goes on in {run.path} itself; leave out --out {config.out}")
+    return dataclasses.replace(config, out=run.path)
+
+
+def sweep_of(config: Config) -> dict[str, Any]:
+    """Return the options of a sweep as its folder's config.json holds them."""
+    return {name: getattr(config, name) for name in SWEEP} | {"tune": list(config.tune)}
 
 
 def check(config: Config) -> Config:
@@ -116,15 +141,7 @@ def load_config(path: Path) -> Config:
     Raises:
         UserError: missing, not JSON, an option unknown or of the wrong type or range.
     """
-    try:
-        values = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected an object of options, found {type(values).__name__}")
-    return _from_values(path, values)
+    return _from_values(path, {name: value for name, value in read_config(path).items() if name not in ABOUT})
 
 
 class Range(NamedTuple):
@@ -151,8 +168,9 @@ def parse_space(words: Sequence[str]) -> dict[str, Range]:
     for word in words:
         name, _, text = word.partition("=")
         name = name.replace("-", "_")
-        if name not in SAVED:
-            raise UserError(f"--tune {word}: {unknown('option', name, SAVED)}")
+        if name not in SAVED or name in OUTPUT:
+            known = [other for other in SAVED if other not in OUTPUT]
+            raise UserError(f"--tune {word}: {unknown('option', name, known)}")
         kind = float if types[name] == float | None else types[name]
         low, dots, high = text.partition("..")
         try:

@@ -77,17 +77,19 @@ class Config:
     seed: int = 0
     """Of the initial weights, the order of the examples, and dropout."""
     out: Path | None = None
-    """Run folder to make. Default: runs/<time>-<model>-<dataset>-<framework>."""
+    """Run folder to make. Default: runs/<time>-<model>-<dataset>-<framework>, with a number behind it if there is
+    one of that name."""
     recipe: str | None = None
     """Take the options from a recipe, see --list-recipes; options given beside it win."""
     seeds: int = 1
-    """Train so many times, with --seed and those after it, and print the mean and the deviation."""
+    """Train so many times, with --seed and those after it, and print the mean and the deviation. A training that
+    fails is recorded, and the others go on."""
     together: Literal["auto", "yes", "no"] = "auto"
     """Train the runs of --seeds all at once, in one program, in Flax, and of --tune eight at a time: auto does so with
     small networks on a GPU."""
     tune: tuple[str, ...] = ()
     """Search for the best validation result by --monitor: lr=1e-4..1e-1 batch_size=32,64 and so on; a folder for each
-    trial."""
+    trial. A trial that fails is recorded, and the search goes on."""
     trials: int = 20
     """How many trainings --tune may take."""
     config: Path | None = None
@@ -117,10 +119,10 @@ class Config:
     """Train in so many processes on this machine, each on its share of every batch; torchrun, srun and mpirun say
     by themselves how many they have started."""
     resume: str | None = None
-    """Go on with a run folder from its last whole checkpoint; or auto: with --out if it is there, else the newest run
-    in runs/."""
+    """Go on with a run folder from its last whole checkpoint, with its own options; or with the folder of --seeds or
+    --tune, whose finished trainings are kept; or auto: with --out if it is there, else the newest run in runs/."""
     tensorboard: bool = False
-    """Write TensorBoard's event files into the run folder, too."""
+    """Write TensorBoard's event files into the run folder, too. A resumed run goes on with them."""
     profile: bool = False
     """Record what ten steps, from the sixth on, spend their time on, in the run folder's profile/; of a training of
     fewer steps those after the first."""
@@ -147,14 +149,15 @@ NOT_SAVED = (
     "trials",
     "processes",
     "resume",
-    "tensorboard",
-    "profile",
     "summary",
     "dry_run",
 )
 NAMES = tuple(field.name for field in dataclasses.fields(Config))
 SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 # Of these a run may be resumed with others: they change no number.
-FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers")
+FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers", "tensorboard", "profile")
+OUTPUT = ("tensorboard", "profile")  # of these, what is only written beside the results
+# The options of a sweep, which its folder's config.json holds beside those of its trainings.
+SWEEP = ("seeds", "tune", "trials", "together")
 # Of which each of several trainings in one program may have its own: numbers that no choice of what to compute reads.
 MAPPED = ("lr", "momentum", "weight_decay")

@@ -16,10 +16,12 @@ from experiment.cli.command import command
 from experiment.config import SAVED, Config, load_config
 from experiment.console import say
 from experiment.loop.metrics import shown
+from experiment.options import OUTPUT
 from experiment.runs import atomic, plots
 from experiment.runs import folder as run_folder
+from experiment.runs.kinds import require_run
 
-SHOWN = ("model", "epochs", "data_dir")  # shown in the table, or irrelevant
+SHOWN = ("model", "epochs", "data_dir", *OUTPUT)  # shown in the table, or irrelevant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +76,7 @@ def read(folder: Path) -> FinishedRun:
     Raises:
         UserError: it is not a run folder, or the run is not finished.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such run folder")
+    require_run(folder)
     config = load_config(folder / run_folder.CONFIG)
     try:
         summary = json.loads((folder / run_folder.SUMMARY).read_text())

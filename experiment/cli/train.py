@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -14,18 +12,20 @@ from data.registry import lookup
 from experiment import config as configs
 from experiment.cli.command import command, load_framework
 from experiment.cli.console_scripts import module_command
-from experiment.cli.sweep import in_turn, repeat, trainings_at_once, tune
+from experiment.cli.search import import_optuna, tune
+from experiment.cli.seeds import repeat
+from experiment.cli.sweep import Trainings, open_sweep, trainings_at_once
 from experiment.config import Config, given
 from experiment.console import say
 from experiment.distributed.agreement import Group
 from experiment.distributed.environment import read_environment
 from experiment.distributed.launch import launch, silence
-from experiment.loop.setup import set_up
+from experiment.loop.runner import Runner
 from experiment.loop.tensorboard import check_installed
-from experiment.loop.training import Result, train, train_together
 from experiment.model_summary import print_model_summary
 from experiment.recipes import recipes
-from experiment.runs.folder import SUMMARY, check_free
+from experiment.runs.folder import check_free
+from experiment.runs.kinds import identify
 from experiment.runs.resume import find_run
 from experiment.weights.pretrained import as_built
 
@@ -47,7 +47,7 @@ def _start(framework: str, argv: list[str]) -> int:
 
 def _main(framework: str, argv: list[str], group: Group) -> int:
     found, console = group.broadcast(lambda: str(find_run(argv, framework) or "")), Console()
-    resumed = Path(found) if found else None
+    resumed = identify(Path(found)) if found else None
     config = configs.parse(argv, f"python -m {framework}.train", resumed)
     if not group.alone:
         _check_processes(config, group)
@@ -66,36 +66,32 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
         check_installed()
     if not resumed:
         group.broadcast(lambda: check_free(config))
-    elif group.broadcast((resumed / SUMMARY).exists):
-        say(console, f"{resumed} has finished: nothing to go on with")
+    elif group.broadcast(resumed.is_finished):
+        say(console, f"{resumed.path} has finished: nothing to go on with")
         return 0
     find(config.dataset, config.data_dir)
     if not group.alone:
         backend.join(group.process, *group.coordinator())
     backend.set_precision(config)
 
-    def train_one(config: Config) -> Result:
-        with ExitStack() as stack:
-            session, variables = set_up(framework, backend, config, group, console, stack)
-            return train(session, variables) if session else Result(0, {})
+    runner = Runner(framework, backend, group, console)
+    if config.dry_run or not (config.tune or config.seeds > 1):
+        return runner.train(config).code
+    return _sweep(runner, config)
 
-    def train_all(configs: Sequence[Config]) -> list[Result]:
-        consoles = [console, *(Console(quiet=True) for _ in configs[1:])]  # only the first prints
-        with ExitStack() as stack:
-            ready = [
-                set_up(framework, backend, one, group, speaker, stack)
-                for one, speaker in zip(configs, consoles, strict=True)
-            ]
-            return train_together([(session, variables) for session, variables in ready if session])
 
-    if (config.tune or config.seeds > 1) and not config.dry_run:
-        count, entry = trainings_at_once(config), lookup("model", config.model, backend.MODELS)
-        at_once = count > 1 and backend.trains_together(config, count, entry.num_params)
-        how = train_all if at_once else in_turn(train_one)
+def _sweep(runner: Runner, config: Config) -> int:
+    """Train with several seeds, or search; resume it if its folder is there."""
+    if config.tune:
+        import_optuna()  # before anything is made
+    backend, console = runner.backend, runner.console
+    count, entry = trainings_at_once(config), lookup("model", config.model, backend.MODELS)
+    at_once = count > 1 and backend.trains_together(config, count, entry.num_params)
+    trainings = Trainings(runner.framework, console, runner.train, runner.train_together if at_once else None)
+    with open_sweep(runner.framework, config, count if at_once else 1) as folder:
         if config.tune:
-            return tune(framework, config, console, how, count if at_once else 1)
-        return repeat(framework, config, console, how, at_once=at_once)
-    return train_one(config).code
+            return tune(config, folder, console, trainings)
+        return repeat(config, folder, console, trainings, at_once=at_once)
 
 
 def listing(config: Config) -> list[str]:

@@ -133,6 +133,10 @@ class Monitor:
             self._bar.update(counts.steps, *counts.means(), counts.examples / counts.seconds)
         return bool(self.stopped or self.bad or (self._every and number % self._every == 0))
 
+    def give_up(self) -> None:
+        """Stop asking for the state of a training that has failed, as one of several that go on."""
+        self.bad, self._skip = None, True
+
     @property
     def stopped(self) -> int:
         """The signal for which the training stops, or 0."""

@@ -19,7 +19,7 @@ from experiment.loop.whitening import whitened
 from experiment.registry import Entry
 from experiment.runs import checkpoint
 from experiment.runs.checkpoint import Checkpoint
-from experiment.runs.folder import make_folder, write_rows
+from experiment.runs.folder import make_folder, update_config, write_rows
 from experiment.runs.lock import locked
 from experiment.runs.resume import check_same, fingerprint, open_checkpoint
 from experiment.weights.pretrained import as_built, settle, start
@@ -131,6 +131,7 @@ def start_session(
         check_same(found, about, data)
         say(console, f"goes on from {found.path}, after step {found.manifest['step']:,}")
     if opened and group.leads:
+        update_config(folder, planned.config)
         write_rows(folder, found.manifest["rows"] if found else [])
     return Session(
         planned.backend, planned.model, planned.config, planned.task, folder, about, data, console, group, found

@@ -55,6 +55,7 @@ class Trainer:
             self.rows, self.epochs, self.counts = past(session.start)
             self.best = early_stopping.from_manifest(session.start.manifest["best"], session.start.best)
         self.variables, self.interrupted = None, ""
+        self.failed = ""  # why, if it is one of several trainings that go on without it
 
     def run(self, variables: Any) -> Outcome:
         """Train, from `variables` or from the checkpoint, until all epochs are done or a signal asks to stop."""

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, cast
 
 from rich.console import Console
 
+from data import UserError
 from data.workers import Workers
-from experiment.backend import EnsembleBackend
-from experiment.config import every
+from experiment.backend import EnsembleBackend, LoopState
+from experiment.config import Config, every
 from experiment.loop.early_stopping import metric_name
 from experiment.loop.monitor import Monitor
 from experiment.loop.profiling import Profile
@@ -17,6 +18,7 @@ from experiment.loop.signals import SIGNALLED
 from experiment.loop.task import training_loader
 from experiment.loop.tensorboard import EventWriter
 from experiment.loop.trainer import Trainer
+from experiment.runs.atomic import FolderError
 from experiment.runs.summary import report, save
 
 
@@ -25,6 +27,7 @@ class Result(NamedTuple):
 
     code: int  # the command's exit code
     summary: dict[str, Any]  # the content of summary.json
+    error: str = ""  # why it failed, as one of several trainings that go on without it
 
 
 def train(session: Session, variables: Any) -> Result:
@@ -36,7 +39,11 @@ def train(session: Session, variables: Any) -> Result:
             loader = stack.enter_context(Workers(loader, config.workers))
         options = _monitor_options(session, stack)
         monitor = stack.enter_context(Monitor(len(loader), config.epochs, console, **options))
-        watcher = stack.enter_context(_events(session)) if config.tensorboard and group.leads else None
+        past = session.start.manifest["rows"] if session.start else []
+        events = config.tensorboard and group.leads
+        watcher = (
+            stack.enter_context(EventWriter(session.folder, _metrics(config), past, len(loader))) if events else None
+        )
         outcome = Trainer(session, loader, monitor, watcher).run(variables)
         code = SIGNALLED + monitor.stopped if outcome.interrupted else 0
         scores, summary = save(session, outcome) if group.leads else ({}, {})
@@ -46,7 +53,10 @@ def train(session: Session, variables: Any) -> Result:
 
 
 def train_together(ready: Sequence[tuple[Session, Any]]) -> list[Result]:
-    """Train several networks at once, as one program; complete the run folder of each, as `train` does."""
+    """Train several networks at once, as one program; complete the run folder of each, as `train` does.
+
+    One that fails is left behind: its numbers are computed, but nobody reads them.
+    """
     first, variables = ready[0][0], [variables for _, variables in ready]
     sessions, quiet = [session for session, _ in ready], Console(quiet=True)
     loaders = [training_loader(session.config, session.task) for session in sessions]
@@ -56,7 +66,10 @@ def train_together(ready: Sequence[tuple[Session, Any]]) -> list[Result]:
         options.pop("watch", None)
         others = [Monitor(size, first.config.epochs, quiet, **options) for _ in sessions[1:]]
         watchers = [
-            stack.enter_context(_events(session)) if first.config.tensorboard else None for session in sessions
+            stack.enter_context(EventWriter(session.folder, _metrics(first.config)))
+            if first.config.tensorboard
+            else None
+            for session in sessions
         ]
         monitors = [lead, *others]
         trainers = [Trainer(*each) for each in zip(sessions, loaders, monitors, watchers, strict=True)]
@@ -65,20 +78,35 @@ def train_together(ready: Sequence[tuple[Session, Any]]) -> list[Result]:
             first.model, variables, loaders, configs, monitors
         ):
             for trainer, state in zip(trainers, states, strict=True):
-                if not trainer.over:  # --patience may end one before the others
-                    trainer.handle(state)
-            if all(trainer.over for trainer in trainers):
+                _handle(trainer, state)
+            if all(trainer.failed or trainer.over for trainer in trainers):
                 break
-        outcomes = [trainer.outcome() for trainer in trainers]
-        saved = [save(session, outcome) for session, outcome in zip(sessions, outcomes, strict=True)]
-    for session, outcome, (scores, _) in zip(sessions, outcomes, saved, strict=True):
-        report(session, outcome, scores)
+        ended = [trainer for trainer in trainers if not trainer.failed]
+        outcomes = [trainer.outcome() for trainer in ended]
+        saved = [save(trainer.session, outcome) for trainer, outcome in zip(ended, outcomes, strict=True)]
+    for trainer, outcome, (scores, _) in zip(ended, outcomes, saved, strict=True):
+        report(trainer.session, outcome, scores)
     codes = [SIGNALLED + lead.stopped if outcome.interrupted else 0 for outcome in outcomes]
-    return [Result(code, summary) for code, (_, summary) in zip(codes, saved, strict=True)]
+    results = iter([Result(code, summary) for code, (_, summary) in zip(codes, saved, strict=True)])
+    return [Result(0, {}, trainer.failed) if trainer.failed else next(results) for trainer in trainers]
 
 
-def _events(session: Session) -> EventWriter:
-    return EventWriter(session.folder, dict.fromkeys(("loss", "accuracy", metric_name(session.config))))
+def _handle(trainer: Trainer, state: LoopState) -> None:
+    """Handle the state of one of several trainings, unless it is over: by --patience, or because it has failed."""
+    if trainer.failed or trainer.over:
+        return
+    try:
+        trainer.handle(state)
+    except FolderError:
+        raise
+    except UserError as error:
+        trainer.failed = str(error)
+        trainer.monitor.give_up()
+
+
+def _metrics(config: Config) -> tuple[str, ...]:
+    """Return the metrics that TensorBoard's files hold."""
+    return ("loss", "accuracy", metric_name(config))
 
 
 def _steps_left(session: Session) -> range:

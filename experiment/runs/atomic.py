@@ -9,6 +9,13 @@ from pathlib import Path
 from data.errors import UserError
 
 
+class FolderError(UserError):
+    """A folder cannot be used as it is: the disk refuses, another process uses it, or its checkpoints do not fit.
+
+    It is no fault of the training, which may be tried again.
+    """
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a file, or replace it, in one step, and flush it to the disk.
 
@@ -97,9 +104,9 @@ def unlink(path: Path) -> None:
         path.unlink()
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
+def cannot_write(path: Path, error: OSError) -> FolderError:
     """Return the error for a file that could not be written."""
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); what was saved before is untouched")
+    return FolderError(f"{path}: cannot be written ({error.strerror or error}); what was saved before is untouched")
 
 
 def _temporary(path: Path) -> Path:

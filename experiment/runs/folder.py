@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +12,65 @@ import numpy as np
 
 from data.errors import UserError
 from experiment.config import Config, load_config, to_json
-from experiment.runs.atomic import cannot_write, write
+from experiment.options import FREE
+from experiment.runs.atomic import FolderError, cannot_write, write
+from experiment.runs.kinds import CONFIG, FAILED, RUN, read_config, require_run
+from experiment.runs.kinds import SUMMARY as SUMMARY
 from experiment.weights.safetensors_file import pack, read_weights
 
 RUNS = Path("runs")
-CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", "weights.safetensors"
+METRICS, WEIGHTS = "metrics.jsonl", "weights.safetensors"
 
 
-def make_folder(config: Config, framework: str) -> Path:
-    """Create the run folder with its config.json.
+def make_folder(config: Config, framework: str, kind: str = RUN, sweep: Mapping[str, Any] | None = None) -> Path:
+    """Create the folder of a run or of a sweep with its config.json.
 
     Raises:
-        UserError: it exists already (and is unchanged), or cannot be created.
+        FolderError: --out exists already (and is unchanged), or the folder cannot be created (nothing remains).
     """
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = config.out or RUNS / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
+    path = _make_new(config, framework)
+    about = {"kind": kind, "framework": framework} | ({"sweep": sweep} if sweep else {})
     try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        raise UserError(f"{path} exists already and is never overwritten; name another folder with --out") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be made ({error.strerror})") from None
-    write(path / CONFIG, to_json(config).encode())
+        write(path / CONFIG, _dump(about | json.loads(to_json(config))))
+    except FolderError:
+        with suppress(OSError):
+            path.rmdir()
+        raise
     return path
+
+
+def _make_new(config: Config, framework: str) -> Path:
+    """Make --out, or a folder whose name no other process has taken in the same second."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = name = config.out or RUNS / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
+    for number in count(2):
+        try:
+            path.mkdir(parents=True)
+            break
+        except FileExistsError:
+            if config.out or not path.is_dir():
+                again = "exists already and is never overwritten; name another folder with --out"
+                raise FolderError(f"{path} {again}") from None
+            path = name.with_name(f"{name.name}-{number}")
+        except OSError as error:
+            raise FolderError(f"{path} cannot be made ({error.strerror})") from None
+    return path
+
+
+def update_config(folder: Path, config: Config, about: Mapping[str, Any] | None = None) -> None:
+    """Let a resumed run keep the options that it is resumed with; those that may change, change no number."""
+    values, now = read_config(folder / CONFIG), json.loads(to_json(config))
+    changed = {**values, **(about or {})} | {
+        name: now[name] for name in FREE if name != "profile"
+    }  # which is done once
+    if changed != values:
+        write(folder / CONFIG, _dump(changed))
+    with suppress(OSError):
+        (folder / FAILED).unlink()  # it is tried again
+
+
+def _dump(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
 
 
 def check_free(config: Config) -> None:
@@ -73,8 +111,7 @@ def read_run(folder: Path) -> tuple[Config, dict[str, np.ndarray]]:
     """Return the configuration and the weights of a finished run.
 
     Raises:
-        UserError: there is no such folder, or a file in it is missing or damaged.
+        UserError: there is no such folder, it is not a run's, or a file in it is missing or damaged.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such run folder")
+    require_run(folder)
     return load_config(folder / CONFIG), read_weights(folder / WEIGHTS)

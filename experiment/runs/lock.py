@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.errors import UserError
-from experiment.runs.atomic import cannot_write
+from experiment.runs.atomic import FolderError, cannot_write
 
 LOCK = ".lock"
 
@@ -19,7 +18,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock `folder` for this process; the system releases the lock if the process dies.
 
     Raises:
-        UserError: another process holds the lock; says which.
+        FolderError: another process holds the lock; says which.
     """
     path = folder / LOCK
     file = _open_locked(path)
@@ -49,5 +48,7 @@ def _open_locked(path: Path) -> int:
             holder = os.pread(file, 200, 0).decode(errors="replace")
             os.close(file)
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise UserError(f"{path}: cannot be locked ({error.strerror})") from None
-            raise UserError(f"{path.parent} is in use by {holder or 'another process'}; two would spoil it") from None
+                raise FolderError(f"{path}: cannot be locked ({error.strerror})") from None
+            raise FolderError(
+                f"{path.parent} is in use by {holder or 'another process'}; two would spoil it"
+            ) from None

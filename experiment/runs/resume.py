@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +15,57 @@ from experiment.config import AUTO, given
 from experiment.loop.monitor import Counts, Epoch
 from experiment.loop.task import Task
 from experiment.runs import checkpoint
+from experiment.runs.atomic import FolderError
 from experiment.runs.checkpoint import Checkpoint
-from experiment.runs.folder import CONFIG, RUNS, SUMMARY
+from experiment.runs.folder import RUNS
+from experiment.runs.kinds import CONFIG, RUN, Folder, identify
 
 
 def find_run(argv: list[str], framework: str) -> Path | None:
-    """Return the run folder for a command line's --resume; None to start a new run.
+    """Return the folder of the run or sweep for a command line's --resume; None to start a new one.
 
     Raises:
-        UserError: there is no such run, or, for auto, no run that can be resumed.
+        UserError: there is no such folder, or, for auto, none that can be resumed.
     """
     word, out = given(argv, "--resume"), given(argv, "--out")
     if word != AUTO:
-        if word and not (Path(word) / CONFIG).is_file():
-            raise UserError(f"--resume {word}: no run folder, it has no {CONFIG}")
-        return Path(word) if word else None
-    if out:
-        return (
-            Path(out) if (Path(out) / CONFIG).is_file() else None
-        )  # none yet: the first start of a job that is started many times
-    runs = [run for run in sorted(RUNS.glob(f"*-{framework}"), reverse=True) if not (run / SUMMARY).exists()]
-    for run in runs:
-        found, skipped = checkpoint.newest(run)
+        return _of_framework(Path(word), framework).path if word else None
+    if out:  # none yet: the first start of a job that is started many times
+        return _of_framework(Path(out), framework).path if (Path(out) / CONFIG).is_file() else None
+    for folder in _unfinished(framework):
+        if folder.kind != RUN:
+            return folder.path
+        found, skipped = checkpoint.newest(folder.path)
         if found:
-            return run  # `open_checkpoint` warns of what was skipped
-        warn(skipped or [f"{run}: has no checkpoint"])
+            return folder.path  # `open_checkpoint` warns of what was skipped
+        warn(skipped or [f"{folder.path}: has no checkpoint"])
     raise UserError(f"--resume auto: found no unfinished run of {framework} with a whole checkpoint in {RUNS}/")
+
+
+def _of_framework(path: Path, framework: str) -> Folder:
+    try:
+        folder = identify(path)
+    except UserError as error:
+        raise UserError(f"--resume {error}") from None
+    if folder.framework not in (None, framework):
+        raise UserError(f"--resume {path}: framework was {folder.framework}, is {framework}")
+    return folder
+
+
+def _unfinished(framework: str) -> Iterator[Folder]:
+    """Yield the framework's folders in runs/ that have not ended, the newest first."""
+    for path in sorted(RUNS.glob(f"*-{framework}*"), key=_by_age, reverse=True):
+        with suppress(UserError):  # no folder of ours
+            folder = identify(path)
+            old_sweep = folder.kind != RUN and not folder.sweep  # of which nobody knows how many trainings it has
+            if not folder.ended and not old_sweep and re.fullmatch(rf".*-{framework}(-\d+)?", path.name):
+                yield folder
+
+
+def _by_age(path: Path) -> tuple[str, int]:
+    """Return the time in a folder's name, and its number among those of the same second."""
+    number = path.name.rpartition("-")[2]
+    return path.name[: len("20261231-235959")], int(number) if number.isdecimal() else 1
 
 
 def open_checkpoint(run: Path) -> Checkpoint | None:
@@ -46,13 +74,13 @@ def open_checkpoint(run: Path) -> Checkpoint | None:
     Return None if none has been saved yet; the training then starts at its beginning.
 
     Raises:
-        UserError: every checkpoint is damaged.
+        FolderError: every checkpoint is damaged.
     """
     checkpoint.clean(run)
     found, skipped = checkpoint.newest(run)
     warn(skipped)
     if not found and skipped:
-        raise UserError(f"{run}: all {len(skipped)} checkpoints are damaged, nothing to go on from")
+        raise FolderError(f"{run}: all {len(skipped)} checkpoints are damaged, nothing to go on from")
     if not found:
         print(f"{run}: no checkpoint was saved yet; starts at the beginning", file=sys.stderr)
     for path in checkpoint.folders(run)[: len(skipped)]:
@@ -82,13 +110,13 @@ def check_same(found: Checkpoint, about: dict[str, Any], data: dict[str, Any]) -
     """Check that the network and the data are those of the checkpoint; warn of other versions.
 
     Raises:
-        UserError: they differ; names each field with its old and new value.
+        FolderError: they differ; names each field with its old and new value.
     """
     before = {name: found.manifest["about"].get(name) for name in ("framework", "model", "dataset", "parameters")}
     now = {name: about[name] for name in before}
     different = differences({**before, "data": found.manifest["data"]}, {**now, "data": data})
     if different:
-        raise UserError(f"--resume {found.path.parent.parent}: not the same training: {'; '.join(different)}")
+        raise FolderError(f"--resume {found.path.parent.parent}: not the same training: {'; '.join(different)}")
     versions = differences(found.manifest["about"].get("versions", {}), about["versions"])
     warn([f"not bit for bit what one run would be: {line}" for line in versions])
 

@@ -17,6 +17,7 @@ from experiment.extras import needs_torch
 from experiment.registry import Entry
 from experiment.runs.checkpoint import MANIFEST, load
 from experiment.runs.folder import WEIGHTS
+from experiment.runs.kinds import CONFIG, require_run
 from experiment.weights.safetensors_file import read_weights
 
 SAFETENSORS, TORCH = ".safetensors", (".pth", ".pt")
@@ -39,6 +40,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if (path / MANIFEST).is_file():
         return load(path).weights()
     if path.is_dir():
+        if (path / CONFIG).is_file():
+            require_run(path)
         path = path / WEIGHTS
     check_suffix(path)
     found = read_weights(path) if path.suffix == SAFETENSORS else _read_torch(path)

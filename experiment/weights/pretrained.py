@@ -17,7 +17,7 @@ from experiment.config import TORCHVISION, Config, load_config
 from experiment.extras import needs_torch
 from experiment.registry import Entry
 from experiment.runs.checkpoint import MANIFEST
-from experiment.runs.folder import CONFIG
+from experiment.runs.kinds import CONFIG, require_run
 from experiment.weights.conversion import COUNTER, belongs
 from experiment.weights.files import read, to_arrays, without_auxiliary
 
@@ -38,6 +38,7 @@ def settle(config: Config, models: Mapping[str, Entry]) -> Config:
         return dataclasses.replace(config, like_torchvision=True)
     if config.weights and (folder := Path(config.weights).expanduser()).is_dir():
         run = folder.parents[1] if (folder / MANIFEST).is_file() else folder  # a checkpoint lies in its run
+        require_run(run)
         before = load_config(run / CONFIG)
         return dataclasses.replace(config, like_torchvision=config.like_torchvision or before.like_torchvision)
     return config
