@@ -117,7 +117,7 @@ def load_config(path: Path) -> Config:
         UserError: missing, not JSON, an option unknown or of the wrong type or range.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:

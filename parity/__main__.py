@@ -14,7 +14,6 @@ convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or bac
 import argparse
 import importlib
 import json
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -23,41 +22,46 @@ from typing import Any
 from rich.console import Console
 
 from data import UserError
+from data.terminal import command, outlive
 from experiment.config import Config
+from experiment.console import make_console
 from experiment.extras import needs_torch
 from experiment.runs.atomic import check_new, write
 from parity.bench.options import add_options
 from parity.pool import check_models
 from parity.report import exit_status, print_report, verdict
 
+FILES = ("json", "plot", "save_mapping", "save_script", "target")  # options of the files that a command writes
+
 
 def main() -> None:
     """Run the command line."""
+    command(_main)
+
+
+def _main() -> int:
     args = _parser().parse_args()
-    try:
-        if args.command == "convert":
-            sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
-        if args.command == "bench":
-            sys.exit(_load("bench.command").run(args))
-        if args.command == "forced":
-            sys.exit(run_forced(args))
-        if args.command == "training":
-            sys.exit(run_training(args))
-        if args.command == "torchvision":
-            sys.exit(run_torchvision(args.names, args.data_dir, args.json))
-        if args.command == "doctor":
-            sys.exit(run_doctor(args.json))
-        if any(":" in name for name in args.names):
-            sys.exit(run_pair(args))
-        if args.input or args.mapping or args.save_mapping or args.save_script:
-            raise UserError(
-                "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
-            )
-        sys.exit(run_checks(args.names, args.json, full=args.full))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    if any(getattr(args, name, None) for name in FILES):
+        outlive()
+    if args.command == "convert":
+        return run_convert(args.name, args.source, args.target, args.num_classes)
+    if args.command == "bench":
+        return _load("bench.command").run(args)
+    if args.command == "forced":
+        return run_forced(args)
+    if args.command == "training":
+        return run_training(args)
+    if args.command == "torchvision":
+        return run_torchvision(args.names, args.data_dir, args.json)
+    if args.command == "doctor":
+        return run_doctor(args.json)
+    if any(":" in name for name in args.names):
+        return run_pair(args)
+    if args.input or args.mapping or args.save_mapping or args.save_script:
+        raise UserError(
+            "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
+        )
+    return run_checks(args.names, args.json, full=args.full)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -223,7 +227,7 @@ def run_convert(name: str, source: Path, target: Path, num_classes: int | None) 
 
 
 def _console() -> Console:
-    console = Console()
+    console = make_console()
     console.width = max(console.width, 120)
     return console
 

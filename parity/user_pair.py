@@ -125,7 +125,7 @@ def _where(error: Exception) -> str:
 
 def _read_mapping(file: Path, torch_module: Any, side: FlaxSide, inputs: np.ndarray) -> Mapping[str, str]:
     try:
-        given = json.loads(file.read_text())
+        given = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: no mapping can be read from it: {error}") from None
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):

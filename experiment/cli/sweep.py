@@ -43,16 +43,18 @@ def repeat(framework: str, config: Config, console: Console, train_all: TrainAll
     if code := next((result.code for result in found if result.code), 0):
         return code
     summary = found[0].summary | {"seeds": [result.summary["seed"] for result in found]}
+    lines = []
     for split in ("train", "validation", "test"):
         values = [result.summary[split]["accuracy"] for result in found]
         mean, deviation = statistics.mean(values), statistics.stdev(values)
         summary[split] = {"accuracy": mean, "deviation": deviation, "accuracies": values}
-        say(console, f"{split:10} {mean:.2%} +- {deviation:.2%} ({', '.join(f'{value:.2%}' for value in values)})")
+        lines.append(f"{split:10} {mean:.2%} +- {deviation:.2%} ({', '.join(f'{value:.2%}' for value in values)})")
     seconds = [result.summary["seconds"] for result in found]
     summary["seconds"] = max(seconds) if at_once else sum(seconds)
     summary["examples_per_second"] = statistics.median(result.summary["examples_per_second"] for result in found)
     del summary["seed"]
     run_folder.write_summary(folder, summary)
+    say(console, "\n".join(lines))
     return 0
 
 

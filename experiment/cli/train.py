@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.console import Console
-
 from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
+from data.terminal import command, outlive
 from experiment import config as configs
-from experiment.cli.command import command, load_framework
+from experiment.cli.command import load_framework
 from experiment.cli.console_scripts import module_command
 from experiment.cli.sweep import in_turn, repeat, trainings_at_once, tune
 from experiment.config import Config, given
-from experiment.console import say
+from experiment.console import make_console, say
 from experiment.distributed.agreement import Group
 from experiment.distributed.environment import read_environment
 from experiment.distributed.launch import launch, silence
@@ -46,7 +45,7 @@ def _start(framework: str, argv: list[str]) -> int:
 
 
 def _main(framework: str, argv: list[str], group: Group) -> int:
-    found, console = group.broadcast(lambda: str(find_run(argv, framework) or "")), Console()
+    found, console = group.broadcast(lambda: str(find_run(argv, framework) or "")), make_console()
     resumed = Path(found) if found else None
     config = configs.parse(argv, f"python -m {framework}.train", resumed)
     if not group.alone:
@@ -69,6 +68,8 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
     elif group.broadcast((resumed / SUMMARY).exists):
         say(console, f"{resumed} has finished: nothing to go on with")
         return 0
+    if not config.dry_run:
+        outlive()  # the terminal is no part of the run
     find(config.dataset, config.data_dir)
     if not group.alone:
         backend.join(group.process, *group.coordinator())
@@ -80,7 +81,7 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
             return train(session, variables) if session else Result(0, {})
 
     def train_all(configs: Sequence[Config]) -> list[Result]:
-        consoles = [console, *(Console(quiet=True) for _ in configs[1:])]  # only the first prints
+        consoles = [console, *(make_console(quiet=True) for _ in configs[1:])]  # only the first prints
         with ExitStack() as stack:
             ready = [
                 set_up(framework, backend, one, group, speaker, stack)

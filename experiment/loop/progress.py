@@ -3,6 +3,8 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiment.console import shows_progress
+
 
 class ProgressBar:
     """Shows the epoch, the steps done, and the loss and accuracy so far; invisible unless `console` is a terminal."""
@@ -16,7 +18,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not shows_progress(console),
         )
         self._task = self._bar.add_task("train", total=steps, epoch="", text="")
 

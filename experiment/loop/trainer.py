@@ -96,19 +96,18 @@ class Trainer:
         counts = self.monitor.read()
         if self.monitor.bad:  # before anything is saved
             stop_at(self.session, self.loader, state.epoch, self.monitor.bad)
-        if ended:
-            self._evaluate(state)
-            if counts.skipped:
-                number = "1 step was" if counts.skipped == 1 else f"{counts.skipped} steps were"
-                say(self.session.console, f"{number} not finite, and changed nothing")
+        lines = self._evaluate(state, counts.skipped) if ended else []
         number, unit = every(self.session.config)
         due = unit == "step" and self._step(state) % number == 0
         due = due or (ended and (self.over or (unit == "epoch" and len(self.epochs) % number == 0)))
         if due or self.monitor.stopped:
             self._save(state, None if ended else counts)
+        for line in lines:  # once everything is saved: printing may take as long as the terminal likes
+            say(self.session.console, line)
         return self.over
 
-    def _evaluate(self, state: LoopState) -> None:
+    def _evaluate(self, state: LoopState, skipped: int) -> list[str]:
+        """Evaluate an epoch; return the lines to print about it."""
         session, epoch = self.session, self.monitor.end()
         self.epochs.append(epoch)
         scores = score_splits(session, state.variables, ("validation", "test"))  # the test score decides nothing
@@ -118,9 +117,13 @@ class Trainer:
         self.rows += rows
         if self.events:
             self.events.write(self._step(state), rows)
-        say(session.console, _line(len(self.epochs), session.config.epochs, epoch, scores))
         export = (lambda: session.backend.export(state.variables)) if session.config.patience else None
         self.best = self.best.after(len(self.epochs), self._step(state), scores["validation"], export)
+        lines = [_line(len(self.epochs), session.config.epochs, epoch, scores)]
+        if skipped:
+            number = "1 step was" if skipped == 1 else f"{skipped} steps were"
+            lines.append(f"{number} not finite, and changed nothing")
+        return lines
 
     def _save(self, state: LoopState, counts: Counts | None) -> None:
         session, best = self.session, self.best

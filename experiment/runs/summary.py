@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from data.terminal import printable
 from experiment.console import say
 from experiment.loop.metrics import Score, finite
 from experiment.loop.session import Session, score_splits
@@ -72,5 +73,5 @@ def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[s
     table = Table("test accuracy of class", "examples", "accuracy")
     test = scores["test"]
     for name, count, accuracy in zip(classes, test.confusion.sum(axis=1), test.per_class(), strict=True):
-        table.add_row(name, f"{count:,}", "-" if np.isnan(accuracy) else f"{accuracy:.2%}")
+        table.add_row(printable(name), f"{count:,}", "-" if np.isnan(accuracy) else f"{accuracy:.2%}")
     console.print(table)

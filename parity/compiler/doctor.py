@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jaxnets.compiler_guard import FLAG, NAME, REPORTS
 from parity.compare import relative_error
@@ -74,7 +75,7 @@ def print_findings(console: Console, found: Findings) -> None:
     table = Table("program", "", "error", "", "report")
     for outcome in found.outcomes:
         error = "" if outcome.error is None else f"{outcome.error:.1e}"
-        verdict = f"[green]{outcome.verdict}[/]" if outcome.ok else f"[red]{outcome.verdict}[/]"
+        verdict = Text(outcome.verdict, "green" if outcome.ok else "red")
         table.add_row(outcome.name, outcome.dtype, error, verdict, outcome.source)
     console.print(table)
     wrong = sum(not outcome.ok for outcome in found.outcomes)
