@@ -240,6 +240,8 @@ def _load(module: str) -> ModuleType:
         if error.name != "torch":
             raise
         raise needs_torch("parity") from None
+    except ValueError as error:  # JAX reads its environment variables as it is imported
+        raise UserError(f"parity cannot be imported: {error}") from None
 
 
 if __name__ == "__main__":

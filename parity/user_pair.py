@@ -23,6 +23,7 @@ from data import UserError
 from data.registry import nearest
 from experiment.runs.atomic import check_new, write_new
 from experiment.weights.layout import by_path, layer_path, layouts
+from jaxnets.environment import start_device
 from parity.checks import check
 from parity.flax_side import FlaxSide
 from parity.match import NAME, Match, match
@@ -47,6 +48,7 @@ def check_pair(
     """
     if save:
         check_new(save)
+    start_device()
     inputs = np.random.default_rng(0).normal(size=_shape(shape))
     torch_module = _made(torch_target, (torch_nn.Module,), "a torch.nn.Module")
     flax_module = _made(flax_target, (nn.Module, nnx.Module), "a flax.linen.Module or a flax.nnx.Module")

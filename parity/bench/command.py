@@ -102,13 +102,20 @@ def survey(args: argparse.Namespace, workers: Sequence[Worker]) -> Machine:
         UserError: no such device, network or dataset; or the frameworks find different devices.
     """
     try:
-        sides = {worker.framework: worker.ask("describe") for worker in workers}
+        sides = {worker.framework: _describe(worker, args.device) for worker in workers}
         kind = _same_device(args.device, sides)
         names = args.names or workers[0].ask("names")["names"]
         known = {name: workers[0].ask("about", **unnamed(args, name)) for name in dict.fromkeys(names)}
     except WorkerError as error:
         raise UserError(f"{f'--device is {args.device}: ' if args.device else ''}{error}") from None
     return Machine(kind, min(side["cores"] for side in sides.values()), sides, known)
+
+
+def _describe(worker: Worker, wanted: str | None) -> dict[str, Any]:
+    try:
+        return worker.ask("describe")
+    except UserError as error:
+        raise UserError(f"{f'--device is {wanted}: ' if wanted else ''}{error}") from None
 
 
 def _same_device(wanted: str | None, sides: Mapping[str, Mapping[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxnets.compiler_guard import FLAG, NAME, REPORTS
+from jaxnets.environment import start_device
 from parity.compare import relative_error
 from parity.compiler.faults import Known, known_faults
 from parity.compiler.isolated import Compiler, CrashError
@@ -59,6 +60,7 @@ class Findings(NamedTuple):
 
 def examine() -> Findings:
     """Collect everything, and run the known faults: each where it may end the process."""
+    start_device()
     versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
     machine = f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores"
     devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
