@@ -19,6 +19,8 @@ from data.errors import UserError
 SIGNALLED = 128  # a command that a signal ends exits with this plus its number
 GONE = (errno.EPIPE, errno.EIO, errno.ENXIO)  # nobody reads any more: a closed pipe, a terminal that has hung up
 
+NARROW = 20  # characters a line: with fewer, as COLUMNS=0 says, tables are empty and help texts take minutes to wrap
+
 
 class Output:
     """A text stream in place of `sys.stdout` or `sys.stderr`; `write` and `flush` never raise an `OSError`.
@@ -101,6 +103,8 @@ def terminal() -> Iterator[None]:
         return
     for descriptor in (0, 1, 2):
         _open_if_closed(descriptor)
+    if os.environ.get("COLUMNS", "").isdecimal() and int(os.environ["COLUMNS"]) < NARROW:
+        del os.environ["COLUMNS"]
     before = sys.stdout, sys.stderr
     out, err = (stream or _null() for stream in before)  # None: it was closed when Python started
     handlers = [_escape(stream) for stream in (out, err)]

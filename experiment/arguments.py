@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from data.errors import UserError
 
 T = TypeVar("T")
 FRAME = "│╭╮╰╯─ "
+COLOUR = "\x1b\\[[0-9;]*m"  # of a terminal
 
 
 def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | None = None) -> T:
@@ -32,7 +34,13 @@ def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | 
 
 
 def _one_line(box: str) -> str:
-    """Unwrap the text that tyro has put into a box: its title goes, its paragraphs are joined."""
-    rows = [line.strip(FRAME) for line in box.splitlines() if not line.startswith("╭")]
+    """Unwrap the text that tyro has put into a box: its title goes, its paragraphs are joined.
+
+    Where standard output cannot show a box, the title is underlined instead, and a line is made of hyphens.
+    """
+    plain = re.sub(COLOUR, "", box)
+    lines = [line for line in plain.splitlines() if not line.startswith("╭")]
+    titles = [at for at, line in enumerate(lines[1:]) if re.fullmatch(" ?-+ *", line)]
+    rows = [re.sub("^-+$", "", line.strip(FRAME)) for at, line in enumerate(lines) if at not in titles]
     paragraphs = " ".join(row or "\n" for row in rows).split("\n")
     return "; ".join(text.strip().rstrip(".") for text in paragraphs if text.strip())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import tyro
-from rich.table import Table
+from rich.table import Column, Table
 
 from data import UserError
 from data.terminal import command, outlive, printable
@@ -52,7 +52,7 @@ def _main(framework: str, argv: list[str]) -> int:
         atomic.check_new(arguments.out)
         outlive()
     runs = [read(folder) for folder in arguments.runs]
-    table = Table("run", "framework", "network", "epochs", "validation", "test", "examples/s")
+    table = Table(Column("run", overflow="fold"), "framework", "network", "epochs", "validation", "test", "examples/s")
     for one in runs:
         summary = one.summary
         accuracies = (percent(summary[split]["accuracy"]) for split in ("validation", "test"))
