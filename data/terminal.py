@@ -10,7 +10,7 @@ import signal
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +20,10 @@ SIGNALLED = 128  # a command that a signal ends exits with this plus its number
 GONE = (errno.EPIPE, errno.EIO, errno.ENXIO)  # nobody reads any more: a closed pipe, a terminal that has hung up
 
 NARROW = 20  # characters a line: with fewer, as COLUMNS=0 says, tables are empty and help texts take minutes to wrap
+
+
+class OutputFailed(SystemExit):
+    """Ends the command: its standard output has failed, and what it prints is all that it is for."""
 
 
 class Output:
@@ -33,12 +37,12 @@ class Output:
     """
 
     def __init__(self, stream: TextIO, other: TextIO | None = None):
-        self._stream, self._other, self.required = stream, other, other is not None
+        self._stream, self._other, self.required, self._failed = stream, other, other is not None, False
 
     def write(self, text: str) -> int:
         """Write text; return its length."""
         try:
-            return self._stream.write(text)
+            return len(text) if self._failed else self._stream.write(text)
         except OSError as error:
             self._fail(error)
         return len(text)
@@ -46,7 +50,8 @@ class Output:
     def flush(self) -> None:
         """Write what is buffered."""
         try:
-            self._stream.flush()
+            if not self._failed:
+                self._stream.flush()
         except OSError as error:
             self._fail(error)
 
@@ -54,6 +59,7 @@ class Output:
         return getattr(self._stream, name)
 
     def _fail(self, error: OSError) -> None:
+        self._failed = True
         self._discard()
         if self._other is None:
             return
@@ -63,16 +69,15 @@ class Output:
             return
         if not gone:
             self._tell(f"error: {text}")
-        raise SystemExit(SIGNALLED + signal.SIGPIPE if gone else 1)
+        raise OutputFailed(SIGNALLED + signal.SIGPIPE if gone else 1)
 
     def _discard(self) -> None:
-        """Write to the null device from now on; what is still buffered goes there, too."""
-        try:
+        """Direct the file descriptor to the null device: Python writes what is still buffered as it exits."""
+        with suppress(OSError):  # some streams have none
+            number = self._stream.fileno()
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
+            os.dup2(null, number)
             os.close(null)
-        except OSError:  # no file descriptor
-            self._stream = _null()
 
     def _tell(self, line: str) -> None:
         if self._other is not None:
@@ -122,6 +127,8 @@ def terminal() -> Iterator[None]:
             for stream, handler in zip((out, err), handlers, strict=True):
                 if handler:
                     stream.reconfigure(errors=handler)  # type: ignore[union-attr]
+                if stream not in before:
+                    stream.close()
 
 
 def outlive() -> None:
