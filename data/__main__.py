@@ -1,14 +1,18 @@
 """Fetch datasets: python -m data download mnist [--data-dir DIR]; list them: python -m data list."""
 
 import argparse
-import sys
 
-from data import DATASETS, UserError, data_folder
+from data import DATASETS, data_folder
 from data.registry import lookup
+from data.terminal import command
 
 
 def main() -> None:
     """Run the command line."""
+    command(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name every dataset")
@@ -19,17 +23,15 @@ def main() -> None:
     if args.command == "list":
         for name, source in DATASETS.items():
             print(f"{name:16}{source.about}")
-        return
-    try:
-        source, folder = lookup("dataset", args.name, DATASETS), data_folder(args.data_dir)
-        if source.download is None:
-            print(f"{args.name} is embedded: there is nothing to download")
-            return
-        source.download(folder)
-        source.load(folder)  # check that the files can be read
-        print(f"{args.name} is in {folder}")
-    except UserError as error:
-        sys.exit(f"error: {error}")
+        return 0
+    source, folder = lookup("dataset", args.name, DATASETS), data_folder(args.data_dir)
+    if source.download is None:
+        print(f"{args.name} is embedded: there is nothing to download")
+        return 0
+    source.download(folder)
+    source.load(folder)  # check that the files can be read
+    print(f"{args.name} is in {folder}")
+    return 0
 
 
 if __name__ == "__main__":

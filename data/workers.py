@@ -92,7 +92,8 @@ _state: dict[str, Any] = {}  # of a worker
 
 def _begin(loader: Loader, shared: list[Shared]) -> None:
     """Initialize a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process handles Ctrl-C and ends its workers
+    for number in (signal.SIGINT, signal.SIGHUP):  # the training process handles both and ends its workers
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_follow, daemon=True).start()
     _state["blocks"] = [SharedMemory(one.name) for one in shared]
     arrays = [np.ndarray(one.shape, one.dtype, block.buf) for one, block in zip(shared, _state["blocks"], strict=True)]

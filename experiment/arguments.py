@@ -3,15 +3,18 @@
 import contextlib
 import dataclasses
 import io
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import tyro
 
 from data.errors import UserError
+from data.terminal import OutputFailed
 
 T = TypeVar("T")
 FRAME = "│╭╮╰╯─ "
+COLOUR = "\x1b\\[[0-9;]*m"  # of a terminal
 
 
 def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | None = None) -> T:
@@ -28,7 +31,7 @@ def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | 
             words = [word for word in argv if word.replace("_", "-") not in _said_already(kind, default)]
             return tyro.cli(flags, args=words, prog=prog, description=kind.__doc__, **options)
     except SystemExit as stop:
-        if not stop.code:
+        if not stop.code or isinstance(stop, OutputFailed):
             raise
         raise UserError(_one_line(errors.getvalue())) from None
 
@@ -44,7 +47,13 @@ def _said_already(kind: Any, default: Any) -> set[str]:
 
 
 def _one_line(box: str) -> str:
-    """Unwrap the text that tyro has put into a box: its title goes, its paragraphs are joined."""
-    rows = [line.strip(FRAME) for line in box.splitlines() if not line.startswith("╭")]
+    """Unwrap the text that tyro has put into a box: its title goes, its paragraphs are joined.
+
+    Where standard output cannot show a box, the title is underlined instead, and a line is made of hyphens.
+    """
+    plain = re.sub(COLOUR, "", box)
+    lines = [line for line in plain.splitlines() if not line.startswith("╭")]
+    titles = [at for at, line in enumerate(lines[1:]) if re.fullmatch(" ?-+ *", line)]
+    rows = [re.sub("^-+$", "", line.strip(FRAME)) for at, line in enumerate(lines) if at not in titles]
     paragraphs = " ".join(row or "\n" for row in rows).split("\n")
     return "; ".join(text.strip().rstrip(".") for text in paragraphs if text.strip())

@@ -73,12 +73,17 @@ class Backend(Protocol):
         """Return whether that many trainings of a network of that many parameters run as one program."""
         ...
 
+    @property
+    def settings(self) -> Callable[[], dict[str, str]]:
+        """Return the environment variables that change numbers, of those that are set."""
+        ...
+
     def describe(self) -> tuple[str, dict[str, str]]:
         """Return the device's name and the versions that affect the numbers."""
         ...
 
     def set_precision(self, config: Config) -> None:
-        """Set the precision of this process."""
+        """Set the precision of this process, and everything else that the numbers depend on; start the device."""
         ...
 
     def create(self, entry: Entry, num_classes: int, seed: int) -> tuple[Any, Any]:

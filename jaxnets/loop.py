@@ -22,6 +22,8 @@ from jaxnets.averaging import evaluated
 from jaxnets.compose import logits_of, training
 from jaxnets.ensemble import fit_many as fit_many
 from jaxnets.ensemble import trains_together as trains_together
+from jaxnets.environment import fix_settings, start_device
+from jaxnets.environment import settings as settings
 from jaxnets.gradient_transforms import split_params
 from jaxnets.input_pipeline import feed
 from jaxnets.model_summary import summarize as summarize
@@ -43,7 +45,13 @@ def describe() -> tuple[str, dict[str, str]]:
 
 
 def set_precision(config: Config) -> None:
-    """Make float32 mean float32 on a GPU, too, where JAX would multiply in TF32 (trap 19); and allow float64."""
+    """Make float32 mean float32 on a GPU, too, where JAX would multiply in TF32 (trap 19); and allow float64.
+
+    Raises:
+        UserError: the device that the environment asks for cannot be used.
+    """
+    start_device()
+    fix_settings()
     jax.config.update("jax_default_matmul_precision", "tensorfloat32" if config.tf32 else "highest")
     jax.config.update("jax_enable_x64", config.precision == "float64")
 

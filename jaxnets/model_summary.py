@@ -8,10 +8,12 @@ from flax import linen as nn
 
 from experiment.model_summary import Layer, product_flops
 from experiment.registry import Entry
+from jaxnets.environment import start_device
 
 
 def summarize(entry: Entry) -> list[Layer]:
     """Return the layers in the order they are called in, for one example of the entry's input shape."""
+    start_device()
     calls: list[tuple[nn.Module, tuple[int, ...]]] = []
 
     def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:

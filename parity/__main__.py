@@ -15,7 +15,6 @@ convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or bac
 import argparse
 import importlib
 import json
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -24,36 +23,41 @@ from typing import Any
 from rich.console import Console
 
 from data import UserError
+from data.terminal import command, outlive
 from experiment.config import Config
+from experiment.console import make_console
 from experiment.extras import needs_torch
 from experiment.runs.atomic import check_new, write
 from parity.bench.options import add_options
 from parity.pool import DEVICE, check_models, set_defaults
 from parity.report import exit_status, print_report, verdict
 
+FILES = ("json", "plot", "save_mapping", "save_script", "target")  # options of the files that a command writes
+
 
 def main() -> None:
     """Run the command line."""
+    command(_main)
+
+
+def _main() -> int:
     args = _parser().parse_args()
-    try:
-        if args.command == "convert":
-            sys.exit(run_convert(args.name, args.source, args.target, args.num_classes))
-        if args.command == "bench":
-            sys.exit(_load("bench.command").run(args))
-        if args.command == "forced":
-            sys.exit(run_forced(args))
-        if args.command == "training":
-            sys.exit(run_training(args))
-        if args.command == "torchvision":
-            sys.exit(run_torchvision(args.names, args.data_dir, args.json))
-        if args.command == "doctor":
-            sys.exit(run_doctor(args.json))
-        with set_defaults(DEVICE):  # before JAX is imported
-            sys.exit(run_check(args))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    if any(getattr(args, name, None) for name in FILES):
+        outlive()
+    if args.command == "convert":
+        return run_convert(args.name, args.source, args.target, args.num_classes)
+    if args.command == "bench":
+        return _load("bench.command").run(args)
+    if args.command == "forced":
+        return run_forced(args)
+    if args.command == "training":
+        return run_training(args)
+    if args.command == "torchvision":
+        return run_torchvision(args.names, args.data_dir, args.json)
+    if args.command == "doctor":
+        return run_doctor(args.json)
+    with set_defaults(DEVICE):  # before JAX is imported
+        return run_check(args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -230,7 +234,7 @@ def run_convert(name: str, source: Path, target: Path, num_classes: int | None) 
 
 
 def _console() -> Console:
-    console = Console()
+    console = make_console()
     console.width = max(console.width, 120)
     return console
 
@@ -243,6 +247,8 @@ def _load(module: str) -> ModuleType:
         if error.name != "torch":
             raise
         raise needs_torch("parity") from None
+    except ValueError as error:  # JAX reads its environment variables as it is imported
+        raise UserError(f"parity cannot be imported: {error}") from None
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from experiment.runs.atomic import check_new, write_new
 from experiment.weights.files import SAFETENSORS, TORCH, check_suffix, read, without_auxiliary
 from experiment.weights.layout import CopyError, flax_path
 from experiment.weights.safetensors_file import pack
+from jaxnets.environment import start_device
 from parity.copy import (
     COUNTER,
     belongs,
@@ -47,6 +48,7 @@ def convert(name: str, source: Path, target: Path, num_classes: int | None = Non
     """
     entry = lookup("model", name, torchnets.MODELS)
     lookup("model", name, jaxnets.MODELS)
+    start_device()
     if num_classes is not None and num_classes < 1:
         raise UserError(f"--num-classes is {num_classes}, expected at least 1")
     check_suffix(target)

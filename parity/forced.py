@@ -23,6 +23,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from data.registry import lookup
+from jaxnets.environment import start_device
 from parity.calls import channels_last
 from parity.compare import norm, relative_error
 from parity.copy import flatten, to_flax
@@ -81,6 +82,7 @@ def rows(names: Sequence[str], optimizer: str, steps: int) -> Iterator[dict[str,
     lookup("optimizer", optimizer, dict.fromkeys(OPTIMIZERS))
     for name in names:
         lookup("model", name, MODELS)
+    start_device()
     for name in names or [name for name, entry in MODELS.items() if entry.num_params < LARGE]:
         found = forced(name, optimizer, steps=steps)
         print(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 class CompilerFault(NamedTuple):
@@ -104,7 +105,7 @@ def print_report(console: Console, report: Report) -> None:
     table = Table("check", "worst", "bound", "", "where", title=report.name, title_justify="left")
     for result in report.results:
         bound = "exact" if result.bound == 0 else f"{result.bound:.0e}"
-        verdict = "[red]FAIL[/]" if result.failure else "[green]ok[/]"
+        verdict = Text("FAIL", "red") if result.failure else Text("ok", "green")
         where = f"{result.where} ({result.note})" if result.where and result.note else result.where or result.note
         table.add_row(result.check, f"{result.error:.1e}", bound, verdict, where)
     console.print(table)

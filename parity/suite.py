@@ -11,6 +11,7 @@ import torchnets
 from data import Batch, Dataset, Loader, Split, fit_to, hold_out, load
 from data.registry import lookup
 from experiment.registry import Entry
+from jaxnets.environment import start_device
 from parity.checks import check, zero_gradient_names
 from parity.flax_side import FlaxSide
 from parity.pair import make_pair
@@ -53,6 +54,7 @@ def check_model(name: str, *, full: bool = False, seed: int = 0) -> Report:
     Raises:
         UserError: no such network.
     """
+    start_device()
     report = check_network(name, full=full, seed=seed)
     if not report.ok:  # networks that differ cannot train the same way; where they differ has just been said
         return report

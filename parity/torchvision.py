@@ -19,6 +19,7 @@ from data.base import full_scale
 from data.loader import normalise
 from data.registry import lookup
 from experiment.registry import Entry
+from jaxnets.environment import start_device
 from jaxnets.step import eval_step
 from parity.checks import check
 from parity.copy import to_flax
@@ -123,6 +124,7 @@ def rows(names: Sequence[str], data_dir: Path | None) -> Iterator[dict[str, Any]
     """Yield the rows of the comparison's table, one for each network; print each as it is done."""
     for name in names:
         lookup("model", name, known())
+    start_device()
     for name in names or list(known()):
         report, agreement = compare(name), agree(name, real_images(name, data_dir))
         figures = {result.check: result.error for result in report.results}

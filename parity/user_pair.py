@@ -23,6 +23,7 @@ from data import UserError
 from data.registry import nearest
 from experiment.runs.atomic import check_new, write_new
 from experiment.weights.layout import by_path, layer_path, layouts
+from jaxnets.environment import start_device
 from parity.checks import check
 from parity.flax_side import FlaxSide
 from parity.match import NAME, Match, match
@@ -47,6 +48,7 @@ def check_pair(
     """
     if save:
         check_new(save)
+    start_device()
     inputs = np.random.default_rng(0).normal(size=_shape(shape))
     torch_module = _made(torch_target, (torch_nn.Module,), "a torch.nn.Module")
     flax_module = _made(flax_target, (nn.Module, nnx.Module), "a flax.linen.Module or a flax.nnx.Module")
@@ -125,7 +127,7 @@ def _where(error: Exception) -> str:
 
 def _read_mapping(file: Path, torch_module: Any, side: FlaxSide, inputs: np.ndarray) -> Mapping[str, str]:
     try:
-        given = json.loads(file.read_text())
+        given = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: no mapping can be read from it: {error}") from None
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):

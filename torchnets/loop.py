@@ -19,6 +19,8 @@ from experiment.weights.conversion import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
 from torchnets.compose import evaluation, training
 from torchnets.ensemble import trains_together as trains_together
+from torchnets.environment import fix_settings, start_device
+from torchnets.environment import settings as settings
 from torchnets.gradient_transforms import trained_params
 from torchnets.input_pipeline import DEVICE, feed
 from torchnets.model_summary import summarize as summarize
@@ -37,7 +39,13 @@ def describe() -> tuple[str, dict[str, str]]:
 
 
 def set_precision(config: Config) -> None:
-    """Make float32 mean float32 on a GPU, too, where cuDNN would convolve in TF32 (trap 19); and allow float64."""
+    """Make float32 mean float32 on a GPU, too, where cuDNN would convolve in TF32 (trap 19); and allow float64.
+
+    Raises:
+        UserError: the device cannot be used.
+    """
+    start_device()
+    fix_settings()
     torch.backends.cudnn.allow_tf32 = config.tf32
     torch.backends.cuda.matmul.allow_tf32 = config.tf32
     torch.set_default_dtype(torch.float64 if config.precision == "float64" else torch.float32)

@@ -20,6 +20,7 @@ from data.benchmark.contenders import SEED, TASKS, Missing, Side, contenders, in
 from data.benchmark.measure import Row, check_labels, check_raw, check_ready, measure, numbered
 from data.benchmark.plot import plot
 from data.benchmark.report import figures, table, targets
+from data.terminal import command, outlive
 
 SHAPES = {"cifar10": (50_000, (32, 32, 3)), "mnist": (60_000, (28, 28, 1))}  # of what is made up without --data-dir
 READY = 10_000  # examples at most where each is transformed: in the slowest way that takes seconds
@@ -28,6 +29,10 @@ PACKAGES = ("numpy", "torch", "torchvision", "grain", "jax")
 
 def main() -> None:
     """Run the command line."""
+    command(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m data.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,8 +46,9 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write the plot, a PNG")
     try:
         run(parser.parse_args())
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    except OSError as error:
+        raise UserError(str(error)) from None
+    return 0
 
 
 def run(args: argparse.Namespace) -> None:
@@ -59,6 +65,8 @@ def run(args: argparse.Namespace) -> None:
             raise UserError(f"{option} {path}: there is no folder {path.absolute().parent}")
     if args.plot and args.plot.suffix != ".png":
         raise UserError(f"--plot {args.plot}: only PNG can be written; give a name that ends in .png")
+    if args.json or args.plot:
+        outlive()
     datasets = {name: _dataset(name, args.data_dir, count) for name in args.dataset.split(",")}
     for name, dataset in datasets.items():
         if max(sizes) > (most := len(dataset.train.labels)):
@@ -137,7 +145,7 @@ def _described(dataset: Dataset, source: str) -> dict[str, object]:
 
 def _facts(rounds: int) -> dict[str, object]:
     """Return what must be said beside any figure; the load is that of before the measurements."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -166,7 +174,7 @@ def _write(args: argparse.Namespace, report: dict[str, object], rows: list[Row],
         "targets": [target._asdict() for target in targets(rows)],
     }
     if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if args.plot:
         args.plot.write_bytes(plot(rows))
 

@@ -73,7 +73,7 @@ def _fetch_it(data_dir: Path) -> str:
 
 def _read_list(path: Path, found: set[str]) -> set[str]:
     try:
-        names = set(path.read_text().split())
+        names = set(path.read_text(encoding="utf-8").split())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); without it there is no official split") from None
     except UnicodeDecodeError:

@@ -1,38 +1,18 @@
-"""Running a command: errors as one line, exit codes, and importing the framework.
-
-The framework is imported only after the command line has been parsed, so that `--help` does not wait for it.
-"""
+"""Importing the framework of a command: only once the command line has been parsed, so that `--help` is quick."""
 
 import importlib
-import signal
-import sys
-from collections.abc import Callable
 from typing import Any
 
 from data import UserError
 from experiment.backend import Backend
 from experiment.extras import needs_torch
-from experiment.loop.signals import SIGNALLED
-
-
-def command(main: Callable[[], int]) -> None:
-    """Run a command: what the user can put right is one line on stderr and exit code 1, no traceback."""
-    try:
-        sys.exit(main())
-    except UserError as error:
-        # In one write, which `sys.exit` does not: another process of the same training may end this one in between.
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted: nothing more is saved", file=sys.stderr)
-        sys.exit(SIGNALLED + signal.SIGINT)
 
 
 def load_framework(framework: str) -> Backend:
     """Import and return `<framework>.loop`.
 
     Raises:
-        UserError: torch is not installed; says which extra to install.
+        UserError: torch is not installed; says which extra to install. Or an environment variable is invalid.
     """
     try:
         module: Any = importlib.import_module(f"{framework}.loop")
@@ -41,3 +21,5 @@ def load_framework(framework: str) -> Backend:
         if (error.name or "").split(".")[0] != "torch":
             raise
         raise needs_torch(framework) from None
+    except ValueError as error:  # JAX reads its environment variables as it is imported
+        raise UserError(f"{framework} cannot be imported: {error}") from None

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import tyro
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from data import UserError
+from data.terminal import command, outlive, printable
 from experiment.arguments import parse_arguments
-from experiment.cli.command import command
 from experiment.config import SAVED, Config, load_config
-from experiment.console import say
+from experiment.console import make_console, say
 from experiment.loop.metrics import shown
 from experiment.options import OUTPUT
 from experiment.runs import atomic, plots
@@ -49,18 +48,19 @@ def main(framework: str) -> None:
 
 
 def _main(framework: str, argv: list[str]) -> int:
-    arguments, console = parse_arguments(Arguments, argv, f"python -m {framework}.compare"), Console()
+    arguments, console = parse_arguments(Arguments, argv, f"python -m {framework}.compare"), make_console()
     if not arguments.runs:
         raise UserError("no run folder is named")
     if arguments.out:
         atomic.check_new(arguments.out)
+        outlive()
     runs = [read(folder) for folder in arguments.runs]
-    table = Table("run", "framework", "network", "epochs", "validation", "test", "examples/s")
+    table = Table(Column("run", overflow="fold"), "framework", "network", "epochs", "validation", "test", "examples/s")
     for one in runs:
         summary = one.summary
         accuracies = (shown(summary[split]["accuracy"], ".2%") for split in ("validation", "test"))
         what = (summary["framework"], summary["model"], str(summary["epochs"]))
-        table.add_row(one.name, *what, *accuracies, shown(summary["examples_per_second"], ",.0f"))
+        table.add_row(printable(one.name), *what, *accuracies, shown(summary["examples_per_second"], ",.0f"))
     console.print(table)
     for line in differences(runs):
         say(console, line)
@@ -79,8 +79,9 @@ def read(folder: Path) -> FinishedRun:
     require_run(folder)
     config = load_config(folder / run_folder.CONFIG)
     try:
-        summary = json.loads((folder / run_folder.SUMMARY).read_text())
-        rows = [json.loads(line) for line in (folder / run_folder.METRICS).read_text().splitlines()]
+        summary = json.loads((folder / run_folder.SUMMARY).read_text(encoding="utf-8"))
+        lines = (folder / run_folder.METRICS).read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); is the run finished?") from None
     except ValueError as error:

@@ -9,6 +9,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from data.terminal import terminal
+
 COMMANDS = {
     "train": "train a network",
     "evaluate": "evaluate a trained network on its dataset",
@@ -20,6 +22,13 @@ COMMANDS = {
 
 def main(framework: str) -> None:
     """Run the command line of "jaxnets" or "torchnets"; only the module of the command is imported."""
+    with terminal():
+        module = _module(framework)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _module(framework: str) -> str:
+    """Return the module of the command in `sys.argv`, and remove the command's name from there."""
     parser = argparse.ArgumentParser(
         prog=framework,
         usage=f"{framework} COMMAND ...",
@@ -30,7 +39,7 @@ def main(framework: str) -> None:
         commands.add_parser(name, help=about, add_help=False)
     command = parser.parse_args(sys.argv[1:2]).command
     del sys.argv[1]
-    runpy.run_module("data" if command == "data" else f"{framework}.{command}", run_name="__main__", alter_sys=True)
+    return "data" if command == "data" else f"{framework}.{command}"
 
 
 def module_command(module: str, *argv: str) -> list[str]:

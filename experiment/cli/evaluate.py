@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from data import DATASETS
+from data.terminal import command
 from experiment.arguments import parse_arguments
-from experiment.cli.command import command, load_framework
+from experiment.cli.command import load_framework
+from experiment.console import make_console
 from experiment.loop.task import prepare, score_split
 from experiment.runs import folder as run_folder
 from experiment.runs.summary import print_scores
@@ -46,5 +47,5 @@ def _main(framework: str, argv: list[str]) -> int:
     )
     variables = backend.restore(template, weights)
     scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
-    print_scores(Console(), scores, task.dataset.classes)
+    print_scores(make_console(), scores, task.dataset.classes)
     return 0

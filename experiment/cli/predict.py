@@ -14,9 +14,10 @@ from scipy.special import expit, softmax
 from data import Dataset, Loader, Split, UserError, apply_frontend, fit_to
 from data.datasets.folder import read_picture
 from data.registry import lookup
+from data.terminal import command, printable
 from data.wav import read_clips
 from experiment.arguments import parse_arguments
-from experiment.cli.command import command, load_framework
+from experiment.cli.command import load_framework
 from experiment.config import Config
 from experiment.loop.task import EVAL_BATCH, input_dtype
 from experiment.runs import folder as run_folder
@@ -54,10 +55,11 @@ def _main(framework: str, argv: list[str]) -> int:
     mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
     loader = Loader(examples, mean, std, EVAL_BATCH, dtype=input_dtype(config))
     logits = backend.predict(model, backend.restore(template, weights), loader, config)
-    width = max(len(str(path)) for path in arguments.files)
-    for path, row in zip(arguments.files, probabilities(logits, config.loss), strict=True):
+    names, classes = ([printable(str(one)) for one in group] for group in (arguments.files, about["classes"]))
+    width = max(map(len, names))
+    for name, row in zip(names, probabilities(logits, config.loss), strict=True):
         likeliest = np.argsort(-row, kind="stable")[:TOP]
-        print(f"{path!s:{width}}  " + ", ".join(f"{about['classes'][at]} {row[at]:.2%}" for at in likeliest))
+        print(f"{name:{width}}  " + ", ".join(f"{classes[at]} {row[at]:.2%}" for at in likeliest))
     return 0
 
 
@@ -69,7 +71,7 @@ def read_inputs(folder: Path) -> dict[str, Any]:
     """
     path = folder / run_folder.SUMMARY
     try:
-        about = json.loads(path.read_text())["inputs"]
+        about = json.loads(path.read_text(encoding="utf-8"))["inputs"]
         return {name: about[name] for name in ("shape", "rate", "mean", "std", "classes")}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None

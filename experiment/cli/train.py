@@ -5,18 +5,17 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
+from data.terminal import command, outlive
 from experiment import config as configs
-from experiment.cli.command import command, load_framework
+from experiment.cli.command import load_framework
 from experiment.cli.console_scripts import module_command
 from experiment.cli.search import import_optuna, tune
 from experiment.cli.seeds import repeat
 from experiment.cli.sweep import Trainings, open_sweep, trainings_at_once
 from experiment.config import Config, given
-from experiment.console import say
+from experiment.console import make_console, say
 from experiment.distributed.agreement import Group
 from experiment.distributed.environment import read_environment
 from experiment.distributed.launch import launch, silence
@@ -46,7 +45,7 @@ def _start(framework: str, argv: list[str]) -> int:
 
 
 def _main(framework: str, argv: list[str], group: Group) -> int:
-    found, console = group.broadcast(lambda: str(find_run(argv, framework) or "")), Console()
+    found, console = group.broadcast(lambda: str(find_run(argv, framework) or "")), make_console()
     resumed = identify(Path(found)) if found else None
     config = configs.parse(argv, f"python -m {framework}.train", resumed)
     if not group.alone:
@@ -69,6 +68,8 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
     elif group.broadcast(resumed.is_finished):
         say(console, f"{resumed.path} has finished: nothing to go on with")
         return 0
+    if not config.dry_run:
+        outlive()  # the terminal is no part of the run
     find(config.dataset, config.data_dir)
     if not group.alone:
         backend.join(group.process, *group.coordinator())

@@ -13,7 +13,7 @@ from experiment.distributed.environment import LOOPBACK
 
 LAUNCHER = "JAXNETS_LAUNCHER"  # the process ID of `launch`; the processes that it started end with it
 GRACE = 10.0  # seconds for the other processes to end when one has failed
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def launch(count: int, command: Sequence[str]) -> int:
@@ -31,7 +31,9 @@ def launch(count: int, command: Sequence[str]) -> int:
             if child.poll() is None:
                 child.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in SIGNALS}
+    # Under nohup, hang-ups are ignored, and the processes inherit that.
+    caught = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in caught}
     try:
         for rank in range(count):
             own = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiment.console import shows_progress
 from experiment.loop.metrics import shown
 
 
@@ -18,7 +19,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not shows_progress(console),
         )
         self._task = self._bar.add_task("train", total=steps, epoch="", text="")
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from data import UserError
 from experiment.backend import Backend
 from experiment.config import Config
+from experiment.console import make_console
 from experiment.distributed.agreement import Group
 from experiment.loop.session import Session
 from experiment.loop.setup import set_up
@@ -41,7 +42,7 @@ class Runner(NamedTuple):
         refused: dict[int, Result] = {}
         with ExitStack() as stack:
             for at, config in enumerate(configs):
-                speaker = Console(quiet=True) if ready else self.console  # only the first prints
+                speaker = make_console(quiet=True) if ready else self.console  # only the first prints
                 try:
                     session, variables = set_up(self.framework, self.backend, config, self.group, speaker, stack)
                 except FolderError:

@@ -166,6 +166,7 @@ def _about(planned: Plan) -> dict[str, Any]:
         "device": device,
         "devices": backend.replicas(),
         "versions": {"python": python_version(), "numpy": version("numpy"), **versions},
+        "environment": backend.settings(),
     }
 
 

@@ -1,10 +1,14 @@
-"""Ctrl-C and SIGTERM: the first asks the training to stop and save, the second ends the process at once."""
+"""Ctrl-C, SIGTERM and a hang-up: the first asks the training to stop and save, the second ends the process at once."""
 
 import signal
 from typing import Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SIGNALLED = 128  # a command that a signal ends exits with this plus its number: 130 Ctrl-C, 143 SIGTERM
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def caught() -> list[signal.Signals]:
+    """Return the signals that stop a training; under nohup, which lets a process ignore them, hang-ups do not."""
+    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 class StopRequest:
@@ -18,7 +22,7 @@ class StopRequest:
         self.signal = 0
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._receive) for number in caught()}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -27,5 +31,5 @@ class StopRequest:
 
     def _receive(self, number: int, *_: object) -> None:
         self.signal = number
-        for other in SIGNALS:  # the next signal ends the process, even if a step hangs inside the framework
+        for other in caught():  # the next signal ends the process, even if a step hangs inside the framework
             signal.signal(other, signal.SIG_DFL)

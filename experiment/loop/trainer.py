@@ -107,15 +107,14 @@ class Trainer:
         arrays = state.state()
         if tensors := bad_tensors(arrays):  # of finite gradients, too, an update can be too large
             stop_after(session, self.loader, state.epoch, self.monitor.latest, tensors)
-        if ended:
-            self._evaluate(state)
-            if counts.skipped:
-                number = "1 step was" if counts.skipped == 1 else f"{counts.skipped} steps were"
-                say(session.console, f"{number} not finite, and changed nothing")
-            if counts.skipped == counts.steps:
-                stop_without_steps(session, state.epoch, counts.steps)
-        if self._is_due(state) or self.monitor.stopped:
+        lines = self._evaluate(state, counts.skipped) if ended else []
+        none_taken = ended and counts.skipped == counts.steps
+        if not none_taken and (self._is_due(state) or self.monitor.stopped):
             self._save(state, arrays, None if ended else counts)
+        for line in lines:  # once everything is saved: printing may take as long as the terminal likes
+            say(session.console, line)
+        if none_taken:
+            stop_without_steps(session, state.epoch, counts.steps)
         return self.over
 
     def _is_due(self, state: LoopState) -> bool:
@@ -128,7 +127,8 @@ class Trainer:
         epochs = len(self.epochs)
         return self.over or self.best.epoch == epochs or (unit == "epoch" and epochs % number == 0)
 
-    def _evaluate(self, state: LoopState) -> None:
+    def _evaluate(self, state: LoopState, skipped: int) -> list[str]:
+        """Evaluate an epoch; return the lines to print about it."""
         session, epoch = self.session, self.monitor.end()
         self.epochs.append(epoch)
         scores = score_splits(session, state.variables, ("validation", "test"))  # the test score decides nothing
@@ -138,10 +138,14 @@ class Trainer:
         self.rows += rows
         if self.events:
             self.events.write(self._step(state), rows)
-        say(session.console, _line(session.config, len(self.epochs), epoch, scores))
         export = (lambda: session.backend.export(state.variables)) if session.config.patience else None
         number, step = len(self.epochs), self._step(state)
         self.best = self.best.after(session.config, number, step, scores["validation"], export)
+        lines = [_line(session.config, len(self.epochs), epoch, scores)]
+        if skipped:
+            number = "1 step was" if skipped == 1 else f"{skipped} steps were"
+            lines.append(f"{number} not finite, and changed nothing")
+        return lines
 
     def _save(self, state: LoopState, arrays: Mapping[str, np.ndarray], counts: Counts | None) -> None:
         session, best = self.session, self.best

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, cast
 
-from rich.console import Console
-
 from data import UserError
+from data.terminal import SIGNALLED
 from data.workers import Workers
 from experiment.backend import EnsembleBackend, LoopState
 from experiment.config import Config, every
+from experiment.console import make_console
 from experiment.loop.early_stopping import metric_name
 from experiment.loop.monitor import Monitor
 from experiment.loop.profiling import Profile
 from experiment.loop.session import Session
-from experiment.loop.signals import SIGNALLED
 from experiment.loop.task import training_loader
 from experiment.loop.tensorboard import EventWriter
 from experiment.loop.trainer import Trainer
@@ -58,7 +57,7 @@ def train_together(ready: Sequence[tuple[Session, Any]]) -> list[Result]:
     One that fails is left behind: its numbers are computed, but nobody reads them.
     """
     first, variables = ready[0][0], [variables for _, variables in ready]
-    sessions, quiet = [session for session, _ in ready], Console(quiet=True)
+    sessions, quiet = [session for session, _ in ready], make_console(quiet=True)
     loaders = [training_loader(session.config, session.task) for session in sessions]
     with ExitStack() as stack:
         options, size = _monitor_options(first, stack), len(loaders[0])

@@ -19,4 +19,4 @@ def recipes() -> dict[str, Recipe]:
     """Return every recipe by name."""
     files = sorted(files_of("experiment.recipes").iterdir(), key=lambda file: file.name)
     found = {file.name.removesuffix(".json"): file for file in files if file.name.endswith(".json")}
-    return {name: Recipe(**json.loads(file.read_text())) for name, file in found.items()}
+    return {name: Recipe(**json.loads(file.read_text(encoding="utf-8"))) for name, file in found.items()}

@@ -86,7 +86,7 @@ def append_row(folder: Path, row: Mapping[str, Any]) -> None:
         UserError: it cannot be written.
     """
     try:
-        with (folder / METRICS).open("a") as file:
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
     except OSError as error:
         raise cannot_write(folder / METRICS, error) from None

@@ -25,10 +25,20 @@ def _png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
+def _drawable(text: str) -> str:
+    """Return text for a label: what the font lacks is escaped, and no character has a meaning for matplotlib."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    known = get_font(findfont(FontProperties())).get_charmap()
+    shown = "".join(char if ord(char) in known else ascii(char)[1:-1] for char in text)
+    # A dollar sign would begin a formula; a legend leaves out what begins with an underscore.
+    return (f" {shown}" if shown.startswith("_") else shown).replace("$", r"\$")
+
+
 def curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     """Return a PNG of loss and accuracy over the epochs; `rows` are those of metrics.jsonl."""
     figure = _figure(10, 4)
-    figure.suptitle(title)
+    figure.suptitle(_drawable(title))
     for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss", "accuracy (%)"), strict=True):
         for split, style in (("train", "-"), ("validation", "--"), ("test", ":")):
             points = [(row["epoch"], row[key]) for row in rows if row["split"] == split]
@@ -57,7 +67,7 @@ def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
         ):
             points = [(row["epoch"], row[key]) for row in rows if row["split"] == split]
             ys = [np.nan if value is None else value * (100 if key == "accuracy" else 1) for _, value in points]
-            label = f"{name}, {split}"
+            label = _drawable(f"{name}, {split}")
             axes.plot([epoch for epoch, _ in points], ys, style, marker=".", color=f"C{at % 10}", label=label)
     for axes, title in ((left, "loss"), (right, "accuracy (%)")):
         axes.set(xlabel="epoch", ylabel=title)
@@ -80,7 +90,7 @@ def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str], metric: str 
     first.set(xlabel="trial", ylabel=f"validation {metric}{unit}")
     for axes, name in zip(others, names, strict=True):
         options = [row["options"][name] for row in rows]
-        options = [str(option) for option in options] if isinstance(options[0], str) else options
+        options = [_drawable(str(option)) for option in options] if isinstance(options[0], str) else options
         axes.scatter(options, values, c=range(len(rows)), cmap="Blues", edgecolors="grey")
         axes.set_xlabel(name)
         if name in log:
@@ -95,16 +105,16 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
     counts = matrix.sum(axis=1, keepdims=True)
     share = np.where(counts > 0, matrix / np.maximum(counts, 1), np.nan)  # a class without examples has no share
     side = 2.5 + 0.5 * len(classes)
-    figure = _figure(side + 1, side)
+    figure, names = _figure(side + 1, side), [_drawable(name) for name in classes]
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set_xticks(range(len(classes)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), names)
+    axes.set(xlabel="predicted", ylabel="true", title=_drawable(title))
     figure.colorbar(image, ax=axes, label="share of the true class")
     return _png(figure)
 

@@ -117,8 +117,9 @@ def check_same(found: Checkpoint, about: dict[str, Any], data: dict[str, Any]) -
     different = differences({**before, "data": found.manifest["data"]}, {**now, "data": data})
     if different:
         raise FolderError(f"--resume {found.path.parent.parent}: not the same training: {'; '.join(different)}")
-    versions = differences(found.manifest["about"].get("versions", {}), about["versions"])
-    warn([f"not bit for bit what one run would be: {line}" for line in versions])
+    decisive = {name: about[name] for name in ("versions", "device", "environment")}
+    before = {name: found.manifest["about"].get(name, now) for name, now in decisive.items()}  # older ones lack some
+    warn([f"not bit for bit what one run would be: {line}" for line in differences(before, decisive)])
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from data.terminal import printable
 from experiment.console import say
 from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.session import Session, score_splits
@@ -70,8 +71,8 @@ def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[s
         counts = f"{result.confusion.sum():,}", f"{np.trace(result.confusion):,}"
         table.add_row(name, *counts, f"{result.loss:.4f}", f"{result.accuracy:.2%}")
     console.print(table)
-    table = Table("test accuracy of class", "examples", "accuracy")
+    table = Table(Column("test accuracy of class", overflow="fold"), "examples", "accuracy")
     test = scores["test"]
     for name, count, accuracy in zip(classes, test.confusion.sum(axis=1), test.per_class(), strict=True):
-        table.add_row(name, f"{count:,}", "-" if np.isnan(accuracy) else f"{accuracy:.2%}")
+        table.add_row(printable(name), f"{count:,}", "-" if np.isnan(accuracy) else f"{accuracy:.2%}")
     console.print(table)

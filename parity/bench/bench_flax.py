@@ -19,6 +19,7 @@ from experiment.runs.folder import WEIGHTS, write_weights
 from experiment.weights.safetensors_file import read_weights
 from jaxnets import MODELS, loop
 from jaxnets.compose import compute_dtype, in_precision, training
+from jaxnets.environment import start_device
 from jaxnets.input_pipeline import on_device
 from jaxnets.sharding import divide, make_mesh, replicate, sharing, whole
 from jaxnets.step import eval_step
@@ -32,6 +33,7 @@ Numbers = dict[str, Any]  # for JSON
 
 def describe() -> Numbers:
     """Return the device, its kind and the versions."""
+    start_device()
     device, versions = loop.describe()
     return {"device": device, "kind": "cpu" if jax.default_backend() == "cpu" else "gpu", "versions": versions}
 

@@ -16,11 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from data import UserError
 from experiment.cli.console_scripts import module_command
-from experiment.console import say
+from experiment.console import make_console, say
 from experiment.runs.atomic import write
 from experiment.runs.plots import ratios
 from parity.bench import figures, report, roofline
@@ -46,7 +44,7 @@ class Machine(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     """Measure the networks, print the tables; return 0 if each has its figures, else 1."""
     check(args)
-    console, start = Console(), time.perf_counter()
+    console, start = make_console(), time.perf_counter()
     console.width = max(console.width, WIDTH)
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(side, args.device or "")) for side in FRAMEWORKS]
@@ -104,13 +102,20 @@ def survey(args: argparse.Namespace, workers: Sequence[Worker]) -> Machine:
         UserError: no such device, network or dataset; or the frameworks find different devices.
     """
     try:
-        sides = {worker.framework: worker.ask("describe") for worker in workers}
+        sides = {worker.framework: _describe(worker, args.device) for worker in workers}
         kind = _same_device(args.device, sides)
         names = args.names or workers[0].ask("names")["names"]
         known = {name: workers[0].ask("about", **unnamed(args, name)) for name in dict.fromkeys(names)}
     except WorkerError as error:
         raise UserError(f"{f'--device is {args.device}: ' if args.device else ''}{error}") from None
     return Machine(kind, min(side["cores"] for side in sides.values()), sides, known)
+
+
+def _describe(worker: Worker, wanted: str | None) -> dict[str, Any]:
+    try:
+        return worker.ask("describe")
+    except UserError as error:
+        raise UserError(f"{f'--device is {wanted}: ' if wanted else ''}{error}") from None
 
 
 def _same_device(wanted: str | None, sides: Mapping[str, Mapping[str, Any]]) -> str:
@@ -139,11 +144,11 @@ def check_parity(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         environ = environment("cpu", 0, Path(folder)) | {
             name: os.environ[name] for name in CACHES if name in os.environ
         }
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, errors="replace", check=False)
         if not file.exists():
             words = done.stderr.strip().splitlines() or ["it said nothing"]
             raise UserError(f"parity check has ended with exit code {done.returncode}: {words[-1]}")
-        return {row["name"]: row for row in json.loads(file.read_text())}
+        return {row["name"]: row for row in json.loads(file.read_text(encoding="utf-8"))}
 
 
 def failed_parity(checked: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def document(args: argparse.Namespace, machine: Machine, peaks: Mapping[str, Any
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

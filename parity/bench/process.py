@@ -46,7 +46,7 @@ class Worker:
         self.framework, self._closed = framework, False
         self._folder = tempfile.TemporaryDirectory(prefix="jaxnets-bench-")
         self.folder = Path(self._folder.name)
-        self._log = (self.folder / "log").open("w+")
+        self._log = (self.folder / "log").open("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             module_command("parity.bench.worker", framework),
             stdin=subprocess.PIPE,

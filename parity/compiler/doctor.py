@@ -11,8 +11,10 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jaxnets.compiler_guard import FLAG, NAME, REPORTS
+from jaxnets.environment import start_device
 from parity.compare import relative_error
 from parity.compiler.faults import Known, known_faults
 from parity.compiler.isolated import Compiler, CrashError
@@ -59,6 +61,7 @@ class Findings(NamedTuple):
 
 def examine() -> Findings:
     """Collect everything, and run the known faults: each where it may end the process."""
+    start_device()
     versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
     machine = f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores"
     devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
@@ -80,7 +83,7 @@ def print_findings(console: Console, found: Findings) -> None:
     table = Table("program", "", "error", "", "report")
     for outcome in found.outcomes:
         error = "" if outcome.error is None else f"{outcome.error:.1e}"
-        verdict = f"[green]{outcome.verdict}[/]" if outcome.ok else f"[red]{outcome.verdict}[/]"
+        verdict = Text(outcome.verdict, "green" if outcome.ok else "red")
         table.add_row(outcome.name, outcome.dtype, error, verdict, outcome.source)
     console.print(table)
     wrong = sum(not outcome.ok for outcome in found.outcomes)

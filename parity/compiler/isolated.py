@@ -85,7 +85,7 @@ class Compiler:
         with tempfile.TemporaryDirectory(prefix="parity-compiler-") as name:
             folder = Path(name)
             (folder / "program").write_bytes(exported[1])
-            (folder / "options.json").write_text(json.dumps(options))
+            (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
             cast = zip(arguments, exported[0].in_avals, strict=True)
             (folder / "arguments").write_bytes(b"".join(np.asarray(a, aval.dtype).tobytes() for a, aval in cast))
             self._run(folder)

@@ -117,12 +117,14 @@ def _text(program: Program, values: Values, limit: float, reference: Sequence[st
 def _run(text: str, arrays: dict[str, np.ndarray]) -> tuple[str, bool]:
     with tempfile.TemporaryDirectory(prefix="parity-script-") as name:
         folder = Path(name)
-        (folder / "script.py").write_text(text)
+        (folder / "script.py").write_text(text, encoding="utf-8")
         if arrays:
             (folder / f"{NAME}.npz").write_bytes(_archive(arrays))
         command = [sys.executable, "-P", "script.py"]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
+            )
         except subprocess.TimeoutExpired:
             return f"no result after {TIMEOUT} s", True
     if done.returncode < 0:

@@ -18,7 +18,7 @@ def main() -> None:
     for line in sys.stdin:
         folder = Path(line.rstrip("\n"))
         exported = jax.export.deserialize(bytearray((folder / "program").read_bytes()))
-        options = json.loads((folder / "options.json").read_text()) or None
+        options = json.loads((folder / "options.json").read_text(encoding="utf-8")) or None
         data, arguments = (folder / "arguments").read_bytes(), []
         for aval in exported.in_avals:
             size = aval.size * aval.dtype.itemsize
