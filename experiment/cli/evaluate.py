@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -11,8 +11,10 @@ from rich.console import Console
 from data import DATASETS
 from experiment.arguments import parse_arguments
 from experiment.cli.command import command, load_framework
-from experiment.loop.task import prepare, score_split
+from experiment.loop.task import Task, prepare, score_split
 from experiment.runs import folder as run_folder
+from experiment.runs.inputs import saved_inputs
+from experiment.runs.resume import fingerprint
 from experiment.runs.summary import print_scores
 from experiment.weights.pretrained import as_built
 
@@ -39,7 +41,9 @@ def _main(framework: str, argv: list[str]) -> int:
         name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
     backend = load_framework(framework)
-    task = prepare(config, backend.MODELS)
+    about = saved_inputs(arguments.run)
+    task = prepare(config, backend.MODELS, about["inputs"] if about else None)
+    warn_of_data(task, about)
     backend.set_precision(config)
     model, template = backend.create(
         as_built(task.entry, config, backend.MODELS), len(task.dataset.classes), config.seed
@@ -48,3 +52,17 @@ def _main(framework: str, argv: list[str]) -> int:
     scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
     print_scores(Console(), scores, task.dataset.classes)
     return 0
+
+
+def warn_of_data(task: Task, about: dict[str, Any] | None) -> None:
+    """Print a line for each way in which the data may not be those of the run."""
+    lines = list(task.warnings)
+    if about is None:
+        lines.append(
+            "the run does not say how its inputs were normalised: the statistics are those of the data as now"
+        )
+    elif about["data"] and about["data"] != (now := fingerprint(task)):
+        counts = f"{about['data'].get('examples'):,} then, {now['examples']:,} now"
+        lines.append(f"the training examples have changed since the run was trained ({counts})")
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)

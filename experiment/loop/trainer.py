@@ -15,6 +15,7 @@ from experiment.loop.metrics import Score, finite
 from experiment.loop.monitor import Counts, Epoch, Monitor
 from experiment.loop.not_finite import stop_at
 from experiment.loop.session import Session, score_splits
+from experiment.loop.task import describe_inputs
 from experiment.loop.tensorboard import EventWriter
 from experiment.runs import checkpoint
 from experiment.runs.folder import append_row
@@ -129,6 +130,7 @@ class Trainer:
             "step": self._step(state),
             "about": session.about,
             "data": session.data,
+            "inputs": describe_inputs(session.task),
             "config": json.loads(to_json(session.config)),
             "rows": self.rows,
             "epochs": self.epochs,
