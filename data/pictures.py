@@ -84,9 +84,8 @@ def read_with_depth(path: Path, height: int, width: int, depth: int | None = Non
 def _fit(image: Image.Image, height: int, width: int, depth: int | None) -> Picture:
     side = 2 * max(height, width)
     image.draft(None, (side, side))  # decodes a JPEG at a fraction of its size, but not below this
-    raw = (
-        str(image.tile[0][3]) if image.tile else ""
-    )  # how the file stores a pixel, as "L;4": known until it is loaded
+    tiles = getattr(image, "tile", None)
+    raw = str(tiles[0][3]) if tiles else ""  # how the file stores a pixel, as "L;4": known until it is loaded
     image.load()
     turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))  # of TIFF, Pillow has removed it in turning the picture
     made, depth = _colour(image, raw, depth)

@@ -107,13 +107,14 @@ def _read(
     parts: dict[str, Files], classes: tuple[str, ...], shape: tuple[int, ...], depth: int | None
 ) -> tuple[dict[str, Split], int | None]:
     """Read the pictures of every part, and how many bits those of 16 have: the most that any has."""
+    height, width = shape[:2]
     splits: dict[str, Split] = {}
     depths: list[int | None] = []
     for name, files in parts.items():
         labelled = [(path, label) for label, known in enumerate(classes) for path in files.get(known, [])]
-        images = np.empty((len(labelled), *shape[:2], 3), np.uint8)
+        images = np.empty((len(labelled), height, width, 3), np.uint8)
         for image, (path, _) in zip(images, labelled, strict=True):
-            image[:], found = read_with_depth(path, *shape[:2], depth)
+            image[:], found = read_with_depth(path, height, width, depth)
             depths.append(found)
         splits[name] = Split(images, np.array([label for _, label in labelled], np.int32))
     deepest = max((found for found in depths if found), default=None)
