@@ -56,9 +56,9 @@ def as_array(name: str, values: Any) -> np.ndarray:
     """Return a native numpy array of numbers or text, without a copy if it is one already."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise DataError(f"{name}: found masked values; fill them or leave those examples out")
-    if hasattr(values, "detach"):  # a PyTorch tensor, which may need a gradient or be on a GPU
-        values = values.detach().cpu()
-        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+    if detach := getattr(values, "detach", None):  # a PyTorch tensor, which may need a gradient or be on a GPU
+        tensor = detach().cpu()
+        values = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
     try:
         array = np.asarray(values)
         if array.dtype == object:

@@ -100,7 +100,7 @@ def _classes(folder: Path, looked: str, unused: Counter[str], *, part: str = "",
             _count(path, unused, OUTSIDE)
     found = {path.name: _pictures(path, unused, first_rules=first_rules) for path in folders}
     if not any(found.values()):
-        loose = f", found {count:,} outside" if (count := unused[f"pictures {OUTSIDE}"]) else ""
+        loose = f", found {count:,} outside" if (count := unused[OUTSIDE]) else ""
         raise DataError(f"{KNOWN} in {looked}, {OTHERS}; expected a folder for each class{loose}")
     if empty := [name for name, files in found.items() if not files]:
         raise DataError(f"{folder}: {KNOWN} of {', '.join(empty)}, {OTHERS}")
@@ -159,13 +159,11 @@ def _count(path: Path, unused: Counter[str], place: str) -> None:
     if _is_hidden(path):
         unused["hidden"] += 1
     elif not path.exists():
-        unused["broken links"] += 1
-    elif path.is_dir():
-        unused[f"folders {place}".strip()] += 1
-    elif _is_picture(path, SUFFIXES):
-        unused[f"pictures {place}".strip()] += 1
+        unused["with a broken link"] += 1
+    elif place and (path.is_dir() or _is_picture(path, SUFFIXES)):
+        unused[place] += 1
     else:
-        unused[f"files of other kinds ({path.suffix.lower() or 'no suffix'})"] += 1
+        unused[f"of kind {path.suffix.lower()}" if path.suffix else "without a suffix"] += 1
 
 
 def _is_hidden(path: Path) -> bool:

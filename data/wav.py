@@ -48,20 +48,11 @@ def fit_length(samples: np.ndarray, length: int) -> np.ndarray:
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
-def read_clips(paths: Sequence[Path], length: int, rate: int) -> np.ndarray:
-    """Read WAV files of one rate into waveforms (N, length, 1) int16, truncated or padded at the end.
-
-    Raises:
-        DataError: see `read_wav`.
-    """
-    clips = np.zeros((len(paths), length, 1), np.int16)  # filled in place: a list would double the memory
-    for clip, path in zip(clips, paths, strict=True):
-        clip[:, 0] = fit_length(read_wav(path, rate)[0], length)
-    return clips
-
-
 def read_windows(paths: Sequence[Path], length: int, rate: int) -> tuple[np.ndarray, Windows | None]:
-    """Read WAV files as `read_clips` does, and the further windows of those that are longer; None if there are none.
+    """Read WAV files of one rate into waveforms (N, length, 1) int16, padded with silence at the end.
+
+    Returns:
+        The waveforms, of longer files the first window, and the further windows of those; None if there are none.
 
     Raises:
         DataError: see `read_wav`.

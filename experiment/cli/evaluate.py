@@ -11,6 +11,7 @@ from rich.console import Console
 from data import DATASETS
 from experiment.arguments import parse_arguments
 from experiment.cli.command import command, load_framework
+from experiment.console import say
 from experiment.loop.task import Task, prepare, score_split
 from experiment.runs import folder as run_folder
 from experiment.runs.inputs import saved_inputs
@@ -43,26 +44,27 @@ def _main(framework: str, argv: list[str]) -> int:
     backend = load_framework(framework)
     about = saved_inputs(arguments.run)
     task = prepare(config, backend.MODELS, about["inputs"] if about else None)
-    warn_of_data(task, about)
+    console = Console()
+    for line in doubts(task, about):
+        say(console, f"warning: {line}")
     backend.set_precision(config)
     model, template = backend.create(
         as_built(task.entry, config, backend.MODELS), len(task.dataset.classes), config.seed
     )
     variables = backend.restore(template, weights)
     scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
-    print_scores(Console(), scores, task.dataset.classes)
+    print_scores(console, scores, task.dataset.classes)
     return 0
 
 
-def warn_of_data(task: Task, about: dict[str, Any] | None) -> None:
-    """Print a line for each way in which the data may not be those of the run."""
+def doubts(task: Task, about: dict[str, Any] | None) -> list[str]:
+    """Return a line for each way in which the data may not be those of the run; `about`: see `saved_inputs`."""
     lines = list(task.warnings)
     if about is None:
         lines.append(
             "the run does not say how its inputs were normalised: the statistics are those of the data as now"
         )
     elif about["data"] and about["data"] != (now := fingerprint(task)):
-        counts = f"{about['data'].get('examples'):,} then, {now['examples']:,} now"
+        counts = f"{about['data'].get('examples', 0):,} then, {now['examples']:,} now"
         lines.append(f"the training examples have changed since the run was trained ({counts})")
-    for line in lines:
-        print(f"warning: {line}", file=sys.stderr)
+    return lines
