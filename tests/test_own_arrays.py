@@ -162,15 +162,15 @@ def test_splits_of_different_shapes_are_refused():
 
 
 def test_a_loader_checks_its_statistics():
-    cases: tuple[tuple[Any, Any, str], ...] = (
+    cases = (
         (np.zeros(1), np.zeros(1), "std: expected finite numbers, std above 0"),
         ([np.nan], [1.0], "mean: expected finite"),
         (np.zeros(3), np.ones(1), r"one number for each channel \(1,\), found \(3,\)"),
     )
+    make: Any = Loader
     for mean, std, said in cases:
         with pytest.raises(DataError, match=said):
-            Loader(Split(IMAGES, LABELS), batch_size=4, **{"mean": mean, "std": std})
-    others: Any = jnp.asarray(IMAGES), jnp.zeros(1), [1 / 255]
-    images, zero, std = others
-    loader = Loader(Split(images, LABELS), zero, std, 12)
+            make(Split(IMAGES, LABELS), mean, std, 4)
+    others: Any = jnp.asarray(IMAGES)
+    loader = make(Split(others, LABELS), jnp.zeros(1), [1 / 255], 12)
     np.testing.assert_allclose(next(loader.epoch()).inputs, IMAGES, rtol=1e-6)

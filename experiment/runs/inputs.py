@@ -39,7 +39,7 @@ def read_inputs(folder: Path) -> dict[str, Any]:
 
 def _saved(folder: Path) -> list[dict[str, Any]]:
     try:
-        found = json.loads((folder / SUMMARY).read_text())
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         return [found] if isinstance(found, dict) else []
     except FileNotFoundError:  # the training was interrupted
         pass
