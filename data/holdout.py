@@ -38,7 +38,7 @@ def hold_out(
     rest, held = permuted(len(train.labels), share, seed)
     if fold or not _is_sound(train, held):
         rest, held = held_out(train, Plan(share, seed, fold))
-    return tuple(Split(train.inputs[part], train.labels[part]) for part in (rest, held))  # pyright: ignore
+    return Split(train.inputs[rest], train.labels[rest]), Split(train.inputs[held], train.labels[held])
 
 
 def held_out(train: Split, plan: Plan) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,8 @@ def read_files(
     """
     shape, windows = tuple(about["shape"]), None
     if len(shape) == 3:  # first to the size of the dataset, so that the padding is the same
-        inputs = np.stack([read_picture(path, *shape[:2], about.get("depth")) for path in files])
+        depth = about.get("depth") or (16 if config.data_rules == "0.1" else None)
+        inputs = np.stack([read_picture(path, shape[0], shape[1], depth) for path in files])
     else:
         inputs, windows = read_windows(files, shape[0], about["rate"])
     split = Split(inputs, np.zeros(len(files), np.int32))
