@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from data.augment import AUGMENTATIONS
-from data.base import DataError, Dataset, Source, Split, make_dataset
+from data.base import CURRENT, DataError, Dataset, Reading, Source, Split, Windows, make_dataset
 from data.errors import UserError
 from data.frontend import apply_frontend
-from data.loader import Batch, Loader, hold_out, normalise
+from data.holdout import hold_out
+from data.loader import Batch, Loader, normalise
 from data.registry import discover, lookup
 from data.resize import fit_to
 
@@ -20,9 +21,11 @@ __all__ = [
     "DataError",
     "Dataset",
     "Loader",
+    "Reading",
     "Source",
     "Split",
     "UserError",
+    "Windows",
     "apply_frontend",
     "data_folder",
     "find",
@@ -64,7 +67,12 @@ def find(name: str, data_dir: Path | str | None = None) -> tuple[Source, Path]:
     return DATASETS["folder"], own
 
 
-def load(name: str, data_dir: Path | str | None = None, input_shape: tuple[int, ...] | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: Path | str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    reading: Reading = CURRENT,
+) -> Dataset:
     """Load a dataset by name, or the images of a folder by its path.
 
     Args:
@@ -72,10 +80,11 @@ def load(name: str, data_dir: Path | str | None = None, input_shape: tuple[int, 
         data_dir: see `data_folder`.
         input_shape: input shape of the network, (H, W, C). Datasets of images of different sizes are resized to it
             while they are read; all others are left unchanged (see `fit_to`).
+        reading: how a folder of pictures is read.
 
     Raises:
         UserError: there is no such dataset.
         DataError: its files are missing or damaged.
     """
     source, folder = find(name, data_dir)
-    return source.load(folder, input_shape) if source.sized else source.load(folder)
+    return source.load(folder, input_shape, reading) if source.sized else source.load(folder)

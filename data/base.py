@@ -1,23 +1,23 @@
 """The types of a dataset: arrays, class names and statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data.errors import UserError
+from data.arrays import KINDS as KINDS
+from data.arrays import Split as Split
+from data.arrays import as_split
+from data.arrays import full_scale as full_scale
+from data.errors import DataError as DataError
 
 
-class DataError(UserError):
-    """A data file or an array is missing or invalid."""
+class Windows(NamedTuple):
+    """Further windows of those clips of a split that are longer than its inputs, which hold the first window."""
 
-
-class Split(NamedTuple):
-    """Examples and their labels."""
-
-    inputs: np.ndarray  # images (N, H, W, C) uint8, waveforms (N, length, C) int16, or features (N, H, W, C) float32
-    labels: np.ndarray  # (N,) int32, 0 <= label < len(classes)
+    inputs: np.ndarray  # (M, length, C), of the dtype of the split
+    owners: np.ndarray  # (M,) the index of the clip in the split, in ascending order
 
 
 class Dataset(NamedTuple):
@@ -30,44 +30,59 @@ class Dataset(NamedTuple):
     std: np.ndarray  # (C,) float32, likewise
     validation: Split | None = None  # the official one, if there is one; else see `hold_out`
     rate: int | None = None  # sampling rate of waveforms, in Hz
+    windows: Mapping[str, Windows] = {}  # of long clips, by the name of the split: train, test, validation
+    notes: tuple[str, ...] = ()  # how the files were read, a line each
+    depth: int | None = None  # significant bits of the 16-bit pictures, if there are any
+
+
+class Reading(NamedTuple):
+    """How a folder of pictures is read."""
+
+    first_rules: bool = False  # as version 0.1.0 did: see the option --data-rules
+    depth: int | None = None  # significant bits of 16-bit pictures; None: found in the pictures
+
+
+CURRENT = Reading()
 
 
 class Source(NamedTuple):
     """How to load and download a dataset: the entry that a dataset's file registers under its name."""
 
-    load: Callable[..., Dataset]  # load(data folder), or load(data folder, input shape or None) if `sized`
+    load: Callable[..., Dataset]  # load(data folder), or load(data folder, input shape, `Reading`) if `sized`
     download: Callable[[Path], None] | None  # None: embedded; raises if only the user can fetch it
     about: str
     sized: bool = False  # images of different sizes, resized to the network's input (H, W, C) while they are read
 
 
-KINDS = {(4, "uint8"): "images", (3, "int16"): "waveforms", (4, "float32"): "features"}
-SCALES = {np.dtype(np.uint8): 255.0, np.dtype(np.int16): 32768.0, np.dtype(np.float32): 1.0}
-
-
-def full_scale(dtype: np.dtype) -> float:
-    """Return the divisor that maps pixels to 0..1 and waveforms to -1..1; it is 1 for features."""
-    return SCALES[dtype]
-
-
 def make_dataset(
     train: Split,
     test: Split,
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     *,
     validation: Split | None = None,
     rate: int | None = None,
+    windows: Mapping[str, Windows] | None = None,
 ) -> Dataset:
-    """Check the splits and compute the statistics of the training inputs.
+    """Check or convert the splits (`data.arrays.as_split`) and compute the statistics of the training inputs.
 
     Raises:
-        DataError: the inputs are of no kind named in `Split`, counts differ, or a label is out of range.
+        DataError: the inputs are of no kind named in `Split`, counts or shapes differ, a number is not finite, or a
+            label is out of range.
     """
-    for name, split in (("training", train), ("test", test), ("validation", validation)):
-        if split is not None:
-            _check(name, split, len(classes))
+    names = tuple(map(str, classes))
+    train, test = as_split("training", *train, names), as_split("test", *test, names)
+    validation = None if validation is None else as_split("validation", *validation, names)
+    for name, split in (("test", test), ("validation", validation)):
+        if split and _kind(split) != _kind(train):
+            shapes = f"found {_kind(train)} for training and {_kind(split)} in the {name} split"
+            raise DataError(f"{name} inputs: expected the shape and dtype of the training inputs; {shapes}")
     mean, std = _statistics(train.inputs)
-    return Dataset(train, test, classes, mean.astype(np.float32), std.astype(np.float32), validation, rate)
+    found = mean.astype(np.float32), std.astype(np.float32)
+    return Dataset(train, test, names, *found, validation, rate, windows or {})
+
+
+def _kind(split: Split) -> str:
+    return f"{split.inputs.shape[1:]} {split.inputs.dtype}"
 
 
 def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,16 +93,3 @@ def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pieces = np.array_split(inputs, max(1, inputs.size // 2**24))
     variance = sum(np.square(piece - mean).sum(axis=axes) for piece in pieces) / (inputs.size // inputs.shape[-1])
     return mean / scale, np.maximum(np.sqrt(variance) / scale, 1e-6)
-
-
-def _check(name: str, split: Split, num_classes: int) -> None:
-    inputs, labels = split
-    if (inputs.ndim, inputs.dtype.name) not in KINDS:
-        expected = "(N, H, W, C) uint8, (N, length, C) int16 or (N, H, W, C) float32"
-        raise DataError(f"{name} inputs: expected {expected}, found {inputs.shape} {inputs.dtype}")
-    if len(inputs) != len(labels) or len(labels) == 0:
-        found = f"found {len(inputs)} inputs and {len(labels)} labels"
-        raise DataError(f"{name} data: {found}; the counts must be equal and at least 1")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        bad = labels[(labels < 0) | (labels >= num_classes)][0]
-        raise DataError(f"{name} labels: found label {bad}, expected 0 to {num_classes - 1}")

@@ -43,7 +43,11 @@ def apply_frontend(dataset: Dataset, name: str) -> tuple[Dataset, str | None]:
     train, test = change(dataset.train), change(dataset.test)
     made = "x".join(map(str, train.inputs.shape[1:]))
     note = f"waveforms of {shape[0]} samples at {rate} Hz are turned into log-mel spectrograms of {made}"
-    return make_dataset(train, test, dataset.classes, validation=validation, rate=rate), note
+    windows = {
+        part: found._replace(inputs=log_mel_features(found.inputs, rate)) for part, found in dataset.windows.items()
+    }
+    made_of = make_dataset(train, test, dataset.classes, validation=validation, rate=rate, windows=windows)
+    return made_of._replace(notes=dataset.notes), note
 
 
 def log_mel_features(waveforms: np.ndarray, rate: int) -> np.ndarray:

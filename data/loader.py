@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.arrays import as_array, as_split
 from data.augment import as_type, augment, columns, draw, draw_shares, leading_moves, like, mix
-from data.base import Split, full_scale
+from data.base import DataError, Split, full_scale
 
+WINDOWS = 7  # key of the generator beside (seed, epoch); `data.augment` uses 5 and 6
 # Values processed at a time, 1 MiB as float32, so that all intermediate results stay in the cache.
 PIECE = 2**18
 
@@ -45,6 +47,7 @@ class Drawn(NamedTuple):
     order: np.ndarray  # (N,) the order of the examples
     draws: np.ndarray | None  # (N, numbers) for the augmentations
     shares: np.ndarray | None  # (N,) for mixup
+    rows: np.ndarray | None = None  # (N,) the row of the split for each example, if some have several windows
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Loader:
         mixup: alpha of mixup, 0 for none; only in training.
         classes: number of classes, for mixup.
         dtype: dtype of the inputs.
+        owners: (M,), in ascending order: the last M rows of the split are further windows of these examples. An
+            epoch takes one window of each example at random; only in training.
         shard, shards: yield part `shard` of `shards` equal parts of each batch; the parts in order are the batch. The
             last batch of an epoch is yielded whole by each shard if it does not have `batch_size` examples.
     """
@@ -75,6 +80,25 @@ class Loader:
     dtype: type[np.floating] = np.float32
     shard: int = 0
     shards: int = 1
+    owners: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Check or convert the arrays, see `data.arrays.as_split`."""
+        if self.batch_size < 1:
+            raise DataError(f"batch size: expected at least 1, found {self.batch_size}")
+        split = self.split
+        if getattr(split.inputs, "strides", (1,))[0]:  # not one example that is repeated without memory
+            split = as_split("loader", *split, self.classes)
+            object.__setattr__(self, "split", split)
+        for name in ("mean", "std"):
+            values = as_array(name, getattr(self, name))
+            if not np.isfinite(values).all() or (name == "std" and not (values > 0).all()):
+                raise DataError(f"{name}: expected finite numbers, std above 0; found {str(values.tolist())[:100]}")
+            if values.shape not in ((), (1,), split.inputs.shape[-1:]):
+                raise DataError(
+                    f"{name}: expected one number for each channel {split.inputs.shape[-1:]}, found {values.shape}"
+                )
+            object.__setattr__(self, name, np.atleast_1d(values))
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -92,12 +116,22 @@ class Loader:
 
     def draw(self, epoch: int) -> Drawn:
         """Draw all random values of an epoch; they depend only on (seed, epoch)."""
-        count, draws, shares = len(self.split.labels), None, None
+        count, draws, shares = self.examples, None, None
         if self.seed is not None and self.augment:
             draws = draw(self.augment, count, self.seed, epoch)
         if self.seed is not None and self.mixup:
             shares = draw_shares(self.mixup, count, self.seed, epoch)
-        return Drawn(self.order(epoch), draws, shares)
+        return Drawn(self.order(epoch), draws, shares, self._draw_windows(epoch))
+
+    def _draw_windows(self, epoch: int) -> np.ndarray | None:
+        """Draw the row of one window of each example; None if each example has one window only."""
+        if self.seed is None or self.owners is None:
+            return None
+        each = np.arange(self.examples)
+        more = np.bincount(self.owners, minlength=len(each))
+        chosen = np.random.default_rng([self.seed, epoch, WINDOWS]).integers(0, more + 1)
+        firsts = len(each) + np.searchsorted(self.owners, each)
+        return np.where(chosen > 0, firsts + chosen - 1, each)
 
     def take(self, drawn: Drawn, number: int) -> RawBatch:
         """Return one batch of an epoch as stored."""
@@ -111,7 +145,7 @@ class Loader:
             index = self._part(index)  # with mixup, an example's partner may be in another part
         draws = np.empty((len(index), 0), np.float32) if drawn.draws is None else drawn.draws[index]
         shares = np.empty(0, np.float32) if drawn.shares is None else drawn.shares[index]
-        return Rows(index, draws, shares)
+        return Rows(index if drawn.rows is None else drawn.rows[index], draws, shares)
 
     def finish(self, raw: RawBatch, xp: Any = np) -> Batch:
         """Augment, normalise and mix a batch; its arrays are those of the library `xp`."""
@@ -171,10 +205,15 @@ class Loader:
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the order of the examples in an epoch, (N,); it does not depend on batch size or framework."""
-        count = len(self.split.labels)
+        count = self.examples
         if self.seed is None:
             return np.arange(count)
         return np.random.default_rng([self.seed, epoch]).permutation(count)
+
+    @cached_property
+    def examples(self) -> int:
+        """Return the number of examples in an epoch."""
+        return len(self.split.labels) - (0 if self.owners is None or self.seed is None else len(self.owners))
 
     @cached_property
     def _inputs(self) -> np.ndarray:
@@ -182,7 +221,7 @@ class Loader:
 
     @cached_property
     def _bounds(self) -> list[int]:
-        count = len(self.split.labels)
+        count = self.examples
         bounds = [*range(0, count, self.batch_size), count]
         # BatchNorm needs two values for a variance: in training, a last batch of one example joins the one before.
         if self.seed is not None and self.batch_size > 1 and count % self.batch_size == 1 and count > 1:
@@ -211,16 +250,3 @@ def normalise(
     rows *= scale
     rows -= offset
     return out
-
-
-def hold_out(train: Split, share: float = 0.1) -> tuple[Split, Split]:
-    """Split the training examples into a training and a validation part; the split is always the same.
-
-    Returns:
-        The rest for training, and the validation split (at least one example).
-    """
-    order = np.random.default_rng(0).permutation(len(train.labels))
-    size = max(1, round(len(order) * share))
-    # Sorted, so that memory is read in order; the loader shuffles the examples anyway.
-    rest, held = np.sort(order[size:]), np.sort(order[:size])
-    return Split(train.inputs[rest], train.labels[rest]), Split(train.inputs[held], train.labels[held])

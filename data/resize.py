@@ -51,7 +51,8 @@ def _map(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Datase
         return Split(change(split.inputs), split.labels)
 
     validation = one(dataset.validation) if dataset.validation else None
-    return dataset._replace(train=one(dataset.train), test=one(dataset.test), validation=validation)
+    windows = {name: found._replace(inputs=change(found.inputs)) for name, found in dataset.windows.items()}
+    return dataset._replace(train=one(dataset.train), test=one(dataset.test), validation=validation, windows=windows)
 
 
 def _to_grey(dataset: Dataset) -> Dataset:
@@ -64,7 +65,8 @@ def _to_grey(dataset: Dataset) -> Dataset:
         return made
 
     changed = _map(dataset, grey)
-    return make_dataset(changed.train, changed.test, dataset.classes, validation=changed.validation, rate=dataset.rate)
+    grey_ones = make_dataset(changed.train, changed.test, dataset.classes)
+    return changed._replace(mean=grey_ones.mean, std=grey_ones.std)
 
 
 def _to_channels(dataset: Dataset, channels: int) -> Dataset:

@@ -3,13 +3,14 @@
 Format: IBM and Microsoft 1991, "Multimedia Programming Interface and Data Specifications 1.0", the RIFF WAVE form.
 """
 
+import math
 import wave
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data.base import DataError
+from data.base import DataError, Windows
 
 BYTES = 2  # per sample
 
@@ -47,16 +48,31 @@ def fit_length(samples: np.ndarray, length: int) -> np.ndarray:
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
-def read_clips(paths: Sequence[Path], length: int, rate: int) -> np.ndarray:
-    """Read WAV files of one rate into waveforms (N, length, 1) int16, truncated or padded at the end.
+def read_windows(paths: Sequence[Path], length: int, rate: int) -> tuple[np.ndarray, Windows | None]:
+    """Read WAV files of one rate into waveforms (N, length, 1) int16, padded with silence at the end.
+
+    Returns:
+        The waveforms, of longer files the first window, and the further windows of those; None if there are none.
 
     Raises:
         DataError: see `read_wav`.
     """
-    clips = np.zeros((len(paths), length, 1), np.int16)  # filled in place: a list would double the memory
-    for clip, path in zip(clips, paths, strict=True):
-        clip[:, 0] = fit_length(read_wav(path, rate)[0], length)
-    return clips
+    clips = np.zeros((len(paths), length, 1), np.int16)
+    more: list[np.ndarray] = []
+    owners: list[int] = []
+    for at, path in enumerate(paths):
+        samples = read_wav(path, rate)[0]
+        clips[at, :, 0] = fit_length(samples, length)
+        starts = window_starts(len(samples), length)[1:]
+        more += [samples[start : start + length, None] for start in starts]
+        owners += [at] * len(starts)
+    return clips, Windows(np.stack(more), np.array(owners)) if more else None
+
+
+def window_starts(total: int, length: int) -> list[int]:
+    """Return where windows of `length` begin that cover `total` samples evenly, each overlapping the next by half."""
+    count = 1 + max(0, math.ceil((total - length) / (length / 2)))
+    return np.linspace(0, max(0, total - length), count).round().astype(int).tolist()
 
 
 def _check(path: Path, header: "wave._wave_params", size: int, rate: int | None) -> None:

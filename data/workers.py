@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import fields
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any, NamedTuple, Self
 
@@ -38,11 +38,9 @@ class Workers:
     def __enter__(self) -> Self:
         # One shared copy of the examples. Processes are spawned: a fork would not copy the frameworks' threads.
         shared = [self._share(array) for array in self.loader.split]
-        empty = replace(
-            self.loader, split=Split(np.empty((0,), self.loader.split.inputs.dtype), np.empty(0, np.int32))
-        )
+        options = {field.name: getattr(self.loader, field.name) for field in fields(Loader) if field.name != "split"}
         self._pool = ProcessPoolExecutor(
-            self._count, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(empty, shared)
+            self._count, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(options, shared)
         )
         return self
 
@@ -90,14 +88,14 @@ class Workers:
 _state: dict[str, Any] = {}  # of a worker
 
 
-def _begin(loader: Loader, shared: list[Shared]) -> None:
+def _begin(options: dict[str, Any], shared: list[Shared]) -> None:
     """Initialize a worker."""
     for number in (signal.SIGINT, signal.SIGHUP):  # the training process handles both and ends its workers
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_follow, daemon=True).start()
     _state["blocks"] = [SharedMemory(one.name) for one in shared]
     arrays = [np.ndarray(one.shape, one.dtype, block.buf) for one, block in zip(shared, _state["blocks"], strict=True)]
-    _state["loader"] = replace(loader, split=Split(*arrays))
+    _state["loader"] = Loader(Split(*arrays), **options)
 
 
 def _follow() -> None:

@@ -97,7 +97,13 @@ def check(config: Config) -> Config:
     for name in ("patience", "workers"):
         _require(getattr(config, name) >= 0, name, config, "at least 0")
     _require(bool(EVERY.fullmatch(config.checkpoint_every)), "checkpoint_every", config, "2epochs, 500steps or so")
-    _require(0 <= config.seed < 2**32, "seed", config, "from 0 to 4294967295")
+    for name in ("seed", "split_seed"):
+        _require(0 <= getattr(config, name) < 2**32, name, config, "from 0 to 4294967295")
+    _require(0 < config.validation_share < 1, "validation_share", config, "a share between 0 and 1")
+    if config.fold is not None:
+        _require(parse_fold(config.fold) is not None, "fold", config, "i/k as 1/5, i from 1 to k, k at least 2")
+        if config.validation_share != Config.validation_share:
+            raise UserError("--fold and --validation-share both say what is for validation; give one of them")
     augmentations(config.augment)
     for name, found in parse_space(config.tune).items():
         for value in found.choices or (found.low, found.high):
@@ -141,7 +147,9 @@ def load_config(path: Path) -> Config:
     Raises:
         UserError: missing, not JSON, an option unknown or of the wrong type or range.
     """
-    return _from_values(path, {name: value for name, value in read_config(path).items() if name not in ABOUT})
+    values = {name: value for name, value in read_config(path).items() if name not in ABOUT}
+    values.setdefault("data_rules", "0.1")  # saved since then
+    return _from_values(path, values)
 
 
 class Range(NamedTuple):
@@ -212,6 +220,14 @@ def _from_values(source: Path | str, values: dict[str, Any]) -> Config:
         return check(Config(**values))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
+
+
+def parse_fold(text: str) -> tuple[int, int] | None:
+    """Return i and k of a fold i/k; None if the text is none."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) >= 2):
+        return None
+    return int(number), int(count)
 
 
 def every(config: Config) -> tuple[int, str]:

@@ -17,6 +17,15 @@ class Config:
     """Dataset, see --list-datasets; or the path of a folder of pictures."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
+    validation_share: float = 0.1
+    """Share of the training examples that is split off for validation, unless the dataset has a validation set."""
+    split_seed: int = 0
+    """Of the choice of those examples."""
+    fold: str | None = None
+    """Cross-validation: part i of k, as 1/5, of the training examples is for validation instead of a share."""
+    data_rules: Literal["current", "0.1"] = "current"
+    """How own folders and long clips are read and validation examples are chosen; 0.1 as version 0.1.0 did, whose
+    runs keep it."""
     frontend: Literal["none", "logmel"] = "none"
     """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
     epochs: int = 15

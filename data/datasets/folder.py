@@ -1,56 +1,57 @@
 """Your own images in one folder per class: `--dataset PATH` or `--dataset folder --data-dir PATH`.
 
-The layout is PATH/train/<class>/*.jpg and PATH/test/<class>/*.jpg, or PATH/<class>/*.jpg alone. In the latter case the
-hash of each file's content assigns it to the training or the test part (about a fifth), so copies of an image are in
-the same part, and adding images moves none of the others.
+The layout is PATH/train/<class>/*.jpg and PATH/test/<class>/*.jpg, with or without PATH/val/<class>/*.jpg, or
+PATH/<class>/*.jpg alone. Without a test part the hash of each file's content assigns it to the training or the test
+part (about a fifth), so copies of an image are in the same part, and adding images moves none of the others.
 """
 
 import hashlib
-import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from data.base import DataError, Dataset, Source, Split, make_dataset
+from data.base import CURRENT, DataError, Dataset, Reading, Source, Split, make_dataset
+from data.layout import Files, describe, find
+from data.pictures import DEPTHS, read_with_depth
+from data.pictures import read_picture as read_picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg")  # in upper or lower case
 TEST_SHARE = 0.2
-ORIENTATION = 0x0112  # EXIF tag: the orientation of the camera
-UPRIGHT = {  # the transposition that undoes it; 1 is upright already
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-Files = dict[str, list[Path]]  # the image files of each class
 
 
-def load(folder: Path, input_shape: tuple[int, ...] | None = None) -> Dataset:
+def load(folder: Path, input_shape: tuple[int, ...] | None = None, reading: Reading = CURRENT) -> Dataset:
     """Read every image and fit it to the input size of the network.
 
     Args:
         folder: the folder with the classes.
         input_shape: (H, W, C); every image is cropped around its centre to this aspect ratio and resized.
+        reading: by which rules, and how many bits 16-bit pictures have.
 
     Returns:
         Images (N, H, W, 3) in colour. Transparent parts become white; the EXIF orientation is applied.
 
     Raises:
-        DataError: there are no images, train/ and test/ have different classes, or an image cannot be read.
+        DataError: there are no images, the parts have different classes, or an image cannot be read.
     """
     if input_shape is None or len(input_shape) != 3:
         raise DataError(
             f"{folder} holds pictures, which need a network that takes images (H, W, C), not {input_shape}"
         )
-    train, test = _find(folder)
-    classes = tuple(train)
-    height, width, _ = input_shape
-    return make_dataset(_read(train, classes, height, width), _read(test, classes, height, width), classes)
+    layout = find(folder, first_rules=reading.first_rules)
+    parts, notes = dict(layout.parts), [describe(layout.unused)]
+    if "test" not in parts:
+        source = "train" if "train" in parts else ""
+        parts["train"], parts["test"] = _split(folder, parts.pop(source), evenly=not reading.first_rules)
+        if source:
+            notes.append(f"{folder.name} has no test set: about a fifth of train/, by content, is for testing")
+    classes = tuple(parts["train"])
+    depth = DEPTHS[-1] if reading.first_rules else reading.depth
+    splits, depth = _read(parts, classes, input_shape, depth)
+    if depth == DEPTHS[0]:
+        notes.append("16-bit pictures have 12 significant bits: 4095 is white")
+    made = make_dataset(splits["train"], splits["test"], classes, validation=splits.get("validation"))
+    shown = () if reading.first_rules else tuple(note for note in notes if note)
+    return made._replace(notes=shown, depth=depth)
 
 
 def download(folder: Path) -> None:
@@ -58,93 +59,20 @@ def download(folder: Path) -> None:
     raise DataError(f"folder: these are your own pictures; put them into {folder}/<class>/ as .png or .jpg files")
 
 
-def read_picture(path: Path, height: int, width: int) -> np.ndarray:
-    """Read the centre of an image as (height, width, 3) uint8, resized (bilinear, antialiased).
+def _split(folder: Path, found: Files, *, evenly: bool) -> tuple[Files, Files]:
+    """Split the files by the hash of their content.
 
-    Raises:
-        DataError: the file is no PNG or JPEG, is truncated, or has more pixels than is safe to decode.
+    With `evenly`, a class of three different files or more that lacks training or test files gives one to that part.
     """
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of unreadable metadata; the image is then read without it.
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                return _fit(image, height, width)
-    except UnidentifiedImageError:
-        raise DataError(f"{path}: expected a PNG or JPEG picture, found something else") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        most = f"{Image.MAX_IMAGE_PIXELS:,}"
-        raise DataError(f"{path}: has more than {most} pixels, which may be an attack on the memory") from None
-    except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow for a truncated or damaged file
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-
-
-def _fit(image: Image.Image, height: int, width: int) -> np.ndarray:
-    side = 2 * max(height, width)
-    image.draft(None, (side, side))  # decodes a JPEG at a fraction of its size, but not below this
-    turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    image = _colour(image if turn is None else image.transpose(turn))
-    # The largest centred box with the network's aspect ratio, in fractions of pixels.
-    scale = min(image.width / width, image.height / height)
-    # Rounding may give a value below 0, which Pillow refuses.
-    left, top = max(0.0, (image.width - scale * width) / 2), max(0.0, (image.height - scale * height) / 2)
-    box = (left, top, image.width - left, image.height - top)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
-
-
-def _colour(image: Image.Image) -> Image.Image:
-    """Convert to RGB on a white background; 16-bit grey keeps its upper 8 bits."""
-    if image.mode.startswith("I"):  # Pillow's own conversion would cut off everything above 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _find(folder: Path) -> tuple[Files, Files]:
-    """Return the files for training and for testing; the classes of the first include those of the second."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; it should hold a folder of pictures for each class")
-    parts = [folder / name for name in ("train", "test")]
-    if not any(part.is_dir() for part in parts):
-        return _split(folder, _classes(folder, f"{parts[0]}, {parts[1]} and {folder}/<class>/"))
-    for part in parts:
-        if not part.is_dir():
-            raise DataError(f"{folder}: found one of train/ and test/, expected both or neither; {part} is missing")
-    train, test = (_classes(part, f"{part}/<class>/") for part in parts)
-    if extra := sorted(test.keys() - train.keys()):
-        raise DataError(f"{parts[1]}: found classes that {parts[0]} has not: {', '.join(extra)}")
-    return train, test
-
-
-def _classes(folder: Path, looked: str) -> Files:
-    """Return the image files of every class folder, sorted; `looked` describes the folder in messages."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    found = {path.name: _pictures(path) for path in folders}
-    if not any(found.values()):
-        raise DataError(f"found no pictures ({', '.join(SUFFIXES)}) in {looked}; expected a folder for each class")
-    if empty := [name for name, files in found.items() if not files]:
-        raise DataError(f"{folder}: found no pictures ({', '.join(SUFFIXES)}) of {', '.join(empty)}")
-    if len(found) < 2 and folder.name != "test":
-        raise DataError(f"{folder}: found only the class {', '.join(found)}; expected at least two, a folder for each")
-    return found
-
-
-def _pictures(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in files if not path.name.startswith("."))
-
-
-def _split(folder: Path, found: Files) -> tuple[Files, Files]:
-    """Split the files by the hash of their content."""
-    train: Files = {name: [] for name in found}
-    test: Files = {name: [] for name in found}
-    for name, files in found.items():
-        for path in files:
-            (test if _is_for_testing(path) else train)[name].append(path)
     everything = "add pictures, or make the folders train/ and test/ yourself"
+    hashes = {path: _digest(path) for files in found.values() for path in files}
+    testing = {digest for digest in hashes.values() if digest < TEST_SHARE * 2**64}
+    if evenly:
+        _give_every_class_both(found, hashes, testing)
+    train, test = (
+        {name: [path for path in files if (hashes[path] in testing) == wanted] for name, files in found.items()}
+        for wanted in (False, True)
+    )
     if none := [name for name, files in train.items() if not files]:
         raise DataError(f"{folder}: the split by content left nothing to train on of: {', '.join(none)}; {everything}")
     if not any(test.values()):
@@ -152,21 +80,47 @@ def _split(folder: Path, found: Files) -> tuple[Files, Files]:
     return train, test
 
 
-def _is_for_testing(path: Path) -> bool:
+def _give_every_class_both(found: Files, hashes: dict[Path, int], testing: set[int]) -> None:
+    """Move the content nearest to the threshold of every class that is in one part only; `testing` is changed."""
+    classes = Counter(digest for files in found.values() for digest in {hashes[path] for path in files})
+    for files in found.values():
+        contents = sorted({hashes[path] for path in files})
+        movable = [digest for digest in contents if classes[digest] == 1]  # what is in two classes stays
+        if len(contents) < 3 or not movable:
+            continue
+        if testing.isdisjoint(contents):
+            testing.add(movable[0])
+        elif testing.issuperset(contents):
+            testing.discard(movable[-1])
+
+
+def _digest(path: Path) -> int:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return int.from_bytes(digest[:8]) < TEST_SHARE * 2**64
+    return int.from_bytes(digest[:8])
 
 
-def _read(files: Files, classes: tuple[str, ...], height: int, width: int) -> Split:
-    labelled = [(path, label) for label, name in enumerate(classes) for path in files.get(name, [])]
-    images = np.empty((len(labelled), height, width, 3), np.uint8)
-    for image, (path, _) in zip(images, labelled, strict=True):
-        image[:] = read_picture(path, height, width)
-    return Split(images, np.array([label for _, label in labelled], np.int32))
+def _read(
+    parts: dict[str, Files], classes: tuple[str, ...], shape: tuple[int, ...], depth: int | None
+) -> tuple[dict[str, Split], int | None]:
+    """Read the pictures of every part, and how many bits those of 16 have: the most that any has."""
+    height, width = shape[:2]
+    splits: dict[str, Split] = {}
+    depths: list[int | None] = []
+    for name, files in parts.items():
+        labelled = [(path, label) for label, known in enumerate(classes) for path in files.get(known, [])]
+        images = np.empty((len(labelled), height, width, 3), np.uint8)
+        for image, (path, _) in zip(images, labelled, strict=True):
+            image[:], found = read_with_depth(path, height, width, depth)
+            depths.append(found)
+        splits[name] = Split(images, np.array([label for _, label in labelled], np.int32))
+    deepest = max((found for found in depths if found), default=None)
+    if deepest and any(found and found != deepest for found in depths):  # rare: those that look like fewer bits
+        return _read(parts, classes, shape, deepest)
+    return splits, deepest
 
 
 DATASETS = {

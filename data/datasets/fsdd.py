@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from data.base import DataError, Dataset, Source, Split, make_dataset
-from data.wav import read_clips
+from data.wav import read_windows
 
 FOLDER = "free-spoken-digit-dataset"  # or with -master or a version appended, as in GitHub's archives
 ADDRESS = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")  # digit, speaker, index
 RATE = 8000  # Hz
-LENGTH = 8000  # samples: one second; 20 of the 3,000 recordings are longer and are truncated
+LENGTH = 8000  # samples: one second; 20 of the 3,000 recordings are longer
 TEST_INDICES = 5
 
 
@@ -24,7 +24,8 @@ def load(data_dir: Path) -> Dataset:
     """Read all recordings as clips of one second.
 
     Returns:
-        Waveforms (N, 8000, 1), padded with silence at the end; 2,700 for training and 300 for testing.
+        Waveforms (N, 8000, 1), padded with silence at the end; 2,700 for training and 300 for testing. Of longer
+        recordings they are the first window; the others are in `Dataset.windows`.
 
     Raises:
         DataError: the folder is missing or empty, or a file is damaged or has an unexpected name.
@@ -39,7 +40,13 @@ def load(data_dir: Path) -> Dataset:
     for what, found in (("training", train), ("test", test)):
         if not found:
             raise DataError(f"{folder}: found no {what} recordings. Fetch them with: {_command(data_dir)}")
-    return make_dataset(_read(train), _read(test), tuple("0123456789"), rate=RATE)
+    splits, windows = {}, {}
+    for name, found in (("train", train), ("test", test)):
+        paths, labels = zip(*found, strict=True)
+        clips, more = read_windows(paths, LENGTH, RATE)
+        splits[name] = Split(clips, np.array(labels, np.int32))
+        windows |= {name: more} if more else {}
+    return make_dataset(splits["train"], splits["test"], tuple("0123456789"), rate=RATE, windows=windows)
 
 
 def _find(data_dir: Path) -> Path:
@@ -62,11 +69,6 @@ def download(data_dir: Path) -> None:
 
 def _command(data_dir: Path) -> str:
     return f"git clone --depth 1 {ADDRESS} {data_dir / FOLDER}"
-
-
-def _read(found: list[tuple[Path, int]]) -> Split:
-    paths, labels = zip(*found, strict=True)
-    return Split(read_clips(paths, LENGTH, RATE), np.array(labels, np.int32))
 
 
 DATASETS = {"fsdd": Source(load, download, "2,700 + 300 spoken digits, 1 s at 8 kHz (Free Spoken Digit Dataset)")}

@@ -11,7 +11,7 @@ import numpy as np
 from data.archive import unpack
 from data.base import DataError, Dataset, Source, Split, make_dataset
 from data.download import fetch
-from data.wav import read_clips
+from data.wav import read_windows
 
 FOLDER = Path("SpeechCommands") / "speech_commands_v0.02"
 RATE = LENGTH = 16000  # Hz, and samples: one second
@@ -53,8 +53,15 @@ def load(data_dir: Path) -> Dataset:
     if both := splits["validation"] & splits["test"]:
         raise DataError(f"{folder}: both lists name {min(both)}; a file can be for validation or for testing only")
     splits["train"] = found - splits["validation"] - splits["test"]
-    train, validation, test = (_read(folder, splits[name], words) for name in ("train", "validation", "test"))
-    return make_dataset(train, test, tuple(words), validation=validation, rate=RATE)
+    parts, windows = {}, {}
+    for name in ("train", "validation", "test"):
+        order = sorted(splits[name])
+        labels = np.array([words.index(file.split("/")[0]) for file in order], np.int32)
+        clips, more = read_windows([folder / file for file in order], LENGTH, RATE)
+        parts[name] = Split(clips, labels)
+        windows |= {name: more} if more else {}
+    held = parts["validation"]
+    return make_dataset(parts["train"], parts["test"], tuple(words), validation=held, rate=RATE, windows=windows)
 
 
 def download(data_dir: Path) -> None:
@@ -82,12 +89,6 @@ def _read_list(path: Path, found: set[str]) -> set[str]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(f"{path}: names {missing[0]}{more}, but there is no such file in {path.parent}")
     return names
-
-
-def _read(folder: Path, names: set[str], words: list[str]) -> Split:
-    order = sorted(names)
-    labels = np.array([words.index(name.split("/")[0]) for name in order], np.int32)
-    return Split(read_clips([folder / name for name in order], LENGTH, RATE), labels)
 
 
 DATASETS = {

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -11,9 +11,11 @@ from data import DATASETS
 from data.terminal import command
 from experiment.arguments import parse_arguments
 from experiment.cli.command import load_framework
-from experiment.console import make_console
-from experiment.loop.task import prepare, score_split
+from experiment.console import make_console, say
+from experiment.loop.task import Task, prepare, score_split
 from experiment.runs import folder as run_folder
+from experiment.runs.inputs import saved_inputs
+from experiment.runs.resume import fingerprint
 from experiment.runs.summary import print_scores
 from experiment.weights.pretrained import as_built
 
@@ -40,12 +42,29 @@ def _main(framework: str, argv: list[str]) -> int:
         name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
     backend = load_framework(framework)
-    task = prepare(config, backend.MODELS)
+    about = saved_inputs(arguments.run)
+    task = prepare(config, backend.MODELS, about["inputs"] if about else None)
+    console = make_console()
+    for line in doubts(task, about):
+        say(console, f"warning: {line}")
     backend.set_precision(config)
     model, template = backend.create(
         as_built(task.entry, config, backend.MODELS), len(task.dataset.classes), config.seed
     )
     variables = backend.restore(template, weights)
     scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
-    print_scores(make_console(), scores, task.dataset.classes)
+    print_scores(console, scores, task.dataset.classes)
     return 0
+
+
+def doubts(task: Task, about: dict[str, Any] | None) -> list[str]:
+    """Return a line for each way in which the data may not be those of the run; `about`: see `saved_inputs`."""
+    lines = list(task.warnings)
+    if about is None:
+        lines.append(
+            "the run does not say how its inputs were normalised: the statistics are those of the data as now"
+        )
+    elif about["data"] and about["data"] != (now := fingerprint(task)):
+        counts = f"{about['data'].get('examples', 0):,} then, {now['examples']:,} now"
+        lines.append(f"the training examples have changed since the run was trained ({counts})")
+    return lines

@@ -1,7 +1,6 @@
 """The command that classifies files with a run of either framework: `python -m jaxnets.predict RUN FILE...`."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +10,17 @@ import numpy as np
 import tyro
 from scipy.special import expit, softmax
 
-from data import Dataset, Loader, Split, UserError, apply_frontend, fit_to
+from data import Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
 from data.registry import lookup
 from data.terminal import command, printable
-from data.wav import read_clips
+from data.wav import read_windows
 from experiment.arguments import parse_arguments
 from experiment.cli.command import load_framework
 from experiment.config import Config
-from experiment.loop.task import EVAL_BATCH, input_dtype
+from experiment.loop.task import EVAL_BATCH, all_windows, input_dtype, mean_over_windows
 from experiment.runs import folder as run_folder
+from experiment.runs.inputs import read_inputs
 from experiment.weights.pretrained import as_built
 
 TOP = 5
@@ -28,7 +28,7 @@ TOP = 5
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Classify pictures (PNG, JPEG) or sounds (16-bit mono WAV) with a trained network: the five likeliest classes."""
+    """Classify pictures or sounds (16-bit mono WAV) with a trained network: the five likeliest classes."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder, trained by either framework."""
@@ -49,12 +49,12 @@ def _main(framework: str, argv: list[str]) -> int:
     about = read_inputs(arguments.run)
     backend = load_framework(framework)
     entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
-    examples = read_files(arguments.files, about, config, entry.input_shape)
+    examples, windows = read_files(arguments.files, about, config, entry.input_shape)
     backend.set_precision(config)
     model, template = backend.create(entry, len(about["classes"]), config.seed)
     mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
-    loader = Loader(examples, mean, std, EVAL_BATCH, dtype=input_dtype(config))
-    logits = backend.predict(model, backend.restore(template, weights), loader, config)
+    loader = Loader(all_windows(examples, windows), mean, std, EVAL_BATCH, dtype=input_dtype(config))
+    logits = mean_over_windows(backend.predict(model, backend.restore(template, weights), loader, config), windows)
     names, classes = ([printable(str(one)) for one in group] for group in (arguments.files, about["classes"]))
     width = max(map(len, names))
     for name, row in zip(names, probabilities(logits, config.loss), strict=True):
@@ -63,40 +63,32 @@ def _main(framework: str, argv: list[str]) -> int:
     return 0
 
 
-def read_inputs(folder: Path) -> dict[str, Any]:
-    """Return the description of the inputs, and the classes, from a run's summary.
-
-    Raises:
-        UserError: there is no summary, or it is from a version that did not save them.
-    """
-    path = folder / run_folder.SUMMARY
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))["inputs"]
-        return {name: about[name] for name in ("shape", "rate", "mean", "std", "classes")}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: does not say what the inputs were; train again, older versions kept less") from None
-
-
-def read_files(files: Sequence[Path], about: dict[str, Any], config: Config, input_shape: tuple[int, ...]) -> Split:
+def read_files(
+    files: Sequence[Path], about: dict[str, Any], config: Config, input_shape: tuple[int, ...]
+) -> tuple[Split, Windows | None]:
     """Read files and preprocess them like the training examples.
+
+    Returns:
+        The examples, and the further windows of sounds that are longer than the training examples.
 
     Raises:
         DataError: a file is missing or of the wrong kind.
     """
-    shape = tuple(about["shape"])
+    shape, windows = tuple(about["shape"]), None
     if len(shape) == 3:  # first to the size of the dataset, so that the padding is the same
-        inputs = np.stack([read_picture(path, *shape[:2]) for path in files])
+        depth = about.get("depth") or (16 if config.data_rules == "0.1" else None)
+        inputs = np.stack([read_picture(path, shape[0], shape[1], depth) for path in files])
     else:
-        inputs = read_clips(files, shape[0], about["rate"])
+        inputs, windows = read_windows(files, shape[0], about["rate"])
     split = Split(inputs, np.zeros(len(files), np.int32))
     unused = np.ones(inputs.shape[-1], np.float32)
-    dataset = Dataset(split, split, tuple(about["classes"]), unused, unused, rate=about["rate"])
+    more = {"test": windows} if windows else {}
+    dataset = Dataset(split, split, tuple(about["classes"]), unused, unused, rate=about["rate"], windows=more)
     if len(shape) == 3:
         dataset, _ = fit_to(dataset, shape)
     dataset, _ = apply_frontend(dataset, config.frontend)
-    return fit_to(dataset, input_shape)[0].test
+    dataset, _ = fit_to(dataset, input_shape)
+    return dataset.test, dataset.windows.get("test")
 
 
 def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:

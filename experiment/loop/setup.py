@@ -178,3 +178,5 @@ def _introduce(console: Console, task: Task, about: dict[str, Any]) -> None:
     say(console, f"{about['dataset']}: {sizes} examples")
     if task.note:
         say(console, task.note)
+    for line in task.warnings:
+        say(console, f"warning: {line}")

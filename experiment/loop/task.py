@@ -1,15 +1,16 @@
 """The task of a run: its network, its examples, split and fitted, and the loaders over them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data import Dataset, Loader, Split, UserError, apply_frontend, fit_to, hold_out, load
+from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, fit_to, load
 from data.augment import augmentations, check_augmentations
+from data.holdout import Plan, digests, held_out
 from data.registry import lookup
 from experiment.backend import Backend
-from experiment.config import Config
+from experiment.config import Config, parse_fold
 from experiment.loop.metrics import Score, score
 from experiment.registry import Entry
 
@@ -24,24 +25,142 @@ class Task(NamedTuple):
     splits: dict[str, Split]  # train, validation, test; disjoint
     note: str | None  # how the examples were changed to fit the network
     shape: tuple[int, ...]  # of an example before that
+    windows: Mapping[str, Windows] = {}  # of the long clips of each split
+    warnings: tuple[str, ...] = ()  # what may be wrong with the data, a line each
 
 
-def prepare(config: Config, models: Mapping[str, Entry]) -> Task:
+def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, Any] | None = None) -> Task:
     """Find the network, load the dataset, fit it to the network and split off the validation examples.
 
+    With `inputs`, what a run has saved about its inputs (`describe_inputs`), the dataset is read and normalised as in
+    that run.
+
     Raises:
-        UserError: no such network or dataset; the data are missing, damaged or of a shape that does not fit.
+        UserError: no such network or dataset; the data are missing, damaged or of a shape that does not fit; or the
+            classes are not those of the run.
     """
     entry = lookup("model", config.model, models)
-    dataset = load(config.dataset, config.data_dir, entry.input_shape)
+    depth = inputs.get("depth") if inputs else None
+    size = tuple(inputs["shape"]) if inputs else entry.input_shape
+    dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
+    if inputs:
+        check_classes(config, dataset.classes, inputs["classes"])
     check_kind(config, dataset, models)
     shape = dataset.train.inputs.shape[1:]
+    if config.data_rules == "0.1":
+        dataset = dataset._replace(windows={})
     dataset, note = apply_frontend(dataset, config.frontend)
     check_augmentations(augmentations(config.augment), dataset.train.inputs, config.tta)
     dataset, resized = fit_to(dataset, entry.input_shape)
-    notes = "; ".join(line for line in (note, resized) if line)
-    train, validation = (dataset.train, dataset.validation) if dataset.validation else hold_out(dataset.train)
-    return Task(entry, dataset, {"train": train, "validation": validation, "test": dataset.test}, notes or None, shape)
+    if inputs:
+        statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
+        dataset = dataset._replace(**statistics)
+    splits, windows = split_off(config, dataset)
+    notes = "; ".join(line for line in (*dataset.notes, note, resized, _about_windows(dataset)) if line)
+    warnings = check_splits(splits, dataset.classes) if own(config) else ()
+    return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
+
+
+def own(config: Config) -> bool:
+    """Return whether the dataset is the user's own folder."""
+    return config.dataset == "folder" or config.dataset not in DATASETS
+
+
+def split_off(config: Config, dataset: Dataset) -> tuple[dict[str, Split], dict[str, Windows]]:
+    """Return the splits, with validation examples from the training examples if there are no others, and windows.
+
+    Raises:
+        UserError: the options are for a dataset without a validation set, or there are too few examples.
+    """
+    splits, windows = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}, {}
+    default = (config.validation_share, config.split_seed, config.fold) == (0.1, 0, None)
+    if dataset.validation:
+        if not default:
+            option = "--fold" if config.fold else "--validation-share" if config.split_seed == 0 else "--split-seed"
+            raise UserError(f"{config.dataset_name} has a validation set of its own; leave out {option}")
+        return {name: split for name, split in splits.items() if split}, dict(dataset.windows)
+    # Registered datasets keep the split that their recorded figures are for.
+    permuted = config.data_rules == "0.1" or (default and not own(config))
+    fold = parse_fold(config.fold) if config.fold else None
+    if fold and config.data_rules == "0.1":
+        raise UserError("--fold needs --data-rules current")
+    rows = held_out(dataset.train, Plan(config.validation_share, config.split_seed, fold, permuted))
+    for name, part in zip(("train", "validation"), rows, strict=True):
+        splits[name] = Split(dataset.train.inputs[part], dataset.train.labels[part])
+        if found := dataset.windows.get("train"):
+            chosen = np.isin(found.owners, part)
+            windows[name] = Windows(found.inputs[chosen], np.searchsorted(part, found.owners[chosen]))
+    windows |= {"test": dataset.windows["test"]} if "test" in dataset.windows else {}
+    return {name: split for name, split in splits.items() if split}, {
+        name: found for name, found in windows.items() if len(found.owners)
+    }
+
+
+def _about_windows(dataset: Dataset) -> str | None:
+    if not dataset.windows:
+        return None
+    count = sum(len(np.unique(found.owners)) for found in dataset.windows.values())
+    clips = "1 clip is" if count == 1 else f"{count:,} clips are"
+    length = next(iter(dataset.windows.values())).inputs.shape[1:]
+    unit = f"{length[0]:,} samples" if len(length) == 2 else "one window"
+    return f"{clips} longer than {unit}: training takes a window at random, evaluation the mean over all of the clip"
+
+
+def check_splits(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return a line for each part that lacks a class, and for each two parts with equal examples."""
+    lines = []
+    for name, split in splits.items():
+        counts = np.bincount(split.labels, minlength=len(classes))
+        if len(missing := [known for known, count in zip(classes, counts, strict=True) if not count]):
+            lines.append(f"no {name} examples of {shorten(missing)}")
+    found = {name: digests(split.inputs) for name, split in splits.items()}
+    for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        seen = set(found[first])
+        if same := sum(digest in seen for digest in found[second]):
+            lines.append(f"{same:,} of {len(found[second]):,} {second} examples are equal to {first} examples")
+    labels: dict[bytes, set[int]] = {}
+    for name, split in splits.items():
+        for digest, label in zip(found[name], split.labels.tolist(), strict=True):
+            labels.setdefault(digest, set()).add(label)
+    if twice := sum(len(each) > 1 for each in labels.values()):
+        lines.append(f"{twice:,} examples are in more than one class")
+    return tuple(lines)
+
+
+def shorten(names: Sequence[str], most: int = 10) -> str:
+    """Return the first few names, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def check_classes(config: Config, found: Sequence[str], trained: Sequence[str]) -> None:
+    """Check that the classes of the dataset are still those of the run.
+
+    Raises:
+        UserError: they are not; says what differs.
+    """
+    if list(found) == list(trained):
+        return
+    parts = [
+        f"{what} {shorten(names)}"
+        for what, names in (
+            ("lacks", [name for name in trained if name not in found]),
+            ("has also", [name for name in found if name not in trained]),
+        )
+        if names
+    ] or [f"has them in another order: {shorten(list(found))}"]
+    raise UserError(
+        f"{config.dataset_name}: not the classes that the run was trained on ({shorten(list(trained))}): the dataset "
+        f"{' and '.join(parts)}; restore the classes, or train again"
+    )
+
+
+def describe_inputs(task: Task) -> dict[str, Any]:
+    """Return what is needed to preprocess other files like the examples."""
+    dataset = task.dataset
+    statistics = {name: getattr(dataset, name).astype(float).tolist() for name in ("mean", "std")}
+    about = {"shape": list(task.shape), "rate": dataset.rate, **statistics, "classes": list(dataset.classes)}
+    return about | ({"depth": dataset.depth} if dataset.depth else {})
 
 
 def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) -> None:
@@ -66,9 +185,9 @@ def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) ->
 
 def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1) -> Loader:
     """Return the loader of the training batches, or of one of `shards` shards of each batch."""
-    dataset = task.dataset
+    dataset, split, windows = task.dataset, task.splits["train"], task.windows.get("train")
     return Loader(
-        task.splits["train"],
+        all_windows(split, windows),
         dataset.mean,
         dataset.std,
         config.batch_size,
@@ -79,7 +198,26 @@ def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1)
         dtype=input_dtype(config),
         shard=shard,
         shards=shards,
+        owners=windows.owners if windows else None,
     )
+
+
+def all_windows(split: Split, windows: Windows | None) -> Split:
+    """Return the examples of a split followed by the further windows of the long ones."""
+    if windows is None:
+        return split
+    labels = np.concatenate([split.labels, split.labels[windows.owners]])
+    return Split(np.concatenate([split.inputs, windows.inputs]), labels)
+
+
+def mean_over_windows(logits: np.ndarray, windows: Windows | None) -> np.ndarray:
+    """Return the logits of each example: the mean over its windows."""
+    if windows is None:
+        return logits
+    count = len(logits) - len(windows.owners)
+    total = logits[:count].astype(np.float64)
+    np.add.at(total, windows.owners, logits[count:])
+    return total / (1 + np.bincount(windows.owners, minlength=count))[:, None]
 
 
 def input_dtype(config: Config) -> type[np.floating]:
@@ -89,6 +227,7 @@ def input_dtype(config: Config) -> type[np.floating]:
 
 def score_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
     """Evaluate the network on a whole split."""
-    dataset, split = task.dataset, task.splits[name]
-    loader = Loader(split, dataset.mean, dataset.std, EVAL_BATCH, dtype=input_dtype(config))
-    return score(backend.predict(model, variables, loader, config), split.labels, config.loss)
+    dataset, split, windows = task.dataset, task.splits[name], task.windows.get(name)
+    loader = Loader(all_windows(split, windows), dataset.mean, dataset.std, EVAL_BATCH, dtype=input_dtype(config))
+    logits = backend.predict(model, variables, loader, config)
+    return score(mean_over_windows(logits, windows), split.labels, config.loss)

@@ -18,6 +18,7 @@ from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.monitor import Counts, Epoch, Monitor
 from experiment.loop.not_finite import stop_after, stop_at, stop_without_steps
 from experiment.loop.session import Session, score_splits
+from experiment.loop.task import describe_inputs
 from experiment.loop.tensorboard import EventWriter
 from experiment.runs import checkpoint
 from experiment.runs.folder import append_row
@@ -154,6 +155,7 @@ class Trainer:
             "step": self._step(state),
             "about": session.about,
             "data": session.data,
+            "inputs": describe_inputs(session.task),
             "config": json.loads(to_json(session.config)),
             "rows": self.rows,
             "epochs": self.epochs,

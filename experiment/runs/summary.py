@@ -12,7 +12,7 @@ from data.terminal import printable
 from experiment.console import say
 from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.session import Session, score_splits
-from experiment.loop.task import Task
+from experiment.loop.task import describe_inputs
 from experiment.loop.trainer import Outcome
 from experiment.runs import atomic, plots
 from experiment.runs import folder as run_folder
@@ -51,16 +51,9 @@ def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score])
     summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
     summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
     summary |= {"seconds": sum(epoch.seconds for epoch in outcome.epochs)}
-    summary |= {"inputs": _about_inputs(session.task)}
+    summary |= {"inputs": describe_inputs(session.task), "data": session.data}
     run_folder.write_summary(folder, summary)  # last: a folder with a summary is complete
     return summary
-
-
-def _about_inputs(task: Task) -> dict[str, Any]:
-    """Return what is needed to preprocess other files like the examples."""
-    dataset = task.dataset
-    statistics = {name: getattr(dataset, name).astype(float).tolist() for name in ("mean", "std")}
-    return {"shape": list(task.shape), "rate": dataset.rate, **statistics, "classes": list(dataset.classes)}
 
 
 def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[str, ...]) -> None:
