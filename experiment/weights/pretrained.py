@@ -18,8 +18,9 @@ from experiment.extras import needs_torch
 from experiment.registry import Entry
 from experiment.runs.checkpoint import MANIFEST
 from experiment.runs.folder import CONFIG
-from experiment.weights.conversion import COUNTER, belongs
-from experiment.weights.files import read, to_arrays, without_auxiliary
+from experiment.weights.conversion import COUNTER, belongs, dtype_note
+from experiment.weights.files import read_noted, to_arrays, without_auxiliary
+from experiment.weights.names import by_own_names
 
 TIMEOUT = 30  # seconds without an answer before a download fails
 
@@ -69,20 +70,23 @@ def start(backend: Backend, variables: Any, config: Config) -> tuple[Any, str]:
     """Return the initial variables and a line that names their source; "" if they are random.
 
     Raises:
-        UserError: the weights cannot be read or do not fit; lists every tensor that does not.
+        UserError: the weights cannot be read or do not fit; counts the tensors that do not and names the first.
     """
     if config.weights is None:
         return variables, ""
-    entry, source = backend.MODELS[config.model], config.weights
+    entry, source, note = backend.MODELS[config.model], config.weights, ""
     if config.weights == TORCHVISION:
         weights, source = download(entry.torchvision)
     else:
-        weights = read(Path(config.weights))
-    weights, left_out = without_auxiliary(weights, entry)
+        weights, note = read_noted(Path(config.weights))
     head = entry.head if config.new_head else ""
     own = backend.export(variables)
     try:
-        return backend.restore(variables, weights, head), _line(own, weights, source, head) + left_out
+        weights, renamed = by_own_names(weights, own)
+        weights, left_out = without_auxiliary(weights, entry)
+        restored = backend.restore(variables, weights, head)
+        notes = "".join(f"; {one}" for one in (note, renamed) if one)
+        return restored, _line(own, weights, source, head) + notes + dtype_note(weights, own) + left_out
     except UserError as error:
         hint = ""
         if not head and _fits(backend, variables, weights, entry.head):
