@@ -57,7 +57,8 @@ def _main(framework: str, argv: list[str]) -> int:
         summary = one.summary
         accuracies = (percent(summary[split]["accuracy"]) for split in ("validation", "test"))
         what = (summary["framework"], summary["model"], str(summary["epochs"]))
-        table.add_row(one.name, *what, *accuracies, f"{summary['examples_per_second']:,.0f}")
+        speed = summary["examples_per_second"]
+        table.add_row(one.name, *what, *accuracies, "-" if speed is None else f"{speed:,.0f}")
     console.print(table)
     for line in differences(runs):
         say(console, line)

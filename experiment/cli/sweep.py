@@ -50,7 +50,8 @@ def repeat(framework: str, config: Config, console: Console, train_all: TrainAll
         say(console, f"{split:10} {mean:.2%} +- {deviation:.2%} ({', '.join(f'{value:.2%}' for value in values)})")
     seconds = [result.summary["seconds"] for result in found]
     summary["seconds"] = max(seconds) if at_once else sum(seconds)
-    summary["examples_per_second"] = statistics.median(result.summary["examples_per_second"] for result in found)
+    speeds = [speed for result in found if (speed := result.summary["examples_per_second"]) is not None]
+    summary["examples_per_second"] = statistics.median(speeds) if speeds else None
     del summary["seed"]
     run_folder.write_summary(folder, summary)
     return 0

@@ -30,8 +30,13 @@ class Outcome(NamedTuple):
     interrupted: str  # how far it came, in words, if it was interrupted
 
     @property
-    def examples_per_second(self) -> float:
-        """Return the median over the epochs; the first one, which compiles, counts only if there is no other."""
+    def examples_per_second(self) -> float | None:
+        """Return the median over the epochs; the first one, which compiles, counts only if there is no other.
+
+        None if nothing was trained (--epochs 0).
+        """
+        if not self.epochs:
+            return None
         return statistics.median(epoch.examples / epoch.seconds for epoch in self.epochs[1:] or self.epochs)
 
 
@@ -77,7 +82,7 @@ class Trainer:
     def outcome(self) -> Outcome:
         """Return the result, with the weights of the best epoch under --patience."""
         session = self.session
-        if session.config.patience and session.group.leads and not self.interrupted:
+        if session.config.patience and self.best.epoch and session.group.leads and not self.interrupted:
             say(
                 session.console,
                 f"the weights are those of epoch {self.best.epoch}, the best on the validation examples",

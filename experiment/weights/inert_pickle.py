@@ -208,7 +208,7 @@ def _put(machine: _Machine, slot: int) -> None:
 TEXTS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
 VALUES = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "UNICODE"} | TEXTS
 VALUES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
-OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
+OPERATIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "PROTO": lambda m, a: None,  # noqa: ARG005
     "FRAME": lambda m, a: None,  # noqa: ARG005
     "NONE": lambda m, _: m.stack.append(None),

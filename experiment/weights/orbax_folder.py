@@ -16,7 +16,7 @@ SHOWN = 5
 
 
 def find_folder(folder: Path) -> Path | None:
-    """Return the folder of arrays: `folder` itself, its item, or that of the newest step in it; None if there is none."""
+    """Return the folder of arrays: `folder`, its item, or that of the newest step in it; None if there is none."""
     if (folder / METADATA).is_file():
         return folder
     for name in ITEM:

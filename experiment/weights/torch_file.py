@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -171,7 +171,7 @@ def damaged(path: Path, error: Exception | None = None) -> UserError:
     return UserError(f"{path}: damaged, or not a file of tensors by torch.save{reason}; {advice()}")
 
 
-def is_module(value: Any) -> bool:
+def is_module(value: Any) -> TypeGuard[Opaque]:
     """Tell whether a value is a whole module of PyTorch's: its class by name, and its parameters as its state."""
     return (
         isinstance(value, Opaque)

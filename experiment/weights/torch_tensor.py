@@ -1,4 +1,4 @@
-"""PyTorch's tensors as a pickle describes them: a storage, where in it the tensor starts, its sizes and its strides."""
+"""PyTorch's tensors as a pickle describes them: a storage, the offset in it, sizes and strides."""
 
 import math
 from collections.abc import Callable
