@@ -74,7 +74,9 @@ def _main(framework: str, argv: list[str]) -> int:
 def _evaluate_weights(framework: str, arguments: Arguments) -> int:
     """Evaluate weights that no run folder describes; inputs are normalised by the dataset's own statistics."""
     if arguments.run:
-        raise UserError(f"{arguments.run} and --weights {arguments.weights} both say what to evaluate; give one of them")
+        raise UserError(
+            f"{arguments.run} and --weights {arguments.weights} both say what to evaluate; give one of them"
+        )
     if missing := [f"--{name}" for name in ("model", "dataset") if not getattr(arguments, name)]:
         raise UserError(f"--weights does not say what to evaluate it on; give {' and '.join(missing)}, too")
     options = ("weights", "model", "dataset", "data_dir", "frontend", "loss", "like_torchvision")

@@ -31,6 +31,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             infos = archive.infolist()
             check_size(path, sum(info.file_size for info in infos), path.stat().st_size)
             found = {info.filename.removesuffix(".npy"): _read_npy(archive.read(info)) for info in infos}
+    except UserError:
+        raise
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: damaged, or not an archive of numpy.savez ({_short(error)})") from None
     except Exception as error:  # zlib.error, which is its own class

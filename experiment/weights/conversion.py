@@ -204,8 +204,9 @@ def _require_same(
     shown = "; ".join(_first(missing, unexpected, other))
     if count > SHOWN:
         shapes = {name: (array.shape, wanted.shape) for name, array, wanted in pairs if array.shape != wanted.shape}
-        names = [name for name in template if name not in found]
-        cause = likely_cause(names, {n: tuple(a.shape) for n, a in extra.items()}, shapes, len(template))
+        own = [name for name in template if not name.endswith(COUNTER)]
+        names = [name for name in own if name not in found]
+        cause = likely_cause(names, {n: tuple(a.shape) for n, a in extra.items()}, shapes, len(own))
         shown += f"; and {count - SHOWN} more" + (f"; likely cause: {cause}" if cause else "")
     advice = "; nothing is rounded silently: cast them and save them anew" if exact and rounded else ""
     raise CopyError(f"{tensors} not match: {shown}{advice}")

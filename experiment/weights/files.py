@@ -144,9 +144,7 @@ def _read_shards(index: Path) -> Weights:
     for name in sorted(set(places.values())):
         shard = index.with_name(name)
         if not shard.is_file():
-            raise UserError(
-                f"{index}: names {name}, which is not beside it; get all {len(set(places.values()))} files"
-            )
+            raise UserError(f"{index}: names {name}, which is not beside it; get every file that the index names")
         if kind_of(shard) == "index":
             raise UserError(f"{index}: names {name}, which is an index itself")
         content = _read_file(shard).tensors

@@ -45,6 +45,8 @@ class Opaque:
         called = self.called
         while isinstance(called, Opaque):
             called = called.called
+        if isinstance(called, Reference) and isinstance(called.value, tuple):  # PyTorch's old form of a module's class
+            called = next((one for one in called.value if isinstance(one, Name)), called)
         return str(called) if isinstance(called, Name) else type(called).__name__
 
 

@@ -2,7 +2,7 @@
 
 torchvision's published weights were trained on pixels with mean and deviation 0.5, and its network transforms inputs
 that are normalised by ImageNet's statistics. The first convolution has no bias, so the running mean behind it is the
-mean of each input channel times the sum of that channel's kernel: 64 equations for the three means.
+mean of each input channel times the sum of that channel's kernel; with ImageNet's statistics that is about 0.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,6 @@ import numpy as np
 
 TRANSFORMED = (np.array((0.485, 0.456, 0.406)) - 0.5) / 0.5  # the mean of ImageNet's pixels, with mean 0.5 removed
 STEPS = 50  # after which a running mean is that of the inputs, no longer the initial 0
-FIT = 0.3  # relative error up to which the three means explain the running mean
 
 
 def expects_transform(weights: Mapping[str, np.ndarray]) -> bool | None:
@@ -27,14 +26,12 @@ def expects_transform(weights: Mapping[str, np.ndarray]) -> bool | None:
     sums = kernel.sum(axis=(2, 3)) if kernel.shape[0] == len(mean) else kernel.sum(axis=(0, 1)).T
     if sums.shape != (len(mean), 3) or not np.isfinite(sums).all() or not np.isfinite(mean).all() or not mean.any():
         return None
-    channels = np.linalg.lstsq(sums, mean, rcond=None)[0]
-    if np.linalg.norm(sums @ channels - mean) > FIT * np.linalg.norm(mean):
-        return None
-    size = np.linalg.norm(TRANSFORMED)
-    if np.linalg.norm(channels - TRANSFORMED) < size / 3:
+    expected = sums @ TRANSFORMED
+    near = np.linalg.norm(expected) / 3
+    if np.linalg.norm(mean - expected) < near:
         return True
     steps = _ending(weights, "conv1.bn.num_batches_tracked", "conv1/bn/num_batches_tracked")
-    return False if steps is not None and steps.max() >= STEPS and np.linalg.norm(channels) < size / 3 else None
+    return False if steps is not None and steps.max() >= STEPS and np.linalg.norm(mean) < near else None
 
 
 def _ending(weights: Mapping[str, np.ndarray], *ends: str) -> np.ndarray | None:

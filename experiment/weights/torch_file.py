@@ -70,6 +70,8 @@ def read_zip(path: Path, archive: zipfile.ZipFile) -> TorchFile:
     try:
         order = bytes(content(f"{folder}byteorder")) if f"{folder}byteorder" in entries else b"little"
         value, _ = _interpret(io.BytesIO(content(root)), path)
+    except UserError:
+        raise
     except (Refused, ValueError, OSError) as error:
         raise damaged(path, error) from None
     cache: dict[str, memoryview] = {}
@@ -98,6 +100,8 @@ def read_stream(path: Path) -> TorchFile | None:
         value, references = _interpret(stream, path)
         keys, _ = _interpret(stream, path)
         places = _places(memoryview(content), stream.tell(), keys, references)
+    except UserError:
+        raise
     except (Refused, ValueError, struct.error) as error:
         raise damaged(path, error) from None
     big = isinstance(system, dict) and system.get("little_endian") is False

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from data.errors import UserError
 from experiment.weights.inert_pickle import Name, Opaque, Reference
@@ -91,8 +90,7 @@ class Tensor(NamedTuple):
             raise ValueError(f"needs {start + (last + 1) * dtype.itemsize:,} bytes, its storage has {len(content):,}")
         if count * dtype.itemsize > len(content) + SLACK:
             raise ValueError(f"would take {count * dtype.itemsize:,} bytes, its storage has {len(content):,}")
-        flat = np.frombuffer(content[start : start + (last + 1) * dtype.itemsize], dtype)
-        found = as_strided(flat, self.shape, [stride * dtype.itemsize for stride in self.strides], writeable=False)
+        found = np.ndarray(self.shape, dtype, content, start, [stride * dtype.itemsize for stride in self.strides])
         return found.byteswap() if swap else found
 
 

@@ -110,6 +110,8 @@ def _mixed(value: Any, path: Path, keys: list[str], left: list[str]) -> tuple[di
         raise UserError(f"{path}: expected a dict of names to tensors, found {found}; {advice()}")
     if not value:
         raise UserError(f"{path}: holds no tensors")
+    if "param_groups" in value:
+        raise UserError(f"{path}: is the state of an optimizer, not of a network; {advice()}")
     tensors = {
         key: one for key, one in value.items() if isinstance(key, str) and isinstance(one, (Tensor, Unreadable))
     }
