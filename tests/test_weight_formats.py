@@ -118,6 +118,8 @@ FILES = {
     "weights.npz": (archive(np.savez, **ARRAYS), "|"),
     "compressed": (archive(np.savez_compressed, **ARRAYS), "|"),
     "pickled": (pickle.dumps(ARRAYS), "|"),
+    "pickled2": (pickle.dumps({"state_dict": STATE}, 2), "taken from ['state_dict']|"),
+    "pickled5": (pickle.dumps({"state_dict": STATE}, 5), "taken from ['state_dict']|"),
     "flax.npz": (archive(np.savez, **FLAX), "|"),
     "dotted.npz": (archive(np.savez, **{name.replace("/", "."): array for name, array in FLAX.items()}), "|"),
     "flax.msgpack": (flax.serialization.msgpack_serialize(TREE), "|"),

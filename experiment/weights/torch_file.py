@@ -15,7 +15,7 @@ import numpy as np
 
 from data.errors import UserError
 from experiment.weights.inert_pickle import Name, Opaque, Reference, Refused, Seen, interpret
-from experiment.weights.torch_tensor import Tensor, Unreadable, advice, cannot_hold, item_size, make
+from experiment.weights.torch_tensor import Tensor, Unreadable, advice, cannot_hold, item_size, make, storage_of
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first of an old file's pickles
 # What a file calls that would do harm in a loader that runs it; such a file is refused as a whole.
@@ -85,7 +85,9 @@ def read_zip(path: Path, archive: zipfile.ZipFile) -> TorchFile:
 
 
 def read_stream(path: Path) -> TorchFile | None:
-    """Read the file of a PyTorch before 1.6: pickles one after another, then the storages; None if it is another.
+    """Read the file of a PyTorch before 1.6: pickles one after another, then the storages.
+
+    Python's own pickle of tensors, by pickle.dump, is read as well; None is returned if there are none in a pickle.
 
     Raises:
         UserError: it is damaged, or names a function that would do harm.
@@ -93,28 +95,60 @@ def read_stream(path: Path) -> TorchFile | None:
     content = path.read_bytes()
     stream = io.BytesIO(content)
     try:
-        if _interpret(stream, path)[0] != MAGIC:
-            return None
-        _interpret(stream, path)  # the protocol's version
-        system, _ = _interpret(stream, path)
-        value, references = _interpret(stream, path)
-        keys, _ = _interpret(stream, path)
-        places = _places(memoryview(content), stream.tell(), keys, references)
+        first, seen = _interpret(stream, path)
+        if first != MAGIC:
+            whole = stream.tell() == len(content) and any(name.startswith("torch.") for name in seen.names)
+            return TorchFile(first, _no_storage, False) if whole else None
+        value, places, big = _read_stream(stream, memoryview(content), path)
     except UserError:
         raise
     except (Refused, ValueError, struct.error) as error:
         raise damaged(path, error) from None
-    big = isinstance(system, dict) and system.get("little_endian") is False
     return TorchFile(value, places.__getitem__, big)
 
 
-def _interpret(stream: io.BytesIO, path: Path) -> tuple[Any, list[Reference]]:
+def _read_stream(stream: io.BytesIO, content: memoryview, path: Path) -> tuple[Any, dict[str, memoryview], bool]:
+    """Return what is behind the magic number: the object, the storages by key, and whether it is big-endian."""
+    _interpret(stream, path)  # the protocol's version
+    system, _ = _interpret(stream, path)
+    value, seen = _interpret(stream, path)
+    keys, _ = _interpret(stream, path)
+    big = isinstance(system, dict) and system.get("little_endian") is False
+    return value, _places(content, stream.tell(), keys, seen.references), big
+
+
+def _interpret(stream: io.BytesIO, path: Path, depth: int = 0) -> tuple[Any, Seen]:
     """Interpret a pickle of PyTorch's; refuse it if it names a function that would do harm."""
     seen = Seen(set(), [])
-    value = interpret(stream, make, seen)
+
+    def made(name: str, arguments: Any) -> Any:
+        match name, arguments:
+            case "_codecs.encode", (str() as text, "latin1" | "latin-1"):  # how an old protocol writes bytes
+                return text.encode("latin-1")
+            case "torch.storage._load_from_bytes", (bytes() as content,) if depth == 0:
+                return _storage_in(content, path)
+        return make(name, arguments)
+
+    value = interpret(stream, made, seen)
     if bad := sorted(name for name in seen.names if harmful(name)):
         raise holds_more(path, bad[0])
-    return value, seen.references
+    return value, seen
+
+
+def _storage_in(content: bytes, path: Path) -> Any:
+    """Return the storage in a pickle of pickle.dump, which holds a whole file of torch.save for each."""
+    stream = io.BytesIO(content)
+    if _interpret(stream, path, 1)[0] != MAGIC:
+        raise ValueError("a storage that is none")
+    value, places, _ = _read_stream(stream, memoryview(content), path)
+    storage = storage_of(value)
+    if storage is None or storage.key not in places:
+        raise ValueError("a storage that is none")
+    return storage._replace(content=places[storage.key])
+
+
+def _no_storage(key: str) -> memoryview:
+    raise KeyError(key)
 
 
 def _places(content: memoryview, position: int, keys: Any, references: list[Reference]) -> dict[str, memoryview]:

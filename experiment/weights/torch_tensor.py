@@ -61,6 +61,7 @@ class Storage(NamedTuple):
     dtype: str
     key: str
     start: int = 0  # of a view, in numbers
+    content: memoryview | None = None  # of a storage inside the pickle itself
 
 
 class Tensor(NamedTuple):
@@ -78,7 +79,8 @@ class Tensor(NamedTuple):
         Raises:
             ValueError: the tensor is not within its storage.
         """
-        dtype, content = np.dtype(DTYPES[self.dtype]), storages(self.storage.key)
+        dtype, inside = np.dtype(DTYPES[self.dtype]), self.storage.content
+        content = storages(self.storage.key) if inside is None else inside
         start = self.offset * dtype.itemsize + self.storage.start * np.dtype(DTYPES[self.storage.dtype]).itemsize
         if self.offset < 0 or self.storage.start < 0 or any(n < 0 for n in (*self.shape, *self.strides)):
             raise ValueError("a negative size")
@@ -125,6 +127,8 @@ def make(name: str, arguments: Any) -> Any:
             return make(str(function), inner)
         case "torch._utils._rebuild_meta_tensor_no_storage", (dtype, *_):
             return Unreadable(f"strided {_dtype(dtype)} tensor on 'meta'")
+        case "torch.storage.TypedStorage" | "torch.storage._TypedStorage", (Storage() as storage, Name(_, kind), *_):
+            return storage._replace(dtype=kind)
         case "torch.Size", (tuple() as sizes,):
             return sizes
         case "torch.nn.parameter.Parameter", (Tensor() as tensor, *_):
@@ -133,7 +137,7 @@ def make(name: str, arguments: Any) -> Any:
 
 
 def _tensor(storage: Any, dtype: Any, offset: Any, shape: Any, strides: Any) -> Any:
-    place = _storage(storage)
+    place = storage_of(storage)
     if place is None:
         return Unreadable("tensor without a storage")
     kind = _dtype(dtype) if dtype is not None else place.dtype
@@ -151,8 +155,10 @@ def _sizes(found: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _storage(found: Any) -> Storage | None:
-    """Return the storage for a persistent id, ("storage", type, key, device, size[, view])."""
+def storage_of(found: Any) -> Storage | None:
+    """Return the storage for a persistent id, ("storage", type, key, device, size[, view]), or for a storage itself."""
+    if isinstance(found, Storage):
+        return found
     match found.value if isinstance(found, Reference) else None:
         case ("storage" | b"storage", Name(_, kind), str() | int() as key, _, _, *view):
             start = view[0][1] if view and isinstance(view[0], tuple) and len(view[0]) == 3 else 0
