@@ -38,7 +38,8 @@ def by_own_names(weights: Mapping[str, np.ndarray], template: Mapping[str, Any])
     for name, stored in bare.items():
         votes.update(front for front, rest in _splits(name) if _path(rest, given[stored].ndim) in expected)
     direct = sum(_path(name, array.ndim) in expected for name, array in given.items())
-    if not votes or direct >= max(votes.values()):
+    # A few layers of the same names do not make it the same network.
+    if not votes or direct >= max(votes.values()) or max(votes.values()) * 2 < len(expected):
         return given, ""
     front = _best(votes)
     kept = {rest: stored for name, stored in bare.items() for at, rest in _splits(name) if at == front}

@@ -3,6 +3,7 @@
 What is chosen and what is left out is always said.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,10 +186,7 @@ def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def without_value(arrays: dict[str, Any]) -> dict[str, Any]:
     """Return Flax NNX's state, whose leaves are called "value", by the names without it."""
-    for last in ("/value", "/raw_value"):
-        if all(name.endswith(last) for name in arrays):
-            return {name.removesuffix(last): array for name, array in arrays.items()}
-    return arrays
+    return {re.sub(r"(?<=.)/(raw_)?value$", "", name): array for name, array in arrays.items()}
 
 
 def in_collections(arrays: dict[str, Any]) -> dict[str, Any]:
