@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from data.errors import UserError
 PLAIN = 2**30  # bytes that compressed arrays may take, whatever their ratio
 RATIO = 100  # beyond that: weights do not compress as well
 NDARRAY, COMPLEX, SCALAR = 1, 2, 3  # Flax's extension types
+DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|complex(64|128)|bfloat16|float8_(e4m3fn|e5m2)")
 CHUNKED = "__msgpack_chunked_array__"
 
 
@@ -67,7 +69,7 @@ def read_msgpack(path: Path) -> dict[str, Any]:
         found = _joined(found)
     except RecursionError:
         raise UserError(f"{path}: damaged, or not a msgpack file of Flax (nested too deeply)") from None
-    except (ValueError, TypeError, KeyError, OverflowError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, msgpack.UnpackException) as error:
         raise UserError(f"{path}: damaged, or not a msgpack file of Flax ({_short(error)})") from None
     if not isinstance(found, Mapping):
         raise UserError(f"{path}: is msgpack, but holds a {type(found).__name__}, expected a dict of arrays")
@@ -79,19 +81,20 @@ def _extension(code: int, data: bytes) -> Any:
         return complex(*msgpack.unpackb(data))
     if code not in (NDARRAY, SCALAR):
         raise ValueError(f"extension type {code} is not Flax's")
-    shape, name, content = msgpack.unpackb(data, raw=True)
-    dtype = _dtype(name.decode())
-    sizes = tuple(shape)
+    match msgpack.unpackb(data, raw=True):
+        case [[*sizes], bytes() as name, bytes() as content]:
+            dtype = _dtype(name.decode())
+        case _:
+            raise ValueError("an array without shape, type and content")
     if not all(type(size) is int and size >= 0 for size in sizes) or math.prod(sizes) * dtype.itemsize != len(content):
         raise ValueError(f"an array of shape {str(sizes)[:60]} {dtype} in {len(content):,} bytes")
     return np.frombuffer(content, dtype).reshape(sizes)
 
 
 def _dtype(name: str) -> np.dtype:
-    dtype = np.dtype(getattr(ml_dtypes, name) if name.startswith(("bfloat", "float8")) else name)
-    if dtype.hasobject or dtype.kind not in "biufcV":
+    if not DTYPE.fullmatch(name):
         raise ValueError(f"an array of {name[:40]!r}")
-    return dtype
+    return np.dtype(getattr(ml_dtypes, name) if name.startswith(("bfloat", "float8")) else name)
 
 
 def _joined(tree: Any, depth: int = 0) -> Any:

@@ -156,7 +156,7 @@ def _sizes(found: Any) -> tuple[Any, ...]:
 
 
 def storage_of(found: Any) -> Storage | None:
-    """Return the storage for a persistent id, ("storage", type, key, device, size[, view]), or for a storage itself."""
+    """Return the storage for a persistent id ("storage", type, key, device, size[, view]), or a storage itself."""
     if isinstance(found, Storage):
         return found
     match found.value if isinstance(found, Reference) else None:
