@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 MARK = object()
 PLAIN_KEYS = (str, bytes, int, float, bool, type(None))  # a nested tuple as a key would be hashed recursively
-LIMIT = 2**27  # bytes of one pickle: names and numbers, never the tensors' content
+LIMIT = 5 * 10**6  # operations in a pickle: a tensor takes about 20
 DICTS = {"collections.OrderedDict", "collections.defaultdict", "dict"}
 BUILTIN = ("builtins", "__builtin__")
 
@@ -74,13 +74,13 @@ def interpret(stream: BinaryIO, make: Callable[[str, Any], Any], seen: Seen) -> 
     Raises:
         Refused: it is damaged or too large.
     """
-    machine, start = _Machine(make, seen), stream.tell()
+    machine = _Machine(make, seen)
     try:
         with warnings.catch_warnings():  # pickletools warns of invalid escapes in the file
             warnings.simplefilter("ignore", DeprecationWarning)
-            for code, argument, position in pickletools.genops(stream):
-                if (position or 0) - start > LIMIT:
-                    raise Refused(f"its pickle is larger than {LIMIT:,} bytes")
+            for number, (code, argument, _) in enumerate(pickletools.genops(stream)):
+                if number > LIMIT:
+                    raise Refused(f"its pickle has more than {LIMIT:,} operations")
                 if code.name == "STOP":
                     break
                 machine.do(code.name, argument)

@@ -4,7 +4,7 @@ What is chosen and what is left out is always said.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from experiment.weights.torch_tensor import Tensor, Unreadable, advice, called
 
 SHOWN = 5
 DEPTH = 8  # dicts in dicts
+NODES, DEEPEST = 10**5, 100
 # Where trainers put the weights, best first: the weights themselves before their moving average.
 PREFERRED = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module",
@@ -69,23 +70,29 @@ def _is_flat(value: Mapping[Any, Any]) -> bool:
     return bool(value) and all(isinstance(k, str) and isinstance(v, (Tensor, Unreadable)) for k, v in value.items())
 
 
-def _holds_weights(value: Any, depth: int = 0) -> bool:
-    """Tell whether a value is a dict of tensors by name, or holds one; a whole module counts, too."""
+def _holds_weights(value: Any, seen: dict[int, bool], depth: int = 0) -> bool:
+    """Tell whether a value is a dict of tensors by name, or holds one; a whole module counts, too.
+
+    `seen` has the answers so far: a pickle may hold one object in many places, or in itself.
+    """
+    if id(value) in seen:
+        return seen[id(value)]
     items = _items(value)
+    seen[id(value)] = False
     if _is_flat(items) or is_module(value):
-        return True
-    if depth >= DEPTH or "param_groups" in items:
-        return False
-    tensors = sum(isinstance(one, (Tensor, Unreadable)) for key, one in items.items() if isinstance(key, str))
-    if tensors and tensors * 2 > len(items):
-        return True
-    inner = [one for key, one in items.items() if isinstance(key, str) and _items(one)]
-    return len(inner) < 1000 and any(_holds_weights(one, depth + 1) for one in inner)
+        seen[id(value)] = True
+    elif depth < DEPTH and "param_groups" not in items:
+        tensors = sum(isinstance(one, (Tensor, Unreadable)) for key, one in items.items() if isinstance(key, str))
+        inner = [one for key, one in items.items() if isinstance(key, str) and _items(one)]
+        many = tensors > 0 and tensors * 2 > len(items)
+        seen[id(value)] = many or any(_holds_weights(one, seen, depth + 1) for one in inner)
+    return seen[id(value)]
 
 
 def _choose(items: Mapping[Any, Any], path: Path, keys: list[str]) -> str | None:
     """Return the key under which the weights are; None if they are not further inside."""
-    names = [key for key, value in items.items() if isinstance(key, str) and _holds_weights(value)]
+    seen: dict[int, bool] = {}
+    names = [key for key, value in items.items() if isinstance(key, str) and _holds_weights(value, seen)]
     weights = [name for name in names if not is_module(items[name])] or names
     for name in PREFERRED:
         if name in weights:
@@ -158,7 +165,7 @@ def unwrap_arrays(tree: Mapping[str, Any], path: Path) -> Unwrapped:
     if isinstance(tree.get("params"), Mapping):
         left += [".".join([*keys, name]) for name in tree if name not in FLAX]
         tree = {name: tree[name] for name in FLAX if isinstance(tree.get(name), Mapping)}
-    flat = dict(_leaves(tree, ""))
+    flat = _leaves(tree, path)
     arrays = {name: value for name, value in flat.items() if isinstance(value, np.ndarray)}
     if not arrays:
         raise UserError(f"{path}: holds no tensors")
@@ -172,16 +179,26 @@ def _wraps(tree: Mapping[str, Any], name: str) -> bool:
     return isinstance(inner, Mapping) and isinstance(inner.get("params"), Mapping)
 
 
-def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(tree, Mapping):
-        items = tree.items()
-    elif isinstance(tree, (list, tuple)):
-        items = enumerate(tree)
-    else:
-        yield prefix.removesuffix("/"), tree
-    for name, value in items:
-        yield from _leaves(value, f"{prefix}{name}/")
+def _leaves(tree: Any, path: Path) -> dict[str, Any]:
+    """Return a tree's leaves by their paths, of dicts and lists.
+
+    Raises:
+        UserError: there are too many, as when one object is in many places of a pickle.
+    """
+    found: dict[str, Any] = {}
+    waiting: list[tuple[str, Any]] = [("", tree)]
+    for _ in range(NODES):
+        if not waiting:
+            return found
+        prefix, node = waiting.pop()
+        if prefix.count("/") > DEEPEST:
+            break
+        if isinstance(node, (Mapping, list, tuple)):
+            items = list(node.items() if isinstance(node, Mapping) else enumerate(node))
+            waiting += [(f"{prefix}{name}/", value) for name, value in reversed(items)]
+        else:
+            found[prefix.removesuffix("/")] = node
+    raise UserError(f"{path}: holds more than {NODES:,} values, or dicts in each other more than {DEEPEST} deep")
 
 
 def without_value(arrays: dict[str, Any]) -> dict[str, Any]:
