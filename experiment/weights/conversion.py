@@ -186,7 +186,8 @@ def _matched(found: dict[str, Any], extra: Mapping[str, Any], template: Mapping[
 
 def _widened(array: np.ndarray, template: Any) -> np.ndarray:
     """Return an array in the template's floating dtype; PyTorch takes no bfloat16 of numpy's."""
-    return array.astype(_numpy(template)) if _both_float(array, template) else array
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+        return array.astype(_numpy(template)) if _both_float(array, template) else array
 
 
 def _require_same(
@@ -247,7 +248,7 @@ def _is_exact(array: np.ndarray, dtype: np.dtype) -> bool:
     ours, theirs = ml_dtypes.finfo(array.dtype), ml_dtypes.finfo(dtype)
     if theirs.nmant >= ours.nmant and theirs.maxexp >= ours.maxexp and theirs.minexp <= ours.minexp:
         return True
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return np.array_equal(array.astype(dtype).astype(array.dtype), array, equal_nan=True)
 
 

@@ -19,6 +19,11 @@ def expects_transform(weights: Mapping[str, np.ndarray]) -> bool | None:
     Args:
         weights: of GoogLeNet, by the names of either framework, in a wrapper or not.
     """
+    with np.errstate(all="ignore"):  # a damaged file may hold any numbers
+        return _expects_transform(weights)
+
+
+def _expects_transform(weights: Mapping[str, np.ndarray]) -> bool | None:
     kernel = _ending(weights, "conv1.conv.weight", "conv1/conv/kernel")
     mean = _ending(weights, "conv1.bn.running_mean", "conv1/bn/mean")
     if kernel is None or mean is None or kernel.ndim != 4 or mean.ndim != 1:
