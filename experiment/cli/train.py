@@ -90,7 +90,7 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
 
     if (config.tune or config.seeds > 1) and not config.dry_run:
         count, entry = trainings_at_once(config), lookup("model", config.model, backend.MODELS)
-        at_once = count > 1 and config.epochs > 0 and backend.trains_together(config, count, entry.num_params)
+        at_once = count > 1 and backend.trains_together(config, count, entry.num_params)
         how = train_all if at_once else in_turn(train_one)
         if config.tune:
             return tune(framework, config, console, how, count if at_once else 1)
