@@ -287,6 +287,52 @@ def test_archives_that_lie_about_sizes_are_refused_before_memory_is_filled(tmp_p
         read_noted(tmp_path / "forged.pth")
 
 
+def test_damaged_bytes_are_one_short_line_or_still_weights(tmp_path):
+    generator, path = np.random.default_rng(0), tmp_path / "x"
+    small = {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(2)}
+    whole = [
+        saved(small),
+        saved({"model": small}, **OLD),
+        pickle.dumps({"state_dict": small}),
+        safetensors.torch.save(small),
+    ]
+    whole.append(flax.serialization.msgpack_serialize({"params": {"fc": {"bias": np.ones(2)}}}))
+    whole.append(archive(np.savez_compressed, **{name: tensor.numpy() for name, tensor in small.items()}))
+    said = []
+    for at in range(600):
+        content = bytearray(whole[at % len(whole)])
+        for place in generator.integers(0, len(content), generator.integers(1, 4)):
+            content[place] = generator.integers(0, 256)
+        if at % 5 == 0:
+            del content[generator.integers(1, len(content)) :]
+        path.write_bytes(content)
+        try:
+            read_noted(path)
+        except UserError as error:
+            said.append(str(error).replace(str(path), "x"))
+    assert len(said) > 300
+    assert max(map(len, said)) < 400
+    assert not any("\n" in line for line in said)
+
+
+def test_pickles_that_hold_themselves_or_one_thing_in_many_places_are_refused_at_once(tmp_path):
+    itself: dict[str, Any] = {}
+    itself["a"] = itself
+    shared: dict[str, Any] = {"a": 1}
+    for _ in range(60):
+        shared = {"a": shared, "b": shared}
+    endless: list[Any] = []
+    endless.append(endless)
+    for thing in (itself, shared, {"a": endless}):
+        for content in (saved(thing), pickle.dumps(thing)):
+            (tmp_path / "x").write_bytes(content)
+            with pytest.raises(UserError):
+                read_noted(tmp_path / "x")
+    (tmp_path / "x").write_bytes(b"\x80\x02]r\xff\xff\xff\xff.")  # a place in the memo that would take 32 GiB
+    with pytest.raises(UserError, match="is a Python pickle of list"):
+        read_noted(tmp_path / "x")
+
+
 def test_a_flipped_bit_is_found(tmp_path):
     content = bytearray(saved(STATE))
     content[content.index(ARRAYS["fc1.weight"].tobytes())] ^= 1
