@@ -86,7 +86,7 @@ def check(config: Config) -> Config:
     Raises:
         UserError: says which option, what was found, and what is allowed.
     """
-    for name in ("epochs", "batch_size", "accumulate", "seeds", "trials", "keep", "processes"):
+    for name in ("batch_size", "accumulate", "seeds", "trials", "keep", "processes"):
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
@@ -94,7 +94,7 @@ def check(config: Config) -> Config:
         _require(0 <= getattr(config, name) < math.inf, name, config, "a finite number, 0 or above")
     _require(0 < config.lr < math.inf, "lr", config, "a finite number above 0")
     _require(config.dropout is None or 0 <= config.dropout < 1, "dropout", config, "from 0 to below 1")
-    for name in ("patience", "workers"):
+    for name in ("epochs", "patience", "workers"):
         _require(getattr(config, name) >= 0, name, config, "at least 0")
     _require(bool(EVERY.fullmatch(config.checkpoint_every)), "checkpoint_every", config, "2epochs, 500steps or so")
     for name in ("seed", "split_seed"):

@@ -29,7 +29,7 @@ class Config:
     frontend: Literal["none", "logmel"] = "none"
     """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
     epochs: int = 15
-    """Passes over the training examples."""
+    """Passes over the training examples; 0 evaluates and saves the initial weights."""
     batch_size: int = 64
     """Images a step."""
     optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "muon"] = "adam"
@@ -76,13 +76,13 @@ class Config:
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
     """Softmax cross-entropy, or binary cross-entropy of each class against the rest."""
     weights: str | None = None
-    """Start from these instead of random ones: a .pth or .safetensors file of either framework, a run folder, or
-    the word torchvision for the pretrained ones."""
+    """Start from these instead of random ones: a file of weights in any usual format of either framework, a run
+    folder, or the word torchvision for the pretrained ones."""
     new_head: bool = False
     """With --weights: the last layer starts at random, so that a file made for other classes will do."""
     like_torchvision: bool = False
-    """Build the network as torchvision's weights need it (GoogLeNet: inputs rescaled). --weights torchvision, and the
-    folder of a run that had this, say so by themselves; a file cannot."""
+    """Build the network as torchvision's weights need it (GoogLeNet: inputs transformed). Implied by --weights
+    torchvision, by a run that had this, and by a file whose statistics show it."""
     seed: int = 0
     """Of the initial weights, the order of the examples, and dropout."""
     out: Path | None = None

@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     add_options(commands.add_parser("bench", help="measure the throughput of both frameworks on the same work"))
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
     convert.add_argument("name", metavar="NAME", help="network")
-    convert.add_argument("source", metavar="SOURCE", type=Path, help=".pth, .safetensors, or a run folder")
+    convert.add_argument(
+        "source", metavar="SOURCE", type=Path, help="file of weights in any usual format, or a run folder"
+    )
     convert.add_argument("target", metavar="TARGET", type=Path, help="new file: .safetensors; for PyTorch also .pth")
     convert.add_argument("--num-classes", metavar="N", type=int, help="by default those of SOURCE's last layer")
     return parser

@@ -19,8 +19,10 @@ from data import UserError
 from data.registry import lookup
 from experiment.registry import Entry
 from experiment.runs.atomic import check_new, write_new
-from experiment.weights.files import SAFETENSORS, TORCH, check_suffix, read, without_auxiliary
+from experiment.weights.conversion import dtype_note
+from experiment.weights.files import SAFETENSORS, TORCH, check_suffix, read_noted, without_auxiliary
 from experiment.weights.layout import CopyError, flax_path
+from experiment.weights.names import by_own_names
 from experiment.weights.safetensors_file import pack
 from jaxnets.environment import start_device
 from parity.copy import (
@@ -38,7 +40,7 @@ def convert(name: str, source: Path, target: Path, num_classes: int | None = Non
 
     Args:
         name: as in the registries.
-        source: .pth, .pt or .safetensors of PyTorch, .safetensors of Flax, or a run folder.
+        source: a file of weights in any format that `read` knows, or a run folder.
         target: file to make: .safetensors for Flax, any of the three for PyTorch.
         num_classes: of the network; by default as many as the last layer in `source` has.
 
@@ -53,7 +55,14 @@ def convert(name: str, source: Path, target: Path, num_classes: int | None = Non
         raise UserError(f"--num-classes is {num_classes}, expected at least 1")
     check_suffix(target)
     check_new(target)
-    weights, left_out = without_auxiliary(read(source), entry)
+    weights, note = read_noted(source)
+    template = _torch_template(entry, {})
+    try:
+        weights, renamed = by_own_names(weights, template)
+    except CopyError as error:
+        raise UserError(f"{source} does not hold {name}: {error}") from None
+    weights, left_out = without_auxiliary(weights, entry)
+    notes = "".join(f"; {one}" for one in (note, renamed) if one) + dtype_note(weights, template) + left_out
     from_flax = is_flax(weights)
     if not from_flax and target.suffix in TORCH:
         raise UserError(f"{target}: {source} is PyTorch's, so this becomes Flax's, which must end in {SAFETENSORS}")
@@ -70,7 +79,7 @@ def convert(name: str, source: Path, target: Path, num_classes: int | None = Non
     way = f"Flax {source} -> PyTorch {target}" if from_flax else f"PyTorch {source} -> Flax {target}"
     added = len(result) - len(weights)
     counters = f"; {added} counters of batches ({COUNTER}), not in the source, are 0" if added else ""
-    return f"{what}: {way}{counters}{left_out}"
+    return f"{what}: {way}{counters}{notes}"
 
 
 def _is_parameter(path: str) -> bool:

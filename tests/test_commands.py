@@ -112,7 +112,7 @@ def test_a_network_learns_the_real_mnist(framework, real_data, run_main, tmp_pat
 BAD_OPTIONS = [
     (["--model", "lenet"], ["unknown model 'lenet'", "Did you mean 'lenet5'", ", ".join(suite.names())]),
     (["--dataset", "mnits"], ["unknown dataset 'mnits'", "Did you mean 'mnist'", ", ".join(DATASETS)]),
-    (["--epochs", "0"], ["--epochs is 0", "at least 1"]),
+    (["--epochs", "-1"], ["--epochs is -1", "at least 0"]),
     (["--batch-size", "-3"], ["--batch-size is -3", "at least 1"]),
     (["--batch-size", "2000"], ["--batch-size is 2000", "1,293 training examples"]),
     (["--batch-size", "1", "--model", "ann"], ["--batch-size is 1", "BatchNorm", "at least 2"]),

@@ -84,7 +84,7 @@ def test_all_tensors_that_do_not_match_are_listed_and_nothing_is_written(convert
     state = ann()
     del state["fc1.bias"]
     state["fc2.weight"] = state["fc2.weight"].T.contiguous()
-    state["bn1.weight"] = state["bn1.weight"].double()
+    state["bn1.weight"] = state["bn1.weight"].double() / 3  # float32 has no such numbers
     state["bn2.weight"] = torch.ones(3, dtype=torch.bfloat16)
     state["extra.gamma\n"] = torch.ones(2, 3)
     torch.save(state, "ann.pth")
@@ -101,12 +101,12 @@ def test_all_tensors_that_do_not_match_are_listed_and_nothing_is_written(convert
 
 def test_faults_of_a_flax_file_are_listed_by_its_own_names(convert, tmp_path):
     variables = flatten(to_flax(ann()))
-    variables["params/fc2/kernel"] = variables["params/fc2/kernel"].astype(np.float16)
+    variables["params/fc2/kernel"] = variables["params/fc2/kernel"].astype(np.float64) / 3
     variables["params/fc9/bias"] = np.ones(2)
     safetensors.numpy.save_file({k: np.array(v, order="C") for k, v in variables.items()}, "ann.safetensors")
     code, _, err = convert("ann", "ann.safetensors", "ann.pth")
     assert code == 1
-    assert "2 tensors do not match: unexpected params/fc9/bias (2,); params/fc2/kernel is float16, expected" in err
+    assert "2 tensors do not match: unexpected params/fc9/bias (2,); params/fc2/kernel is float64, expected" in err
     assert not (tmp_path / "ann.pth").exists()
 
 
@@ -170,22 +170,21 @@ class Module(torch.nn.Linear):
 
 
 def damaged(path: str) -> str:
-    return f"{path}: damaged, or not a file of tensors by torch.save; {ADVICE}"
+    what = "damaged, or not a file of tensors by torch.save"
+    return f"{path}: {what}; the end of the archive is missing: get or save it again"
 
 
 def more(path: str, what: str) -> str:
     return f"{path}: holds more than tensors ({what}) and was not loaded, nothing in it was run; {ADVICE}"
 
 
-def expected(path: str, found: str, inner: str = "model.state_dict()") -> str:
-    return (
-        f"{path}: expected a flat dict of names to tensors, but {found}; {ADVICE.replace('model.state_dict()', inner)}"
-    )
+def expected(path: str, found: str) -> str:
+    return f"{path}: expected a flat dict of names to tensors, but {found}; {ADVICE}"
 
 
 WHOLE = saved({"x.bias": torch.ones(3)})
 TENSORS = safetensors.numpy.save({"x.bias": np.ones(3)})
-CHECKPOINT = {"epoch": 3, "state_dict": {"x.bias": torch.ones(3)}, "x": torch.ones(1)}
+TWO = {"epoch": 3, "encoder": {"x.bias": torch.ones(3)}, "decoder": {"x.bias": torch.ones(3)}}
 BAD_FILES = [
     ("evil.pth", saved({"x": EvilSystem()}), more("evil.pth", f"{os.name}.system")),
     ("touch.pth", saved({"x": Evil()}), more("touch.pth", "getattr")),
@@ -194,29 +193,48 @@ BAD_FILES = [
         saved({"x": EvilSystem()}, _use_new_zipfile_serialization=False),
         more("old.pth", f"{os.name}.system"),
     ),
-    ("module.pt", saved(Module(2, 2)), more("module.pt", f"{__name__}.Module")),
+    (
+        "module.pt",
+        saved(Module(2, 2)),
+        f"module.pt: is a whole module ({__name__}.Module), which needs its class, and...",
+    ),
     ("numpy.pth", saved({"x": np.float32(1)}), more("numpy.pth", "numpy._core.multiarray.scalar")),
     ("cut.pth", WHOLE[:-1], damaged("cut.pth")),
     ("half.pth", WHOLE[: len(WHOLE) // 2], damaged("half.pth")),
-    ("empty.pth", b"", damaged("empty.pth")),
-    ("text.pth", b"hello, world", damaged("text.pth")),
-    ("renamed.pth", TENSORS, damaged("renamed.pth")),
+    ("empty.pth", b"", "empty.pth: is empty (0 bytes); the save or the download was cut off: get it again"),
+    (
+        "text.pth",
+        b"hello, world",
+        "text.pth: is a text of 12 bytes ('hello, world'), not weights; expected weights: ...",
+    ),
     ("list.pth", saved([torch.ones(3)]), f"list.pth: expected a dict of names to tensors, found list; {ADVICE}"),
     (
-        "checkpoint.pth",
-        saved(CHECKPOINT),
-        expected("checkpoint.pth", "'epoch' is int, 'state_dict' is dict", "checkpoint['state_dict']"),
+        "two.pth",
+        saved(TWO),
+        "two.pth: holds several sets of tensors, 'encoder', 'decoder'; save one of them: "
+        "torch.save(checkpoint['encoder'], FILE)",
     ),
     ("many.pth", saved(dict.fromkeys("abcdefg", 0)), "'e' is int, and 2 more; " + ADVICE),
     ("keys.pth", saved({0: torch.ones(1)}), expected("keys.pth", "0 is Tensor")),
     ("none.pth", saved({}), "none.pth: holds no tensors"),
     ("meta.pth", saved({"x": torch.ones(2, device="meta")}), "'x' is a strided float32 tensor on 'meta', which numpy"),
-    ("cut.safetensors", TENSORS[:-1], "cut.safetensors: not a whole safetensors file ("),
-    ("empty.safetensors", b"", "empty.safetensors: not a whole safetensors file ("),
-    ("renamed.safetensors", WHOLE, "renamed.safetensors: not a whole safetensors file ("),
+    ("cut.safetensors", TENSORS[:-1], "cut.safetensors: not a whole safetensors file (..."),
+    (
+        "empty.safetensors",
+        b"",
+        "empty.safetensors: is empty (0 bytes); the save or the download was cut off: get it again",
+    ),
     ("none.safetensors", safetensors.numpy.save({}), "none.safetensors: holds no tensors"),
-    ("weights.h5", b"x", "weights.h5: ends in '.h5', expected a file of weights: .safetensors, .pth, .pt"),
-    ("weights", b"x", "weights: has no suffix, expected a file of weights: .safetensors, .pth, .pt"),
+    (
+        "weights.h5",
+        b"\x89HDF\r\n\x1a\n",
+        "weights.h5: is an HDF5 file (Keras writes them); save the arrays with numpy.savez",
+    ),
+    (
+        "weights",
+        b"\xff\xfe\xfd",
+        "weights: damaged, or of a format that is not known; expected weights: torch.save, ...",
+    ),
     ("nowhere.pth", None, "nowhere.pth: no such file or run folder"),
     ("nowhere.safetensors", None, "nowhere.safetensors: no such file or run folder"),
     ("nowhere", None, "nowhere: no such file or run folder"),
@@ -228,11 +246,12 @@ def test_a_bad_file_is_one_line_and_nothing_in_it_runs(name, content, said, conv
     if content is not None:
         Path(name).write_bytes(content)
     before = list(tmp_path.iterdir())
-    whole = said.startswith(name) and not said.endswith("(")
     code, out, err = convert("mlp", name, "target.safetensors")
     assert (code, out) == (1, "")
+    whole = said.startswith(name) and not said.endswith("...")
+    said = said.removesuffix("...")
     assert err == f"error: {said}" if whole else said in err
-    assert err.count("\n") == 0
+    assert (err.count("\n"), len(err) < 600) == (0, True)
     for framework in FRAMEWORKS if name == "evil.pth" else ("torchnets",):  # one reads for both
         code, out, err = run_main(f"{framework}.train", "--model", "mlp", "--weights", name)
         assert (code, out) == (1, "")

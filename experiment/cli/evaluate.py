@@ -1,4 +1,4 @@
-"""The command that evaluates a run, of either framework: `python -m jaxnets.evaluate RUN`."""
+"""The command that evaluates a run, of either framework, or weights: `python -m jaxnets.evaluate RUN`."""
 
 import dataclasses
 import sys
@@ -11,6 +11,7 @@ from data import DATASETS
 from data.terminal import command
 from experiment.arguments import parse_arguments
 from experiment.cli.command import load_framework
+from experiment.cli.evaluate_weights import WeightsArguments, check_options, evaluate_weights
 from experiment.console import make_console, say
 from experiment.loop.task import Task, prepare, score_split
 from experiment.runs import folder as run_folder
@@ -22,12 +23,15 @@ from experiment.weights.pretrained import as_built
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Evaluate a trained network: load a run folder, print its table of losses and accuracies."""
+    """Evaluate a trained network, a run folder or weights: print its table of losses and accuracies."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path | None, tyro.conf.Positional] = None
     """Run folder, trained by either framework."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: the one that the run was trained with."""
+    in_place_of_run: Annotated[WeightsArguments, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=WeightsArguments
+    )
 
 
 def main(framework: str) -> None:
@@ -37,6 +41,9 @@ def main(framework: str) -> None:
 
 def _main(framework: str, argv: list[str]) -> int:
     arguments = parse_arguments(Arguments, argv, f"python -m {framework}.evaluate")
+    check_options(arguments.run, arguments.in_place_of_run)
+    if arguments.run is None:
+        return evaluate_weights(framework, arguments.in_place_of_run, arguments.data_dir)
     config, weights = run_folder.read_run(arguments.run)
     if arguments.data_dir:
         name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved

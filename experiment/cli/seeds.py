@@ -45,7 +45,8 @@ def _summary(ended: Sequence[Result], *, at_once: bool) -> dict[str, Any]:
         summary[split] = {"accuracy": statistics.mean(values), "deviation": deviation, "accuracies": values}
     seconds = [result.summary["seconds"] for result in ended]
     summary["seconds"] = max(seconds) if at_once else sum(seconds)
-    summary["examples_per_second"] = statistics.median(result.summary["examples_per_second"] for result in ended)
+    speeds = [speed for result in ended if (speed := result.summary["examples_per_second"]) is not None]
+    summary["examples_per_second"] = statistics.median(speeds) if speeds else None
     del summary["seed"]
     return summary
 

@@ -28,6 +28,8 @@ AT_ONCE = "at_once"  # how many trials are chosen before any of them is trained:
 
 def trainings_at_once(config: Config) -> int:
     """Return how many of the trainings could run as one program; 1 if an option to tune needs a program per value."""
+    if not config.epochs:
+        return 1
     if not config.tune:
         return config.seeds
     return min(TRIALS, config.trials) if all(name in MAPPED for name in parse_space(config.tune)) else 1

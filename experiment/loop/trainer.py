@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
     def examples_per_second(self) -> float | None:
         """Return the median over the epochs; the first one, which compiles, counts only if there is no other.
 
-        None if no epoch took a step.
+        None if no epoch took a step, as with --epochs 0.
         """
         rates = [epoch.examples / epoch.seconds for epoch in self.epochs if epoch.examples]
         return statistics.median(rates[1:] or rates) if rates else None
@@ -85,7 +85,7 @@ class Trainer:
     def outcome(self) -> Outcome:
         """Return the result, with the weights of the best epoch under --patience."""
         session = self.session
-        if session.config.patience and session.group.leads and not self.interrupted:
+        if session.config.patience and self.epochs and session.group.leads and not self.interrupted:
             best, metric = self.best.epoch, session.config.monitor
             line = f"the weights are those of epoch {best}, the best on the validation examples, by {metric}"
             line = line if best else "the weights are the latest: no epoch had finite outputs, so none is the best"

@@ -34,9 +34,9 @@ def report(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None
     console = session.console
     if scores:
         print_scores(console, scores, session.task.dataset.classes)
-        rate = shown(outcome.examples_per_second, ",.0f")
-        say(console, f"{rate} examples/s in training; saved in {session.folder}")
-    if any(finite(result.loss) is None for result in scores.values()):
+        rate = f"{shown(outcome.examples_per_second, ',.0f')} examples/s in training"
+        say(console, f"{rate if outcome.epochs else 'not trained (--epochs 0)'}; saved in {session.folder}")
+    if outcome.epochs and any(finite(result.loss) is None for result in scores.values()):
         say(console, "the loss is not finite: the training diverged; try a smaller --lr")
 
 
@@ -44,7 +44,10 @@ def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score])
     folder, classes = session.folder, session.task.dataset.classes
     run_folder.write_weights(folder, session.backend.export(outcome.variables))
     title = f"{session.config.model} on {session.config.dataset_name}, {session.about['framework']}"
-    atomic.write(folder / "curves.png", plots.curves(outcome.rows, title))
+    if outcome.rows:
+        atomic.write(folder / "curves.png", plots.curves(outcome.rows, title))
+    else:  # --epochs 0
+        run_folder.write_rows(folder, [])
     atomic.write(folder / "confusion.png", plots.confusion(scores["test"].confusion, classes, f"{title}: test set"))
     summary = session.about | {name: result.as_dict() for name, result in scores.items()}
     per_class = zip(classes, scores["test"].per_class(), strict=True)

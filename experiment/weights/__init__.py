@@ -1,1 +1,1 @@
-"""Reading, checking and converting weights of either framework; numpy alone, PyTorch only for its own files."""
+"""Reading, checking and converting weights of either framework; numpy alone, PyTorch only for what it has loaded."""

@@ -6,19 +6,25 @@ A layer has the same name on both sides, so the path follows from the key, and t
     bn1.running_var       (C,)          ->  batch_stats / bn1 / var            (C,)
 
 Going back, the PyTorch module's own keys are the template, so the inverse is exact. Nothing is ever matched by
-order, reshaped to fit, or truncated (trap 24): what is missing, unexpected or of another shape is listed, all at once.
-Weights from a file are not rounded, either: there, another floating dtype is a fault like another shape.
+order, reshaped to fit, or truncated (trap 24): what is missing, unexpected or of another shape is an error that counts
+all of it. Weights from a file are not rounded, either: half precision is widened, which is exact; a float64 value that
+float32 cannot hold is a fault like another shape.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from experiment.weights.causes import likely_cause
 from experiment.weights.layout import LEAVES, CopyError, Layout, by_path, layer_path, layouts
 
-INTEGERS = ("int", "uint")
+INTEGERS, FLOATS = ("int", "uint"), ("float", "bfloat")
+COUNTS = {"int32", "int64"}
+SHOWN = 5  # tensors in an error's one line
 COUNTER = "num_batches_tracked"  # PyTorch's bookkeeping; Flax's own BatchNorm has no such tensor
 
 
@@ -51,7 +57,7 @@ def to_torch(variables: Mapping[str, Any], module: Any) -> dict[str, Any]:
         that `variables` do not have, as Flax's own BatchNorm does not, keeps the module's value.
 
     Raises:
-        CopyError: anything is missing, left over, or of another shape; all of it is listed.
+        CopyError: anything is missing, left over, or of another shape; counts all and names the first few.
     """
     template = module.state_dict() if hasattr(module, "state_dict") else module
     found, extra = _by_key(flatten(variables), layouts(module))
@@ -74,8 +80,8 @@ def variables_from_weights(
         head: PyTorch's name of a layer that keeps the template's values; the file's are left out.
 
     Raises:
-        CopyError: anything is missing, left over, of another shape or floating dtype, or an integer too large
-            for the template's; all of it is listed.
+        CopyError: anything is missing, left over, of another shape, or would be rounded, or an integer too
+            large for the template's; counts all and names the first few.
     """
     given = _without(weights, head)
     own = dict(leaves(template))
@@ -175,43 +181,97 @@ def _matched(found: dict[str, Any], extra: Mapping[str, Any], template: Mapping[
         found = found | {name: as_array(template[name]) for name in template if name.endswith(COUNTER)}
     left = {name: found[name] for name in sorted(found.keys() - template.keys())}
     _require_same(found, template, {**extra, **left}, exact=True)
-    return {name: _like(found[name], tensor) for name, tensor in template.items()}
+    return {name: _like(_widened(found[name], tensor), tensor) for name, tensor in template.items()}
+
+
+def _widened(array: np.ndarray, template: Any) -> np.ndarray:
+    """Return an array in the template's floating dtype; PyTorch takes no bfloat16 of numpy's."""
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+        return array.astype(_numpy(template)) if _both_float(array, template) else array
 
 
 def _require_same(
     found: Mapping[str, Any], template: Mapping[str, Any], extra: Mapping[str, Any], *, exact: bool = False
 ) -> None:
-    faults = [f"missing {name} {tuple(template[name].shape)}" for name in template if name not in found]
+    missing = [f"missing {name} {tuple(template[name].shape)}" for name in template if name not in found]
     # A file's own names may hold anything; what is printed is one line.
-    faults += [f"unexpected {n if n.isprintable() else ascii(n)} {tuple(a.shape)}" for n, a in extra.items()]
+    unexpected = [f"unexpected {n if n.isprintable() else ascii(n)} {tuple(a.shape)}" for n, a in extra.items()]
     pairs = [(name, array, template[name]) for name, array in found.items() if name in template]
-    faults += [f"{name} {fault}" for name, *pair in pairs if (fault := _difference(*pair, exact=exact))]
+    other = [f"{name} {fault}" for name, *pair in pairs if (fault := _difference(*pair, exact=exact))]
     rounded = any(_would_round(array, wanted) for _, array, wanted in pairs)
-    if faults:
-        tensors = f"{len(faults)} tensors do" if len(faults) > 1 else "1 tensor does"
-        advice = "; nothing is rounded silently: cast them and save them anew" if exact and rounded else ""
-        raise CopyError(f"{tensors} not match: {'; '.join(faults)}{advice}")
+    if not (count := len(missing) + len(unexpected) + len(other)):
+        return
+    tensors = f"{count} tensors do" if count > 1 else "1 tensor does"
+    shown = "; ".join(_first(missing, unexpected, other))
+    if count > SHOWN:
+        shapes = {name: (array.shape, wanted.shape) for name, array, wanted in pairs if array.shape != wanted.shape}
+        own = [name for name in template if not name.endswith(COUNTER)]
+        names = [name for name in own if name not in found]
+        cause = likely_cause(names, {n: tuple(a.shape) for n, a in extra.items()}, shapes, len(own))
+        shown += f"; and {count - SHOWN} more" + (f"; likely cause: {cause}" if cause else "")
+    advice = "; nothing is rounded silently: cast them and save them anew" if exact and rounded else ""
+    raise CopyError(f"{tensors} not match: {shown}{advice}")
+
+
+def _first(*lists: list[str]) -> list[str]:
+    """Return the first few lines, of every list some."""
+    turns = [(at, which) for which, lines in enumerate(lists) for at in range(min(len(lines), SHOWN))]
+    chosen = set(sorted(turns)[:SHOWN])
+    return [line[:200] for which, lines in enumerate(lists) for at, line in enumerate(lines) if (at, which) in chosen]
 
 
 def _dtype(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
+def _numpy(tensor: Any) -> np.dtype:
+    name = _dtype(tensor)
+    return np.dtype(getattr(ml_dtypes, name) if hasattr(ml_dtypes, name) else name)
+
+
+def _both_float(array: Any, template: Any) -> bool:
+    return all(_dtype(one).startswith(FLOATS) for one in (array, template))
+
+
 def _would_round(array: Any, template: Any) -> bool:
+    """Tell whether another dtype loses something; half widened to float32 does not."""
+    if _dtype(array) == _dtype(template):
+        return False
+    if _both_float(array, template):
+        return not _is_exact(array, _numpy(template))
     # JAX counts in int32 where PyTorch has int64; any other change of dtype loses something.
-    integers = _dtype(array).startswith(INTEGERS) and _dtype(template).startswith(INTEGERS)
-    return _dtype(array) != _dtype(template) and not integers
+    return not all(_dtype(one).startswith(INTEGERS) for one in (array, template))
+
+
+def _is_exact(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Tell whether a floating dtype can hold every value: always if it is wider, else by the values."""
+    ours, theirs = ml_dtypes.finfo(array.dtype), ml_dtypes.finfo(dtype)
+    if theirs.nmant >= ours.nmant and theirs.maxexp >= ours.maxexp and theirs.minexp <= ours.minexp:
+        return True
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return np.array_equal(array.astype(dtype).astype(array.dtype), array, equal_nan=True)
 
 
 def _difference(array: Any, template: Any, *, exact: bool) -> str:
     ours, theirs = _dtype(array), _dtype(template)
     shapes = tuple(array.shape), tuple(template.shape)
-    if exact and _would_round(array, template):
-        if shapes[0] == shapes[1]:
-            return f"is {ours}, expected {theirs}"
+    if exact and ours != theirs and shapes[0] != shapes[1] and not {ours, theirs} <= COUNTS:
         return f"is {shapes[0]} {ours}, expected {shapes[1]} {theirs}"
     if shapes[0] != shapes[1]:
         return f"is {shapes[0]}, expected {shapes[1]}"
-    if exact and ours != theirs and not (array == array.astype(theirs)).all():
+    if exact and _would_round(array, template):
+        return f"is {ours}, expected {theirs}"
+    if exact and ours != theirs and ours.startswith(INTEGERS) and not (array == array.astype(theirs)).all():
         return f"holds {array.max()}, more than {theirs} can"
     return ""
+
+
+def dtype_note(weights: Mapping[str, np.ndarray], template: Mapping[str, Any]) -> str:
+    """Return a note about weights whose floating dtype is not the network's ("" if there are none)."""
+    own = {str(array.dtype) for array in template.values() if str(array.dtype).startswith(FLOATS)}
+    found = Counter(str(array.dtype) for array in weights.values() if str(array.dtype).startswith(FLOATS))
+    if len(own) != 1:
+        return ""
+    (wanted,) = own
+    counts = [f"{count} tensors of {dtype}" for dtype, count in found.items() if dtype != wanted]
+    return f"; {' and '.join(counts)} became {wanted}, exactly" if counts else ""

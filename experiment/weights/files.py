@@ -1,57 +1,74 @@
-"""Reading weight files of either framework as named numpy arrays, without running any code in them.
+"""Reading weights of either framework as named numpy arrays, whatever the format, without running any code in them.
 
-PyTorch is imported only for .pth and .pt files; a .safetensors file needs only numpy.
+The content decides the format, not the suffix. Neither PyTorch nor JAX is needed.
 """
 
-import re
-import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from data.errors import UserError
+from data.pickled import read_pickled
 from experiment.extras import needs_torch
 from experiment.registry import Entry
 from experiment.runs.checkpoint import MANIFEST, load
 from experiment.runs.folder import WEIGHTS
 from experiment.runs.kinds import CONFIG, require_run
+from experiment.weights.array_files import read_msgpack, read_npz
+from experiment.weights.formats import kind_of, read_index
+from experiment.weights.orbax_folder import find_folder, read_orbax
 from experiment.weights.safetensors_file import read_weights
+from experiment.weights.torch_file import read_stream, read_zip
+from experiment.weights.torch_tensor import advice, cannot_hold
+from experiment.weights.unwrap import FLAX, in_collections, unwrap_arrays, unwrap_torch, without_value
 
-SAFETENSORS, TORCH = ".safetensors", (".pth", ".pt")
+SAFETENSORS, TORCH = ".safetensors", (".pth", ".pt")  # of files that are written
 AUXILIARY = ("aux1.", "aux2.")
-SHOWN = 5  # of what a checkpoint holds instead of tensors
+PUBLISHED = (  # the names of weights in a folder of Hugging Face's
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+    "flax_model.msgpack",
+)
+
+
+class Weights(NamedTuple):
+    """Named arrays, and what was done to find them."""
+
+    tensors: dict[str, np.ndarray]
+    note: str = ""  # in words; "" if the file holds nothing else
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Read a .safetensors, .pth or .pt file, or the weights of a run folder or of one of its checkpoints.
+    """Read a file of weights of any known format, or the weights of a run folder or of one of its checkpoints.
 
     Returns:
         Names as stored, "params/fc1/kernel" of Flax or "fc1.weight" of PyTorch, to arrays of the stored dtypes.
 
     Raises:
-        UserError: the file is missing, damaged, has an unknown suffix or holds anything but a flat dict of tensors.
+        UserError: it is missing, damaged, or something else; says what it is and what to do.
     """
+    return read_noted(path).tensors
+
+
+def read_noted(path: Path) -> Weights:
+    """Read weights as `read` does; say also what was unwrapped and left out."""
     path = path.expanduser()
     if not path.exists():
         raise UserError(f"{path}: no such file or run folder")
-    if (path / MANIFEST).is_file():
-        return load(path).weights()
-    if path.is_dir():
-        if (path / CONFIG).is_file():
-            require_run(path)
-        path = path / WEIGHTS
-    check_suffix(path)
-    found = read_weights(path) if path.suffix == SAFETENSORS else _read_torch(path)
-    if not found:
+    found = _read_folder(path) if path.is_dir() else _read_file(path)
+    if not found.tensors:
         raise UserError(f"{path}: holds no tensors")
     return found
 
 
 def check_suffix(path: Path) -> None:
-    """Raise a UserError if the suffix is not that of a known format."""
+    """Raise a UserError if the suffix is not that of a format that is written."""
     if path.suffix not in (SAFETENSORS, *TORCH):
         found = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
         raise UserError(f"{path}: {found}, expected a file of weights: {', '.join((SAFETENSORS, *TORCH))}")
@@ -67,23 +84,104 @@ def without_auxiliary(weights: Mapping[str, np.ndarray], entry: Entry) -> tuple[
     return kept, f"; its auxiliary heads, {dropped} tensors, are left out" if dropped else ""
 
 
+def _read_folder(folder: Path) -> Weights:
+    """Read a run, a checkpoint, a folder of Orbax or one of Hugging Face's."""
+    if (folder / MANIFEST).is_file():
+        return Weights(load(folder).weights())
+    if (folder / WEIGHTS).exists():
+        return Weights(read_weights(folder / WEIGHTS))
+    if place := find_folder(folder):
+        found = unwrap_arrays(read_orbax(place), place)
+        return Weights(found.tensors, _joined("" if place == folder else f"read {place}", found.note))
+    for name in PUBLISHED:
+        if (folder / name).is_file():
+            tensors, note = _read_file(folder / name)
+            return Weights(tensors, _joined(f"read {folder / name}", note))
+    if (folder / ".metadata").is_file():
+        how = f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} weights.pth"
+        raise UserError(f"{folder}: is a distributed checkpoint of PyTorch; make one file of it: {how}")
+    if (folder / "saved_model.pb").is_file():
+        raise UserError(f"{folder}: is a SavedModel of TensorFlow; save the arrays with numpy.savez")
+    if (folder / "data.pkl").is_file():
+        raise UserError(f"{folder}: is an unpacked file of torch.save; give the file that it was unpacked from")
+    if (folder / CONFIG).is_file():
+        require_run(folder)
+    return Weights(read_weights(folder / WEIGHTS))
+
+
+def _read_file(path: Path) -> Weights:
+    kind = kind_of(path)
+    if kind == "index":
+        return _read_shards(path)
+    if kind == "safetensors":
+        return _named(read_weights(path))
+    if kind == "npz":
+        return _named(read_npz(path))
+    if kind == "msgpack":
+        return Weights(*unwrap_arrays(read_msgpack(path), path))
+    if kind == "torch":
+        with zipfile.ZipFile(path) as archive:
+            content = read_zip(path, archive)
+    else:
+        content = read_stream(path)
+    if content is None:
+        return _read_pickle(path)
+    found = unwrap_torch(content.root, path)
+    return Weights(content.arrays(found.tensors, path), found.note)
+
+
+def _read_pickle(path: Path) -> Weights:
+    """Read a pickle that is not torch.save's: nested dicts of numpy arrays."""
+    try:
+        found = read_pickled(path)
+    except UserError as error:
+        raise UserError(f"{error}; it is a Python pickle, but not of torch.save; {advice()}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: is a Python pickle of {type(found).__name__}, expected a dict of arrays; {advice()}")
+    return Weights(*unwrap_arrays(found, path))
+
+
+def _read_shards(index: Path) -> Weights:
+    """Read the files beside an index of sharded weights."""
+    places, found = read_index(index), dict[str, np.ndarray]()
+    for name in sorted(set(places.values())):
+        shard = index.with_name(name)
+        if not shard.is_file():
+            raise UserError(f"{index}: names {name}, which is not beside it; get every file that the index names")
+        if kind_of(shard) == "index":
+            raise UserError(f"{index}: names {name}, which is an index itself")
+        content = _read_file(shard).tensors
+        wanted = [tensor for tensor, place in places.items() if place == name]
+        if missing := [tensor for tensor in wanted if tensor not in content]:
+            raise UserError(
+                f"{index}: {ascii(missing[0])[1:-1][:100]} is not in {name}; the files do not belong together"
+            )
+        found |= {tensor: content[tensor] for tensor in wanted}
+    return _named({tensor: found[tensor] for tensor in places})._replace(
+        note=f"{len(set(places.values()))} files by their index"
+    )
+
+
+def _named(tensors: dict[str, np.ndarray]) -> Weights:
+    """Return arrays by name, Flax's names as "params/fc1/kernel" however they were joined."""
+    if tensors and all(n.split(".")[0] in FLAX and not n.endswith(".weight") and "/" not in n for n in tensors):
+        tensors = {name.replace(".", "/"): array for name, array in tensors.items()}
+    return Weights(in_collections(without_value(tensors)))
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
+
+
 def to_arrays(found: Any, source: str) -> dict[str, np.ndarray]:
-    """Return PyTorch's flat dict of tensors as arrays.
+    """Return the flat dict of tensors that PyTorch has loaded as arrays.
 
     Raises:
         UserError: it is anything else; `source` is what it was read from.
     """
     torch = import_torch()
-    if not isinstance(found, Mapping):
-        raise UserError(f"{source}: expected a dict of names to tensors, found {type(found).__name__}; {_advice()}")
-    odd = {name: value for name, value in found.items() if not isinstance(value, torch.Tensor)}
-    odd |= {name: value for name, value in found.items() if not isinstance(name, str)}
-    if odd:
-        kinds = ", ".join(f"{name!r} is {type(value).__name__}" for name, value in list(odd.items())[:SHOWN])
-        more = f", and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
-        inner = next((name for name, value in odd.items() if isinstance(value, Mapping)), None)
-        advice = _advice("model.state_dict()" if inner is None else f"checkpoint[{inner!r}]")
-        raise UserError(f"{source}: expected a flat dict of names to tensors, but {kinds}{more}; {advice}")
+    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise UserError(f"{source}: expected a dict of names to tensors; {advice()}")
     return {name: _to_array(name, tensor, source) for name, tensor in found.items()}
 
 
@@ -94,31 +192,12 @@ def import_torch() -> Any:
         UserError: it is not installed; says which extra to install.
     """
     try:
-        import torch  # here: a .safetensors file does not need it, and the JAX side may be without it
+        import torch  # here: only torchvision's own download needs it
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise needs_torch("reading a file of PyTorch's own format") from None
+        raise needs_torch("reading what PyTorch has loaded") from None
     return torch
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    torch = import_torch()
-    try:
-        path.open("rb").close()  # what the system has against the file is said apart from what is in it
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that are refused anyway
-            found = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # damaged bytes lead anywhere: KeyError, EOFError, RuntimeError, UnpicklingError
-        # PyTorch's own text, several lines, would recommend the very thing that runs a file's code.
-        if needs := re.search(r"GLOBAL (\S+)", str(error)):
-            fault = f"holds more than tensors ({needs[1]}) and was not loaded, nothing in it was run; {_advice()}"
-            raise UserError(f"{path}: {fault}") from None
-        raise UserError(f"{path}: damaged, or not a file of tensors by torch.save; {_advice()}") from None
-    return to_arrays(found, str(path))
 
 
 def _to_array(name: str, tensor: Any, source: str) -> np.ndarray:
@@ -128,13 +207,9 @@ def _to_array(name: str, tensor: Any, source: str) -> np.ndarray:
     try:
         if not hasattr(ml_dtypes, dtype):
             return tensor.numpy()
-        # bfloat16 and the like, which numpy has only by way of this package: the same bits under another name.
+        # bfloat16 and the like, which numpy has only by way of ml_dtypes: the same bits under another name.
         bits = {1: torch.uint8, 2: torch.int16}[tensor.element_size()]
         return tensor.contiguous().view(bits).numpy().view(getattr(ml_dtypes, dtype))
     except (TypeError, RuntimeError, NotImplementedError):  # sparse, quantized, without storage, of exotic types
         kind = f"{tensor.layout} {tensor.dtype} tensor on '{tensor.device}'".replace("torch.", "")
-        raise UserError(f"{source}: '{name}' is a {kind}, which numpy cannot hold; {_advice()}") from None
-
-
-def _advice(what: str = "model.state_dict()") -> str:
-    return f"save the tensors alone: torch.save({what}, FILE)"
+        raise cannot_hold(source, name, kind) from None

@@ -17,15 +17,17 @@ from experiment.config import TORCHVISION, Config, load_config
 from experiment.extras import needs_torch
 from experiment.registry import Entry
 from experiment.runs.checkpoint import MANIFEST
-from experiment.runs.kinds import CONFIG, require_run
-from experiment.weights.conversion import COUNTER, belongs
-from experiment.weights.files import read, to_arrays, without_auxiliary
+from experiment.runs.folder import CONFIG, WEIGHTS
+from experiment.weights.conversion import COUNTER, belongs, dtype_note
+from experiment.weights.files import read_noted, to_arrays, without_auxiliary
+from experiment.weights.input_transform import expects_transform
+from experiment.weights.names import by_own_names
 
 TIMEOUT = 30  # seconds without an answer before a download fails
 
 
 def settle(config: Config, models: Mapping[str, Entry]) -> Config:
-    """Return `config` with what --weights implies: torchvision's weights need inputs scaled as torchvision does.
+    """Return `config` with what --weights implies: torchvision's weights need inputs transformed as torchvision does.
 
     Raises:
         UserError: torchvision has no weights of that network, or the run folder to start from has no config.json.
@@ -36,12 +38,24 @@ def settle(config: Config, models: Mapping[str, Entry]) -> Config:
             some = f"it has those of {', '.join(known)}" if known else "it has those of no network here"
             raise UserError(f"--weights torchvision: torchvision has no weights of '{config.model}'; {some}")
         return dataclasses.replace(config, like_torchvision=True)
-    if config.weights and (folder := Path(config.weights).expanduser()).is_dir():
-        run = folder.parents[1] if (folder / MANIFEST).is_file() else folder  # a checkpoint lies in its run
-        require_run(run)
-        before = load_config(run / CONFIG)
-        return dataclasses.replace(config, like_torchvision=config.like_torchvision or before.like_torchvision)
+    if not config.weights or config.like_torchvision:
+        return config
+    path = Path(config.weights).expanduser()
+    if run := _run_of(path):
+        return dataclasses.replace(config, like_torchvision=load_config(run / CONFIG).like_torchvision)
+    entry = models.get(config.model)
+    if path.exists() and entry and entry.pretrained and expects_transform(read_noted(path).tensors):
+        return dataclasses.replace(config, like_torchvision=True)
     return config
+
+
+def _run_of(path: Path) -> Path | None:
+    """Return the run folder that weights are from; None if they are a file of another origin."""
+    if (path / MANIFEST).is_file():  # a checkpoint lies in its run
+        return path.parents[1]
+    if (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
+        return path
+    return path.parent if path.name == WEIGHTS and (path.parent / CONFIG).is_file() else None
 
 
 def as_built(entry: Entry, config: Config, models: Mapping[str, Entry]) -> Entry:
@@ -66,29 +80,51 @@ def _dropout(entry: Entry) -> str:
     return next((name for name in names if name in parameters and parameters[name].default is not None), "")
 
 
-def start(backend: Backend, variables: Any, config: Config) -> tuple[Any, str]:
+def start(backend: Backend, variables: Any, config: Config, *, trains: bool = True) -> tuple[Any, str]:
     """Return the initial variables and a line that names their source; "" if they are random.
 
     Raises:
-        UserError: the weights cannot be read or do not fit; lists every tensor that does not.
+        UserError: the weights cannot be read or do not fit; counts the tensors that do not and names the first.
     """
     if config.weights is None:
         return variables, ""
-    entry, source = backend.MODELS[config.model], config.weights
+    entry, source, note = backend.MODELS[config.model], config.weights, ""
     if config.weights == TORCHVISION:
         weights, source = download(entry.torchvision)
     else:
-        weights = read(Path(config.weights))
-    weights, left_out = without_auxiliary(weights, entry)
+        weights, note = read_noted(Path(config.weights))
     head = entry.head if config.new_head else ""
     own = backend.export(variables)
     try:
-        return backend.restore(variables, weights, head), _line(own, weights, source, head) + left_out
+        weights, renamed = by_own_names(weights, own)
+        weights, left_out = without_auxiliary(weights, entry)
+        restored = backend.restore(variables, weights, head)
+        notes = "".join(f"; {one}" for one in (note, renamed, _inputs(entry, weights, config)) if one)
+        return restored, _line(own, weights, source, head) + notes + dtype_note(weights, own) + left_out
     except UserError as error:
         hint = ""
         if not head and _fits(backend, variables, weights, entry.head):
-            hint = f"; only the layer {entry.head} differs: --new-head starts it at random and takes the rest"
+            hint = f"; only the layer {entry.head} differs: "
+            if trains:
+                hint += "--new-head starts it at random and takes the rest"
+            else:
+                hint += f"the weights are for other classes than those of {config.dataset_name}"
         raise UserError(f"--weights {source}: {error}{hint}") from None
+
+
+def _inputs(entry: Entry, weights: Mapping[str, np.ndarray], config: Config) -> str:
+    """Return a note about the input transform that a file's weights need; warn if that cannot be told."""
+    if not entry.pretrained or config.weights == TORCHVISION or _run_of(Path(config.weights or "").expanduser()):
+        return ""
+    if config.like_torchvision:
+        return "inputs are transformed as torchvision's weights expect (--like-torchvision)"
+    if expects_transform(weights) is None:
+        print(
+            f"warning: {config.weights}: if these weights are torchvision's or made from them, they expect its input "
+            "transform: add --like-torchvision",
+            file=sys.stderr,
+        )
+    return ""
 
 
 def download(name: str) -> tuple[dict[str, np.ndarray], str]:
