@@ -1,4 +1,5 @@
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -60,6 +61,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> None:
+    """Exclude what earlier files have left from garbage collection: a full pass over both frameworks takes 0.7 s."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The folder of the real MNIST and FSDD; their absence is a failure in CI, elsewhere a reason to skip."""
@@ -77,6 +85,12 @@ def pictures() -> None:
     """Ask `run_main` for the true pictures of a run."""
 
 
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Let the pictures of a run be empty files."""
+    for name in ("curves", "confusion"):
+        patch.setattr(plots, name, lambda *_: b"")
+
+
 @pytest.fixture
 def run_main(request, monkeypatch, capsys, tmp_path):
     """Run a trainer's or evaluator's command line in this process: -> (exit code, stdout, stderr).
@@ -85,8 +99,7 @@ def run_main(request, monkeypatch, capsys, tmp_path):
     """
     monkeypatch.chdir(tmp_path)
     if "pictures" not in request.fixturenames:
-        for name in ("curves", "confusion"):
-            monkeypatch.setattr(plots, name, lambda *_: b"")
+        without_pictures(monkeypatch)
 
     def run(command: str, *argv: object) -> tuple[int, str, str]:
         framework, _, what = command.partition(".")

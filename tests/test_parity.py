@@ -224,7 +224,7 @@ def test_torchvisions_own_module_is_our_flax_one(name):
 
 @pytest.mark.parametrize("name", [n for n, entry in torchvision.known().items() if entry.pretrained])
 def test_it_still_is_as_the_published_weights_need_it(name):
-    entry, x = torchvision.known()[name], suite.real_batches(torchvision.INPUT_SHAPE, 1, 0)[0].inputs
+    entry, x = torchvision.known()[name], suite.real_batches(torchvision.INPUT_SHAPE, 1, 0)[0].inputs[:2]
     module = randomised(torchvision.torchvision_module(name), x, 0)  # as it starts, its statistics drown the input
     differently = FlaxSide(entry.build(), np.float64).forward(TorchSide(module, np.float64).variables(), x).output
     for option, value in entry.pretrained.items():
