@@ -23,6 +23,8 @@ import pytest
 from experiment.cli import compare, evaluate, predict, train
 from experiment.runs import plots
 from parity import __main__ as parity_main
+from parity.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
+from parity.report import Result
 from tests.quick import ALL, QUICK_COMPILATION
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
@@ -45,9 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let XLA compile with little effort, but with --slow exactly as users' programs are compiled."""
+    slow = config.getoption("slow")
+    if not slow:
+        CHECKS_COMPILATION.update(xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=True)
     if WORKER:  # has the environment of the process that has started it
         return
-    if config.getoption("slow"):
+    if slow:
         os.environ[ALL] = "yes"
     else:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
@@ -78,6 +83,14 @@ def real_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return REAL_DATA
+
+
+@pytest.fixture
+def without_compiled(monkeypatch) -> None:
+    """Leave out the check `compiled`, half of the time of `parity.check`, but with --slow; test_compiler has it."""
+    if ALL not in os.environ:
+        passed = Result("compiled", 0.0, 0.0, "")
+        monkeypatch.setattr("parity.checks.check_compiled", lambda *_: passed)
 
 
 @pytest.fixture
