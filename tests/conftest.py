@@ -18,6 +18,7 @@ else:
 from functools import partial
 
 import hypothesis
+import jax
 import pytest
 
 from experiment.cli import compare, evaluate, predict, train
@@ -64,6 +65,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def running_jax() -> None:
+    """Start JAX before a test sets XLA_FLAGS for the processes that it starts.
+
+    XLA reads its flags once, with the first use of a device: with those of such a test, without the guard's, all later
+    tests of this process would compute other last bits than the processes that they start.
+    """
+    jax.devices()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -147,7 +147,7 @@ def assert_same_end(run: Path, whole: Path, devices: int) -> None:
 @pytest.fixture
 def quickly(monkeypatch) -> None:
     """Let the commands that a test starts compile with little effort."""
-    monkeypatch.setenv("XLA_FLAGS", QUICK_COMPILATION)
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}")
 
 
 @pytest.mark.long

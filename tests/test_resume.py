@@ -136,6 +136,11 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, numbe
     assert not (tmp_path / "run/.lock").exists()
     code, _, _ = run_main(f"{framework}.evaluate", tmp_path / "run")
     assert code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, number, 22)
+        assert run_main(f"{framework}.train", *options[:-1], "here")[0] == 128 + number
+    rows = [(tmp_path / name / "metrics.jsonl").read_text().splitlines()[:3] for name in ("run", "here")]
+    assert rows[0] == rows[1]  # another process computes the same, to the last bit
 
 
 def interrupt(patch: pytest.MonkeyPatch, number: signal.Signals, after: int) -> None:
