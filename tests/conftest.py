@@ -1,4 +1,5 @@
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -17,11 +18,14 @@ else:
 from functools import partial
 
 import hypothesis
+import jax
 import pytest
 
 from experiment.cli import compare, evaluate, predict, train
 from experiment.runs import plots
 from parity import __main__ as parity_main
+from parity.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
+from parity.report import Result
 from tests.quick import ALL, QUICK_COMPILATION
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
@@ -44,9 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let XLA compile with little effort, but with --slow exactly as users' programs are compiled."""
+    slow = config.getoption("slow")
+    if not slow:
+        CHECKS_COMPILATION.update(xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=True)
     if WORKER:  # has the environment of the process that has started it
         return
-    if config.getoption("slow"):
+    if slow:
         os.environ[ALL] = "yes"
     else:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
@@ -58,6 +65,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def running_jax() -> None:
+    """Start JAX before a test sets XLA_FLAGS for the processes that it starts.
+
+    XLA reads its flags once, with the first use of a device: with those of such a test, without the guard's, all later
+    tests of this process would compute other last bits than the processes that they start.
+    """
+    jax.devices()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> None:
+    """Exclude what earlier files have left from garbage collection: a full pass over both frameworks takes 0.7 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -73,8 +97,22 @@ def real_data() -> Path:
 
 
 @pytest.fixture
+def without_compiled(monkeypatch) -> None:
+    """Leave out the check `compiled`, half of the time of `parity.check`, but with --slow; test_compiler has it."""
+    if ALL not in os.environ:
+        passed = Result("compiled", 0.0, 0.0, "")
+        monkeypatch.setattr("parity.checks.check_compiled", lambda *_: passed)
+
+
+@pytest.fixture
 def pictures() -> None:
     """Ask `run_main` for the true pictures of a run."""
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Let the pictures of a run be empty files."""
+    for name in ("curves", "confusion"):
+        patch.setattr(plots, name, lambda *_: b"")
 
 
 @pytest.fixture
@@ -85,8 +123,7 @@ def run_main(request, monkeypatch, capsys, tmp_path):
     """
     monkeypatch.chdir(tmp_path)
     if "pictures" not in request.fixturenames:
-        for name in ("curves", "confusion"):
-            monkeypatch.setattr(plots, name, lambda *_: b"")
+        without_pictures(monkeypatch)
 
     def run(command: str, *argv: object) -> tuple[int, str, str]:
         framework, _, what = command.partition(".")

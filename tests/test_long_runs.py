@@ -15,13 +15,14 @@ from parity.trajectory import Lesson, recipe
 from tests.planted_training import decayed, rule
 
 
-def test_float32_steps_from_pytorchs_state_agree_and_flips_are_counted():
-    found = forced("lenet5", "adam", steps=20)
+@pytest.mark.parametrize("steps", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_float32_steps_from_pytorchs_state_agree_and_flips_are_counted(steps):
+    found = forced("lenet5", "adam", steps=steps)
     assert found.ok
     assert 0 < found.parameters <= 1e-5
     assert 2 * found.steps_with_flips <= found.steps
     # What LeNet-5's four ReLUs are given for each image: 6 of 28x28, 16 of 10x10, 120, 84.
-    assert found.activations == 20 * suite.BATCH_SIZE * (6 * 28 * 28 + 16 * 10 * 10 + 120 + 84)
+    assert found.activations == steps * suite.BATCH_SIZE * (6 * 28 * 28 + 16 * 10 * 10 + 120 + 84)
     assert found.steps_with_flips <= found.flips <= 10
 
 

@@ -33,11 +33,8 @@ from parity import suite, to_flax
 from parity.copy import flatten as flatten_variables
 from parity.flax_side import QUICK_COMPILATION
 from parity.torchvision import torchvision_module
-from tests.quick import slow_unless
+from tests.quick import FAMILIES, slow_unless
 from torchnets.losses import LOSSES as TORCH_LOSSES
-
-# One of each way to draw weights.
-FAMILIES = ("airbench", "alexnet_cifar", "ann", "googlenet", "inception", "m5", "resnet18_cifar", "vgg11_bn")
 
 
 @pytest.mark.parametrize("name", slow_unless(lambda name: name in FAMILIES, suite.names()))

@@ -94,9 +94,11 @@ def test_all_options_together_do_what_pytorch_written_by_hand_does(left_out):
     """The oracle is a plain loop over PyTorch's own functions; every option is on but one."""
     options: dict[str, Any] = {name: value for name, value in COMBINED.items() if name != left_out}
     config = Config(optimizer="momentum", lr=0.1, weight_decay=0.01, schedule="constant", **options)
-    batches = [Batch(b.inputs.astype(np.float64), b.labels) for b in real_batches((32, 32, 1), 2, 0)]
+    batches = [
+        Batch(b.inputs.astype(np.float64), b.labels) for b in real_batches(torchnets.MODELS["mlp"].input_shape, 2, 0)
+    ]
     torch.manual_seed(0)
-    net, model = torchnets.MODELS["lenet5"].build().double(), jaxnets.MODELS["lenet5"].build()
+    net, model = torchnets.MODELS["mlp"].build().double(), jaxnets.MODELS["mlp"].build()
     oracle = copy.deepcopy(net)
     with jax.enable_x64(True):
         init, take_step = jaxnets.compose.training(model, config, 2)

@@ -1,9 +1,6 @@
 """A pair of somebody who has never heard of this project: loading it, finding its names, checking it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,8 @@ import parity
 from parity.flax_side import FlaxSide
 from parity.match import match
 from tests import own_flax, own_torch
+
+pytestmark = pytest.mark.usefixtures("without_compiled")
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = np.random.default_rng(0).normal(size=(4, 6, 6, 3))
@@ -125,12 +124,10 @@ def test_a_flax_module_of_a_fixed_dtype_is_told_so():
 
 def test_the_command_prints_the_names_and_saves_them_for_the_next_time(run_parity, tmp_path):
     pair, saved = (f"{ROOT}/tests/own_torch.py:plain", "tests.own_flax:plain", "--input", "4,6,6,3"), "names.json"
-    command = [sys.executable, "-m", "parity", "check", *pair, "--save-mapping", saved]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert first.returncode == 0, first.stderr
-    assert "what follows it" in first.stdout
-    assert "0 fail" in first.stdout
+    code, out, err = run_parity("check", *pair, "--save-mapping", saved)
+    assert (code, err) == (0, "")
+    assert "what follows it" in out
+    assert "0 fail" in out
     keys = json.loads((tmp_path / saved).read_text())
     assert LINEN.items() <= keys.items()
     code, out, err = run_parity("check", *pair, "--mapping", saved, "--json", "report.json")

@@ -2,28 +2,19 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from data import UserError
-from experiment import config
-from experiment.distributed import environment, rendezvous
 from experiment.distributed import launch as launching
-from experiment.distributed.agreement import Group
-from experiment.distributed.environment import ProcessInfo, device_index, first_host, read_environment
-from experiment.distributed.launch import free_port, launch
+from experiment.distributed.launch import free_port
 from experiment.runs import checkpoint
 from jaxnets import loop as jax_fit
 from tests.quick import QUICK_COMPILATION
@@ -156,7 +147,7 @@ def assert_same_end(run: Path, whole: Path, devices: int) -> None:
 @pytest.fixture
 def quickly(monkeypatch) -> None:
     """Let the commands that a test starts compile with little effort."""
-    monkeypatch.setenv("XLA_FLAGS", QUICK_COMPILATION)
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}")
 
 
 @pytest.mark.long
@@ -271,204 +262,3 @@ def test_batches_that_cannot_be_shared_are_refused(argv, said, run_main, monkeyp
     code, _, err = run_main("jaxnets.train", *argv, "--out", "run")
     assert (code, err) == (1, f"error: {said}\n")
     assert not (tmp_path / "run").exists()
-
-
-def test_one_training_at_a_time():
-    for argv in (["--seeds", "2"], ["--tune", "lr=1e-4..1e-1"]):
-        with pytest.raises(UserError, match="leave out --seeds and --tune"):
-            config.parse(["--processes", "2", *argv], "train")
-
-
-TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
-TORCHRUN |= {"MASTER_ADDR": "one", "MASTER_PORT": "29500"}
-OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
-OPEN_MPI |= {"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": "prterun-one-77@1"}
-SLURM = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "6", "SLURM_LOCALID": "0", "SLURM_NODEID": "2"}
-SLURM |= {"SLURM_STEP_TASKS_PER_NODE": "3,2,1", "SLURM_STEP_NODELIST": "node[07-09]"}
-SLURM |= {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0"}
-
-
-def test_a_process_knows_its_place():
-    assert read_environment({}) == ProcessInfo()
-    assert read_environment(TORCHRUN) == ProcessInfo(3, 4, 1, 2, "one", 29500)
-    assert read_environment(TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).port == 29501
-    found = read_environment(OPEN_MPI)
-    assert found[:5] == (1, 2, 1, 2, "127.0.0.1")
-    assert (
-        found.port
-        == read_environment(OPEN_MPI | {"OMPI_COMM_WORLD_RANK": "0"}).port
-        != read_environment(OPEN_MPI | OTHER_JOB).port
-    )
-    found = read_environment(SLURM)
-    assert found[:5] == (5, 6, 0, 1, "node07")
-    assert found.port in environment.PORTS
-    assert (
-        found.port == read_environment(SLURM | {"SLURM_PROCID": "0"}).port != read_environment(SLURM | OTHER_JOB).port
-    )
-    assert read_environment(SLURM | {"SLURM_NODEID": "1"}).local_size == 2
-    # The innermost of several starters knows best, and what is given by hand best of all.
-    assert read_environment(SLURM | TORCHRUN) == read_environment(TORCHRUN)
-    assert read_environment(SLURM | {"MASTER_ADDR": "other", "MASTER_PORT": "1234"})[4:] == ("other", 1234)
-
-
-OTHER_JOB = {"PMIX_NAMESPACE": "prterun-one-78@1", "SLURM_JOB_ID": "4712"}
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"},  # a batch script's, outside of srun
-        SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"},
-        {"OMPI_COMM_WORLD_SIZE": "1"},
-        TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"},
-        SLURM | {"WORLD_SIZE": "1", "RANK": "0"},
-        {"RANK": "7"},
-        {"WORLD_SIZE": "7"},
-        {"MASTER_ADDR": "one", "LOCAL_RANK": "1"},
-    ],
-)
-def test_one_process_is_alone_whatever_else_the_environment_says(environment):
-    assert read_environment(environment) == ProcessInfo()
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        (TORCHRUN | {"RANK": "4"}, "RANK is '4', expected a whole number from 0 to 3"),
-        (TORCHRUN | {"RANK": "-1"}, "RANK is '-1'"),
-        (TORCHRUN | {"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many', expected a whole number from 1 on"),
-        (TORCHRUN | {"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
-        (TORCHRUN | {"MASTER_PORT": "99999"}, "MASTER_PORT is '99999'"),
-        (TORCHRUN | {"MASTER_ADDR": ""}, "has no MASTER_ADDR"),
-        (OPEN_MPI | {"OMPI_COMM_WORLD_SIZE": "4"}, "add -x MASTER_ADDR="),
-        (OPEN_MPI | {"OMPI_COMM_WORLD_RANK": ""}, "has no OMPI_COMM_WORLD_RANK"),
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(3)"}, "SLURM_STEP_TASKS_PER_NODE is '2(3)'"),
-        (SLURM | {"SLURM_STEP_NODELIST": "[["}, "SLURM_STEP_NODELIST is '[['"),
-        ({name: value for name, value in SLURM.items() if name != "SLURM_PROCID"}, "has no SLURM_PROCID"),
-    ],
-)
-def test_an_environment_that_makes_no_sense_is_one_line(environment, said):
-    with pytest.raises(UserError) as error:
-        read_environment(environment)
-    assert said in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_the_first_of_slurms_hosts():
-    lists = {
-        "one": "one",
-        "one,two": "one",
-        "n[3,5-7],m": "n3",
-        "n[003-12]-ib,m[1]": "n003-ib",
-        "r[1-2]n[05,7]": "r1n05",
-    }
-    assert {text: first_host(text) for text in lists} == lists
-
-
-def test_a_process_takes_a_gpu_of_its_own_if_there_are_others():
-    assert device_index(ProcessInfo(), {}) is None
-    assert device_index(ProcessInfo(1, 2), {}) is None  # one process a machine: all that it has
-    assert device_index(ProcessInfo(3, 4, 1, 2), {}) == 1
-    assert device_index(ProcessInfo(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "4,5"}) == 1
-    assert device_index(ProcessInfo(3, 4, 1, 2), {"CUDA_VISIBLE_DEVICES": "5"}) == 0  # bound by the queue
-
-
-@given(st.integers(2, 5), st.integers(1, 12), st.integers(0, 4), st.integers(0, 2**32))
-def test_all_stop_after_the_same_step_whoever_is_asked(count, asked_at, asked_rank, seed):
-    """Threads stand for processes, a barrier for the sum that each step ends with; all have their own pace."""
-    barrier, port, stopped, told = threading.Barrier(count), free_port(), {}, {}
-
-    def train(rank: int) -> None:
-        rng = random.Random(f"{seed} {rank}")
-        with Group(ProcessInfo(rank, count, port=port)) as found:
-            told[rank] = found.broadcast(lambda: {"seed": seed})
-            for step in range(1, 13):
-                if rng.random() < 0.2:
-                    time.sleep(rng.random() / 500)
-                barrier.wait(30)  # nobody gets through it before all have come
-                asked = signal.SIGTERM if step >= asked_at and rank == asked_rank % count else 0
-                if number := found.agree(step, asked):
-                    stopped[rank] = (step, number)
-                    return
-            stopped[rank] = (None, 0)
-
-    threads = [threading.Thread(target=train, args=(rank,)) for rank in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(stopped) == count
-    assert len(set(stopped.values())) == 1, stopped
-    step, number = stopped[0]
-    assert number in (0, signal.SIGTERM)
-    assert (step or 12) >= asked_at
-    assert told == {rank: {"seed": seed} for rank in range(count)}
-
-
-def test_who_does_not_come_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(rendezvous, "JOIN", 0.3)
-    port = free_port()
-    with (
-        pytest.raises(UserError, match=f"only 1 of 2 processes have come to port {port}"),
-        Group(ProcessInfo(0, 2, port=port)),
-    ):
-        pass
-    with (
-        pytest.raises(UserError, match=f"process 0 does not answer at 127.0.0.1:{port}"),
-        Group(ProcessInfo(1, 2, port=port)),
-    ):
-        pass
-
-
-def test_a_process_that_hangs_is_killed_when_another_has_failed(monkeypatch, tmp_path):
-    monkeypatch.setattr(launching, "GRACE", 0.3)
-    code = "import os, sys, time; open(os.environ['RANK'] + str(os.getpid()), 'w'); time.sleep(0.5)"
-    code += "; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(1000)"
-    monkeypatch.chdir(tmp_path)
-    assert launch(3, [sys.executable, "-c", code]) == 3
-    assert all_end([int(path.name[1:]) for path in tmp_path.iterdir()])
-
-
-WAITING = """
-import os, sys, time
-from experiment.distributed.agreement import Group
-from experiment.distributed.launch import launch
-from experiment.distributed.environment import read_environment
-if len(sys.argv) > 1:
-    launch(3, [sys.executable, sys.argv[0]])
-else:
-    with Group(read_environment(os.environ)) as group:
-        open(f"{group.process.rank}-{os.getpid()}", "w").close()
-        time.sleep(1000)
-"""
-
-
-def test_who_is_left_says_who_is_not(tmp_path):
-    for killed, speaker in ((0, 1), (2, 0)):
-        folder = tmp_path / str(killed)
-        folder.mkdir()
-        script = folder / "waiting.py"
-        script.write_text(WAITING)
-        found = by_hand([folder / str(rank) for rank in range(3)], script)
-        while len(list(folder.glob("*/*-*"))) < 3:
-            assert not any(process.poll() for process in found)
-            time.sleep(0.02)
-        found[killed].kill()
-        said = [process.communicate(timeout=30)[1] for process in found]
-        assert [process.returncode for process in found] == [-9 if rank == killed else 1 for rank in range(3)]
-        line = f"error: process {killed} of 3 has ended in the midst of it, so all end; what was saved is whole"
-        assert said.pop(speaker) == f"{line}: see --resume\n"
-        assert said == ["", ""]
-
-
-def test_nothing_outlives_the_process_that_has_started_it(tmp_path):
-    script = tmp_path / "waiting.py"
-    script.write_text(WAITING)
-    process = start(script, "launch", cwd=tmp_path)
-    while len(found := list(tmp_path.glob("[0-2]-*"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    _, err = process.communicate(timeout=30)  # they have its pipes, and close them
-    assert "has ended, so this one ends, too" in err
-    assert all_end([int(path.name[2:]) for path in found])

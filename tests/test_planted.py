@@ -37,6 +37,7 @@ def test_a_planted_bug_is_caught_located_and_named(bug, monkeypatch):
     assert not verdict.failure.error <= verdict.failure.bound
 
 
+@pytest.mark.usefixtures("without_compiled")
 def test_where_two_bugs_need_special_inputs_the_right_pair_passes():
     torch.manual_seed(0)
     report = parity.check(pairs.TorchNorm(), pairs.FlaxNorm(), planted.far_from_zero())
@@ -47,7 +48,7 @@ def test_where_two_bugs_need_special_inputs_the_right_pair_passes():
 
 @pytest.mark.parametrize(
     ("name", "seeds"),
-    [*((name, SEEDS[:5]) for name in RIGHT), *(pytest.param(name, SEEDS, marks=pytest.mark.slow) for name in RIGHT)],
+    [*((name, SEEDS[:3]) for name in RIGHT), *(pytest.param(name, SEEDS, marks=pytest.mark.slow) for name in RIGHT)],
 )
 def test_right_pairs_raise_no_alarm(name, seeds):
     make, module, shape = RIGHT[name]

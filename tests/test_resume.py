@@ -7,12 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from experiment.cli import train
+from experiment.loop.monitor import Monitor
 from experiment.runs import checkpoint
 from experiment.runs import lock as run_lock
+from tests.conftest import without_pictures
 from tests.quick import slow_unless
 from tests.test_commands import FRAMEWORKS, start
 
@@ -74,7 +79,8 @@ def test_from_any_step_on_it_is_the_same_training_bit_by_bit(framework, steps, r
 @pytest.mark.parametrize(
     ("framework", "at_random"),
     [
-        *((framework, 0) for framework in FRAMEWORKS),  # one kill in the midst of a save
+        ("torchnets", 0),  # one kill in the midst of a save, which is the same code for both; this one starts faster
+        pytest.param("jaxnets", 0, marks=pytest.mark.slow),
         *(pytest.param(framework, 20, marks=pytest.mark.slow) for framework in FRAMEWORKS),  # at each call of a save
     ],
 )
@@ -116,13 +122,11 @@ def wait_for(path: Path, lines: int, process: subprocess.Popen) -> None:
     ),
 )
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, number, run_main, tmp_path):
-    options = ("--model", "mlp", "--epochs", 25, "--schedule", "constant", "--augment", "affine", "--out", "run")
+    options = ("--model", "mlp", "--epochs", 1000, "--augment", "affine", "--out", "run")
     process = start("-m", f"{framework}.train", *options, "--checkpoint-every", "1000epochs", cwd=tmp_path)
     wait_for(tmp_path / "run/metrics.jsonl", 3, process)
-    sent = time.monotonic()
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 10
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 128 + number
     assert err.startswith("interrupted after ")
     assert err.endswith("; go on with --resume run, where all until then is\n")
@@ -134,11 +138,39 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, numbe
     assert not (tmp_path / "run/.lock").exists()
     code, _, _ = run_main(f"{framework}.evaluate", tmp_path / "run")
     assert code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, number, 22)
+        assert run_main(f"{framework}.train", *options[:-1], "here")[0] == 128 + number
+    rows = [(tmp_path / name / "metrics.jsonl").read_text().splitlines()[:3] for name in ("run", "here")]
+    assert rows[0] == rows[1]  # another process computes the same, to the last bit
+
+
+def interrupt(patch: pytest.MonkeyPatch, number: signal.Signals, after: int) -> None:
+    """Let this process receive a signal while a training takes its step `after`."""
+    step, received = Monitor.step, []
+
+    def interrupted(self: Monitor, examples: int, metrics: Mapping[str, Any], steps: int = 1) -> bool:
+        if self.done < after <= self.done + steps and not received:  # a second one would end the process
+            received.append(number)
+            signal.raise_signal(number)
+        return step(self, examples, metrics, steps)
+
+    patch.setattr(Monitor, "step", interrupted)
+
+
+@pytest.mark.parametrize(("framework", "number"), [("jaxnets", signal.SIGINT), ("torchnets", signal.SIGTERM)])
+def test_after_a_signal_it_is_the_same_training_bit_by_bit(framework, number, run_main, tmp_path):
+    options = ("--model", "mlp", "--epochs", 3, "--augment", "affine", "--checkpoint-every", "1000epochs", "--out")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, number, 30)
+        code, _, err = run_main(f"{framework}.train", *options, "run")
+    assert code == 128 + number
+    assert err.startswith("interrupted after ")
+    assert [folder.name for folder in checkpoint.folders(tmp_path / "run")] == ["step-000000030"]
     code, out, err = run_main(f"{framework}.train", "--resume", "run")
     assert (code, err) == (0, "")
-    assert f"after step {int(folder.name[5:]):,}\n" in out
-    whole = run_main(f"{framework}.train", *options[:-1], "whole")
-    assert whole[0] == 0
+    assert "after step 30\n" in out
+    assert run_main(f"{framework}.train", *options, "whole")[0] == 0
     assert result(tmp_path / "run") == result(tmp_path / "whole")
 
 
@@ -148,14 +180,14 @@ from experiment.runs import checkpoint
 from experiment.cli import train
 def save(*args):
     print("saving", flush=True)
-    time.sleep(100)
+    time.sleep(1000)
 checkpoint.save = save
 sys.argv = ["train", "--model", "mlp", "--out", "run"]
 train.main({framework!r})
 """
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["jaxnets", pytest.param("torchnets", marks=pytest.mark.slow)])
 def test_a_second_signal_ends_it_at_once(framework, tmp_path):
     process = start("-c", HANGS.format(framework=framework), cwd=tmp_path)
     assert process.stdout
@@ -164,10 +196,8 @@ def test_a_second_signal_ends_it_at_once(framework, tmp_path):
     process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         process.communicate(timeout=0.5)
-    sent = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert time.monotonic() - sent < 2
+    process.communicate(timeout=60)  # saving would take longer
     assert process.returncode == -signal.SIGTERM
 
 
@@ -175,9 +205,14 @@ def test_a_second_signal_ends_it_at_once(framework, tmp_path):
 def killed(tmp_path_factory) -> Path:
     """A run of jaxnets that was killed after its first epoch."""
     folder = tmp_path_factory.mktemp("killed")
-    process = start("-m", "jaxnets.train", "--model", "mlp", "--epochs", 2, "--keep", 5, "--out", "run", cwd=folder)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    argv = ["jaxnets.train", "--model", "mlp", "--epochs", "2", "--keep", "5", "--out", "run"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("sys.argv", argv)
+        without_pictures(patch)
+        with pytest.raises(SystemExit) as stop:
+            train.main("jaxnets")
+    assert not stop.value.code
     forget_after(folder / "run", 21)
     return folder / "run"
 
@@ -281,7 +316,7 @@ def test_a_checkpoint_gives_its_weights_to_either_framework(framework, run_main,
         assert scores[0]["accuracy"] == scores[1]["accuracy"]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_two_processes_cannot_train_in_one_folder(framework, run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 1000, "--out", "run")
     process = start("-m", f"{framework}.train", *options, cwd=tmp_path)

@@ -25,6 +25,7 @@ from experiment.config import Config
 from experiment.weights.pretrained import start
 from parity import suite
 from parity.copy import CopyError, as_array, flatten, state_dict_from_weights, to_flax, variables_from_weights
+from tests.quick import FAMILIES, slow_unless
 from tests.test_commands import FRAMEWORKS, accuracies, other, start_without
 from tests.weight_files import EvilSystem, ann, any_bits, saved, shrink
 
@@ -39,7 +40,7 @@ def blank(backend: Backend, name: str) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize("name", slow_unless(lambda name: name in FAMILIES, suite.names()))
 def test_each_framework_starts_from_the_others_file_bit_by_bit(name, monkeypatch, tmp_path):
     shrink(monkeypatch, name)
     backends = {framework: load_framework(framework) for framework in FRAMEWORKS}

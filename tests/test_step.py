@@ -76,6 +76,6 @@ def test_the_two_lessons_take_the_same_steps():
             for name, value in ours.items():
                 np.testing.assert_allclose(value, theirs[name], rtol=1e-10, err_msg=name)
             assert_close(flatten(state.variables), flatten(to_flax(net.state_dict())))
-        logits = jaxnets.step.eval_step(model, state.variables, batches[0].inputs)
+        logits = jax.jit(partial(jaxnets.step.eval_step, model))(state.variables, batches[0].inputs)
     other = torchnets.step.eval_step(net, net.state_dict(), as_tensors(batches[0])[0])
     np.testing.assert_allclose(logits, other, rtol=0, atol=1e-10)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from experiment.runs import checkpoint
-from tests.test_commands import start
-from tests.test_resume import wait_for
+from tests.test_resume import interrupt
 
 OPTIONS = ("--precision", "float64", "--optimizer", "momentum", "--lr", 0.01, "--seed", 3, "--seeds", 2)
 # All that is random, or kept from step to step; the masks of dropout are drawn from each training's own key.
@@ -78,12 +77,11 @@ def test_trials_of_a_search_are_trained_together_each_with_its_own_numbers(run_m
 
 
 def test_a_signal_saves_all_and_each_can_be_gone_on_with(run_main, tmp_path):
-    options = ("--model", "mlp", "--epochs", 15, *OPTIONS, "--checkpoint-every", "1000epochs")
-    process = start("-m", "jaxnets.train", *options, "--together", "yes", "--out", "runs", cwd=tmp_path)
-    wait_for(tmp_path / "runs/seed-4/metrics.jsonl", 3, process)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    options = ("--model", "mlp", "--epochs", 3, *OPTIONS, "--checkpoint-every", "1000epochs")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, signal.SIGTERM, 30)
+        code, _, err = run_main("jaxnets.train", *options, "--together", "yes", "--out", "runs")
+    assert code == 128 + signal.SIGTERM
     assert err.count("interrupted after ") == err.count("\n") == 2
     assert run_main("jaxnets.train", "--resume", "runs/seed-4")[0] == 0
     assert run_main("jaxnets.train", *options[:-4], "--seed", 4, "--out", "alone")[0] == 0

@@ -40,8 +40,8 @@ def test_the_views_are_those_that_pytorch_makes(tta):
 
 @pytest.mark.parametrize("tta", SHARES)
 def test_both_frameworks_say_the_same_and_a_swapped_image_counts_alike(tta):
-    net, model, shape = build_small("quizdnn", 0)
-    entry = torchnets.MODELS["quizdnn"]._replace(input_shape=shape, build=lambda **_: model)
+    net, model, shape = build_small("lenet5", 0)
+    entry = torchnets.MODELS["lenet5"]._replace(input_shape=shape, build=lambda **_: model)
     variables = create(entry, 10, 0)[1]
     weights = {name: w.double() if w.is_floating_point() else w for name, w in to_torch(variables, net).items()}
     x = np.random.default_rng(1).normal(size=(4, *shape))
@@ -58,7 +58,7 @@ def test_both_frameworks_say_the_same_and_a_swapped_image_counts_alike(tta):
 
 @pytest.mark.parametrize("framework", ["jaxnets", "torchnets"])
 def test_a_run_is_judged_and_evaluated_by_it(framework, run_main, tmp_path):
-    options = "--model lenet5 --dataset digits --epochs 1 --tta flip --out run"
+    options = "--model mlp --dataset digits --epochs 1 --tta flip --out run"
     code, out, err = run_main(f"{framework}.train", *options.split())
     assert (code, err) == (0, "")
     code, again, _ = run_main(f"{framework}.evaluate", "run")

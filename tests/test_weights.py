@@ -13,6 +13,7 @@ from experiment.runs import atomic
 from experiment.weights.files import read
 from parity import suite
 from parity.copy import as_array, flatten, to_flax
+from tests.quick import FAMILIES, slow_unless
 from tests.test_commands import FRAMEWORKS
 from tests.weight_files import Evil, EvilSystem, ann, any_bits, saved, shrink
 
@@ -29,8 +30,13 @@ def assert_same_bits(ours, theirs):
 # --- converting -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_classes", [10, 3])
-@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize(
+    ("name", "num_classes"),
+    slow_unless(
+        lambda name, classes: name in FAMILIES and (classes == 10 or name == "ann"),
+        [(name, classes) for name in suite.names() for classes in (10, 3)],
+    ),
+)
 def test_a_network_goes_to_flax_and_back_bit_by_bit(name, num_classes, convert, monkeypatch):
     shrink(monkeypatch, name)
     state = any_bits(name, num_classes)

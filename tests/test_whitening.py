@@ -1,11 +1,14 @@
 """The first layer that whitens: its outputs do not go together, and both frameworks start with the same one."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file
 
+import jaxnets
+import torchnets
 from data import Dataset, Split
 from data.loader import normalise
 from experiment.loop.whitening import EPSILON, filters, whitened
@@ -36,7 +39,10 @@ def test_a_direction_without_variance_is_not_blown_up():
     assert np.abs(filters(grey, 2)).max() <= EPSILON**-0.5
 
 
-def test_both_trainers_start_with_it_and_never_train_it(run_main, tmp_path):
+def test_both_trainers_start_with_it_and_never_train_it(run_main, monkeypatch, tmp_path):
+    for package in (jaxnets, torchnets):
+        entry = package.MODELS["airbench"]
+        monkeypatch.setitem(package.MODELS, "airbench", entry._replace(build=partial(entry.build, width=8)))
     write_cifar_binary(tmp_path / "data")
     options = "--recipe cifar10-speedrun --data-dir data --epochs 1 --batch-size 30"
     kernels = []
