@@ -18,6 +18,7 @@ from experiment.cli.command import load_framework
 from experiment.config import Config
 from experiment.loop.monitor import Monitor
 from experiment.loop.task import Task, prepare, score_split
+from experiment.runs.snapshot import bad_tensors
 from parity.copy import flatten, to_flax
 
 FRAMEWORKS = ("jaxnets", "torchnets")
@@ -119,6 +120,8 @@ def _run(name: str, backend: Backend, task: Task, config: Config, seed: int, con
                 raise UserError(f"{name}, seed {seed}: step {monitor.bad.number + 1} of an epoch is not finite")
         if monitor.stopped:
             raise KeyboardInterrupt
+        if tensors := bad_tensors(backend.export(variables)):  # the last step's gradients were finite, not its result
+            raise UserError(f"{name}, seed {seed}: the training ends with {tensors[0]}, which is not finite")
         score = score_split(backend, model, variables, task, "test", config)
     return Trained(name, seed, score.accuracy, {path: np.array(array) for path, array in initial.items()})
 

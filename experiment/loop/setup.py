@@ -129,6 +129,7 @@ def start_session(
     group.require_same("training examples", data)
     if found and group.leads:
         check_same(found, about, data)
+        checkpoint.set_links(found.path, found.manifest)  # the process before may have ended before it had set them
         say(console, f"goes on from {found.path}, after step {found.manifest['step']:,}")
     if opened and group.leads:
         update_config(folder, planned.config)

@@ -87,8 +87,6 @@ def open_checkpoint(run: Path) -> Checkpoint | None:
         aside = path.with_name(f"{path.name}.damaged")
         shutil.rmtree(aside, ignore_errors=True)
         path.replace(aside)
-    if found:  # the process before may have ended before it had set them
-        checkpoint.set_links(found.path, found.manifest)
     return found
 
 
