@@ -55,7 +55,7 @@ def test_seeds_outlive_one_that_fails_and_the_means_are_over_the_others(
     assert summary["seeds"] == [3, 5]
     ((seed, why),) = [failure.values() for failure in summary["failed"]]
     assert seed == 4
-    assert why.startswith("step 4 (epoch 2, batch 2, training examples ")
+    assert why.startswith("step 5 (epoch 2, batch 2, training examples ")
     assert read(tmp_path / "sweep/seed-4/failed.json")["error"] == why
     assert f"1 of 3 trainings failed, and 2 ended:\n  seed 4: {why}\n" in out
     own = [read(tmp_path / f"sweep/seed-{seed}/summary.json")["test"]["accuracy"] for seed in (3, 5)]
