@@ -4,22 +4,28 @@ Standard output and standard error may be closed, full, gone with the reader of 
 unable to encode what is printed. `command` handles all of it in one place, so that nothing else has to.
 """
 
+import atexit
 import errno
 import os
 import signal
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from data.errors import UserError
 
 SIGNALLED = 128  # a command that a signal ends exits with this plus its number
+PACKAGES = ("jaxnets", "torchnets", "parity", "data")  # with commands
 GONE = (errno.EPIPE, errno.EIO, errno.ENXIO)  # nobody reads any more: a closed pipe, a terminal that has hung up
 
 NARROW = 20  # characters a line: with fewer, as COLUMNS=0 says, tables are empty and help texts take minutes to wrap
+
+
+class OutputFailed(SystemExit):
+    """Ends the command: its standard output has failed, and what it prints is all that it is for."""
 
 
 class Output:
@@ -33,12 +39,12 @@ class Output:
     """
 
     def __init__(self, stream: TextIO, other: TextIO | None = None):
-        self._stream, self._other, self.required = stream, other, other is not None
+        self._stream, self._other, self.required, self._failed = stream, other, other is not None, False
 
     def write(self, text: str) -> int:
         """Write text; return its length."""
         try:
-            return self._stream.write(text)
+            return len(text) if self._failed else self._stream.write(text)
         except OSError as error:
             self._fail(error)
         return len(text)
@@ -46,7 +52,8 @@ class Output:
     def flush(self) -> None:
         """Write what is buffered."""
         try:
-            self._stream.flush()
+            if not self._failed:
+                self._stream.flush()
         except OSError as error:
             self._fail(error)
 
@@ -54,6 +61,7 @@ class Output:
         return getattr(self._stream, name)
 
     def _fail(self, error: OSError) -> None:
+        self._failed = True
         self._discard()
         if self._other is None:
             return
@@ -63,16 +71,15 @@ class Output:
             return
         if not gone:
             self._tell(f"error: {text}")
-        raise SystemExit(SIGNALLED + signal.SIGPIPE if gone else 1)
+        raise OutputFailed(SIGNALLED + signal.SIGPIPE if gone else 1)
 
     def _discard(self) -> None:
-        """Write to the null device from now on; what is still buffered goes there, too."""
-        try:
+        """Direct the file descriptor to the null device: Python writes what is still buffered as it exits."""
+        with suppress(OSError):  # some streams have none
+            number = self._stream.fileno()
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
+            os.dup2(null, number)
             os.close(null)
-        except OSError:  # no file descriptor
-            self._stream = _null()
 
     def _tell(self, line: str) -> None:
         if self._other is not None:
@@ -92,7 +99,28 @@ def command(main: Callable[[], int]) -> None:
         except KeyboardInterrupt:
             sys.stderr.write("interrupted: nothing more is saved\n")
             code = SIGNALLED + signal.SIGINT
+        if code > SIGNALLED and _is_process():
+            _leave(code)
         sys.exit(code)
+
+
+def _is_process() -> bool:
+    """Return whether the command is what this process runs, not a call from a program of the user's or a test."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name.partition(".")[0] in PACKAGES
+
+
+def _leave(code: int) -> None:
+    """End the process as `sys.exit` does, but do not take the interpreter apart.
+
+    A signal may arrive while the framework computes in other threads. Once all is saved and the exit handlers have
+    run, what is left is to destroy what those threads use. A process has been seen to crash there (exit status 139).
+    """
+    with suppress(SystemExit):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 @contextmanager
@@ -122,6 +150,8 @@ def terminal() -> Iterator[None]:
             for stream, handler in zip((out, err), handlers, strict=True):
                 if handler:
                     stream.reconfigure(errors=handler)  # type: ignore[union-attr]
+                if stream not in before:
+                    stream.close()
 
 
 def outlive() -> None:

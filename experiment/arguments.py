@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import tyro
 
 from data.errors import UserError
+from data.terminal import OutputFailed
 
 T = TypeVar("T")
 FRAME = "│╭╮╰╯─ "
@@ -28,7 +29,7 @@ def parse_arguments(kind: type[T], argv: Sequence[str], prog: str, default: T | 
             flags: Any = tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(kind)
             return tyro.cli(flags, args=list(argv), prog=prog, description=kind.__doc__, **options)
     except SystemExit as stop:
-        if not stop.code:
+        if not stop.code or isinstance(stop, OutputFailed):
             raise
         raise UserError(_one_line(errors.getvalue())) from None
 

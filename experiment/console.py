@@ -12,7 +12,7 @@ def make_console(*, quiet: bool = False) -> Console:
 
 def shows_progress(console: Console) -> bool:
     """Return whether a progress bar can be shown: on a terminal alone, even if FORCE_COLOR asks for its colours."""
-    return console.is_interactive and console.file.isatty()
+    return console.is_interactive and not console.quiet and console.file.isatty()
 
 
 def say(console: Console, text: str) -> None:
