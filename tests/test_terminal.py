@@ -219,15 +219,14 @@ def test_usage_errors_are_one_plain_line_on_any_terminal(encoding, colour, monke
 def test_a_progress_bar_needs_a_terminal(monkeypatch, run_main):
     for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
     leader, follower = os.openpty()
-    with os.fdopen(follower, "w") as stream, os.fdopen(leader):
-        monkeypatch.setattr(sys, "stdout", stream)
+    with os.fdopen(follower, "w") as stream, os.fdopen(leader), monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        patch.setenv("TERM", "xterm")
         assert shows_progress(make_console())
         assert not shows_progress(make_console(quiet=True))
-        monkeypatch.setenv("TERM", "dumb")
+        patch.setenv("TERM", "dumb")
         assert not shows_progress(make_console())
-        monkeypatch.undo()
     for name, value in {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "COLUMNS": "0", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     with Path("log").open("w+") as stream:
