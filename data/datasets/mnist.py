@@ -1,9 +1,10 @@
-"""MNIST and Fashion-MNIST: four IDX files each, in torchvision's folder layout.
+"""MNIST, Fashion-MNIST and Kuzushiji-MNIST: four IDX files each, in torchvision's folder layout.
 
 Sources: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/ (CC BY-SA 3.0);
-Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747 (MIT).
+Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747 (MIT); Clanuwat et al. 2018, arXiv 1812.01718 (CC BY-SA 4.0).
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,14 @@ FASHION_SHA256 = (
     "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
     "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
 )
+KMNIST_SHA256 = (  # as TensorFlow Datasets has them
+    "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+    "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+    "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+    "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+)
+KMNIST_MIRRORS = ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",)
+KMNIST_CLASSES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -54,8 +63,29 @@ FASHION_CLASSES = (
 )
 
 
-def load(data_dir: Path, *, name: str, folder: str, classes: tuple[str, ...]) -> Dataset:
+def read_labels(path: Path) -> np.ndarray:
+    """Read class numbers (N,)."""
+    return read_idx(path, 1)
+
+
+def load(
+    data_dir: Path,
+    *,
+    name: str,
+    folder: str,
+    classes: tuple[str, ...],
+    files: tuple[str, ...] = FILES,
+    read: Callable[[Path], np.ndarray] = read_labels,
+) -> Dataset:
     """Read the four files in `data_dir/folder/raw`, plain or gzipped.
+
+    Args:
+        data_dir: the folder of the datasets.
+        name: the dataset's name, for messages.
+        folder: the dataset's folder.
+        classes: the names of the classes.
+        files: the names of the files, without .gz.
+        read: reads class numbers from a file of labels.
 
     Returns:
         Images (N, 28, 28, 1).
@@ -63,9 +93,9 @@ def load(data_dir: Path, *, name: str, folder: str, classes: tuple[str, ...]) ->
     Raises:
         DataError: a file is missing or damaged, or the files do not match.
     """
-    paths = [_find(data_dir / folder / "raw" / stem, name, data_dir) for stem in FILES]
-    train = _read_split(paths[0], paths[1], len(classes))
-    test = _read_split(paths[2], paths[3], len(classes))
+    paths = [_find(data_dir / folder / "raw" / stem, name, data_dir) for stem in files]
+    train = _read_split(paths[0], paths[1], len(classes), read)
+    test = _read_split(paths[2], paths[3], len(classes), read)
     return make_dataset(train, test, classes)
 
 
@@ -87,14 +117,15 @@ def _find(path: Path, name: str, data_dir: Path) -> Path:
     )
 
 
-def _read_split(images_path: Path, labels_path: Path, num_classes: int) -> Split:
-    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+def _read_split(images_path: Path, labels_path: Path, num_classes: int, read: Callable[[Path], np.ndarray]) -> Split:
+    images, labels = read_idx(images_path, 3), read(labels_path)
     if images.shape[1:] != (28, 28):
         raise DataError(f"{images_path}: expected images of 28x28, found {images.shape[1]}x{images.shape[2]}")
     if len(images) == 0 or len(images) != len(labels):
         raise DataError(f"{labels_path}: expected {len(images)} labels as in {images_path}, found {len(labels)}")
-    if labels.max() >= num_classes:
-        at = int(labels.argmax())
+    wrong = (labels < 0) | (labels >= num_classes)
+    if wrong.any():
+        at = int(wrong.argmax())
         raise DataError(f"{labels_path}: expected labels 0 to {num_classes - 1}, found {labels[at]} at {at}")
     return Split(images[..., None], labels.astype(np.int32))
 
@@ -104,6 +135,11 @@ DATASETS = {
         partial(load, name="mnist", folder="MNIST", classes=tuple("0123456789")),
         partial(download, folder="MNIST", mirrors=MNIST_MIRRORS, sha256=MNIST_SHA256),
         "60,000 + 10,000 handwritten digits, 28x28x1 (LeCun et al.)",
+    ),
+    "kmnist": Source(
+        partial(load, name="kmnist", folder="KMNIST", classes=KMNIST_CLASSES),
+        partial(download, folder="KMNIST", mirrors=KMNIST_MIRRORS, sha256=KMNIST_SHA256),
+        "60,000 + 10,000 Japanese characters, 28x28x1 (Clanuwat et al. 2018)",
     ),
     "fashion_mnist": Source(
         partial(load, name="fashion_mnist", folder="FashionMNIST", classes=FASHION_CLASSES),
