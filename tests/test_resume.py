@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from experiment.loop.monitor import Monitor
 from experiment.runs import checkpoint
 from experiment.runs import lock as run_lock
 from tests.quick import slow_unless
@@ -140,6 +142,18 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(framework, numbe
     whole = run_main(f"{framework}.train", *options[:-1], "whole")
     assert whole[0] == 0
     assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+def test_a_signal_during_an_evaluation_counts_from_the_next_step_on():
+    """Else the loop ends where some of its callers have not seen why, and a part passes for the whole."""
+    metrics = {"loss": 1.0, "grad_norm": 1.0, "correct": 1}
+    with Monitor(4, 1, Console(quiet=True)) as monitor:
+        monitor.begin(0)
+        assert not monitor.step(1, metrics)
+        signal.raise_signal(signal.SIGTERM)
+        assert (monitor.stopped, monitor.received) == (0, signal.SIGTERM)
+        assert monitor.step(1, metrics)
+        assert monitor.stopped == signal.SIGTERM
 
 
 HANGS = """
