@@ -118,7 +118,7 @@ def _run(name: str, backend: Backend, task: Task, config: Config, seed: int, con
             monitor.end()
             if monitor.bad:
                 raise UserError(f"{name}, seed {seed}: step {monitor.bad.number + 1} of an epoch is not finite")
-        if monitor.stopped:
+        if monitor.received:
             raise KeyboardInterrupt
         if tensors := bad_tensors(backend.export(variables)):  # the last step's gradients were finite, not its result
             raise UserError(f"{name}, seed {seed}: the training ends with {tensors[0]}, which is not finite")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from experiment.cli import train
 from experiment.loop.monitor import Monitor
@@ -172,6 +173,18 @@ def test_after_a_signal_it_is_the_same_training_bit_by_bit(framework, number, ru
     assert "after step 30\n" in out
     assert run_main(f"{framework}.train", *options, "whole")[0] == 0
     assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+def test_a_signal_during_an_evaluation_counts_from_the_next_step_on():
+    """Else the loop ends where some of its callers have not seen why, and a part passes for the whole."""
+    metrics = {"loss": 1.0, "grad_norm": 1.0, "correct": 1}
+    with Monitor(4, 1, Console(quiet=True)) as monitor:
+        monitor.begin(0)
+        assert not monitor.step(1, metrics)
+        signal.raise_signal(signal.SIGTERM)
+        assert (monitor.stopped, monitor.received) == (0, signal.SIGTERM)
+        assert monitor.step(1, metrics)
+        assert monitor.stopped == signal.SIGTERM
 
 
 HANGS = """

@@ -60,6 +60,8 @@ class Monitor:
     Used as a context; `begin` before an epoch, `step` after each batch, `end` after the epoch.
 
     Attributes:
+        stopped: the signal for which the training stops after the latest step, or 0; one of several processes may not
+            stop before the others, which would wait for it.
         latest: the step that was read last.
         bad: the first step whose loss or gradients were not finite, unless those are skipped.
     """
@@ -87,7 +89,7 @@ class Monitor:
             agree: called with that number and the signal that this process has received, or 0; returns the signal
                 for which all processes stop now, or 0.
         """
-        self._stopped = 0
+        self.stopped = 0
         self.bad: StepMetrics | None = None
         self.latest = StepMetrics(-1, math.nan, math.nan)
         self._every, self._skip, self._watch, self._agree = every, skip, watch, agree
@@ -125,8 +127,8 @@ class Monitor:
         number = self.done
         if self._watch:
             self._watch(number, self.read)
-        if self._agree:
-            self.stopped = self._agree(number, self._request.signal)
+        # Looked at here alone: whoever is asked before the next step gets the same answer.
+        self.stopped = self._agree(number, self._request.signal) if self._agree else self._request.signal
         if (now := time.perf_counter()) - self._looked > REFRESH:
             self._looked = now
             counts = self.read()
@@ -138,14 +140,9 @@ class Monitor:
         self.bad, self._skip = None, True
 
     @property
-    def stopped(self) -> int:
-        """The signal for which the training stops, or 0."""
-        # One of several processes may not stop before the others, which would wait for it.
-        return self._stopped or (0 if self._agree else self._request.signal)
-
-    @stopped.setter
-    def stopped(self, number: int) -> None:
-        self._stopped = number
+    def received(self) -> int:
+        """The signal that this process has received by now, or 0."""
+        return self._request.signal
 
     @property
     def done(self) -> int:
