@@ -1,6 +1,7 @@
 """Disks that refuse to be written to: nothing is lost."""
 
 import errno
+import json
 import os
 
 import pytest
@@ -46,3 +47,26 @@ def test_a_disk_that_refuses_loses_nothing(framework, call, run_main, tmp_path, 
     assert (code, err) == (0, "")
     assert "after step 21\n" in out
     assert not list((tmp_path / "run/checkpoints").glob("*.part"))
+
+
+@pytest.mark.parametrize(("framework", "together"), [("jaxnets", "no"), ("jaxnets", "yes"), ("torchnets", "no")])
+def test_a_disk_that_refuses_stops_a_sweep_which_is_resumed(framework, together, run_main, tmp_path, monkeypatch):
+    save = checkpoint.save
+
+    def saving(run, *args):
+        if run.name == "seed-1":
+            raise atomic.cannot_write(run, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        return save(run, *args)
+
+    monkeypatch.setattr(checkpoint, "save", saving)
+    options = ("--model", "mlp", "--epochs", 1, "--batch-size", 500, "--seeds", 3, "--together", together)
+    code, _, err = run_main(f"{framework}.train", *options, "--out", "sweep")
+    assert code == 1
+    assert err.endswith(
+        "sweep/seed-1: cannot be written (No space left on device); what was saved before is untouched\n"
+    )
+    assert err.count("\n") == 1
+    assert not list((tmp_path / "sweep").rglob("failed.json"))  # it is no fault of the training
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert run_main(f"{framework}.train", "--resume", "sweep")[0] == 0
+    assert json.loads((tmp_path / "sweep/summary.json").read_text())["seeds"] == [0, 1, 2]
