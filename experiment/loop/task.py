@@ -100,10 +100,10 @@ def _about_windows(dataset: Dataset) -> str | None:
     if not dataset.windows:
         return None
     count = sum(len(np.unique(found.owners)) for found in dataset.windows.values())
-    clips = "1 clip is" if count == 1 else f"{count:,} clips are"
+    clips = "1 clip exceeds" if count == 1 else f"{count:,} clips exceed"
     length = next(iter(dataset.windows.values())).inputs.shape[1:]
     unit = f"{length[0]:,} samples" if len(length) == 2 else "one window"
-    return f"{clips} longer than {unit}: training takes a window at random, evaluation the mean over all of the clip"
+    return f"{clips} {unit}: training takes a window at random, evaluation the mean over all of the clip"
 
 
 def check_splits(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str, ...]:
