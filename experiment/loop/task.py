@@ -23,7 +23,7 @@ class Task(NamedTuple):
     entry: Entry
     dataset: Dataset  # in the size that the network needs
     splits: dict[str, Split]  # train, validation, test; disjoint
-    note: str | None  # how the examples were changed to fit the network
+    note: str | None  # how the examples were read and changed to fit the network, some lines
     shape: tuple[int, ...]  # of an example before that
     windows: Mapping[str, Windows] = {}  # of the long clips of each split
     warnings: tuple[str, ...] = ()  # what may be wrong with the data, a line each
@@ -56,7 +56,8 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
         statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
         dataset = dataset._replace(**statistics)
     splits, windows = split_off(config, dataset)
-    notes = "; ".join(line for line in (*dataset.notes, note, resized, _about_windows(dataset)) if line)
+    fitted = "; ".join(line for line in (note, resized) if line)
+    notes = "\n".join(line for line in (*dataset.notes, fitted, _about_windows(dataset)) if line)
     warnings = check_splits(splits, dataset.classes) if own(config) else ()
     return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
 
