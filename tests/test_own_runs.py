@@ -165,7 +165,7 @@ def test_a_long_recording_is_read_as_windows_and_stays_in_its_part(tmp_path):
     config = Config(model="m5", dataset="fsdd", data_dir=tmp_path)
     task = prepare(config, MODELS)
     assert task.note
-    assert task.note.startswith("40 clips are longer than 8,000 samples: training takes a window at random")
+    assert task.note.startswith("40 clips exceed 8,000 samples: training takes a window at random")
     starts = window_starts(20000, 8000)
     for name, split in task.splits.items():
         assert len(task.windows[name].owners) == (len(starts) - 1) * (split.labels == 7).sum()
@@ -195,7 +195,7 @@ def test_a_long_recording_is_judged_by_all_of_it(framework, run_main, tmp_path):
     argv = ("--model", "m5", "--dataset", "fsdd", "--data-dir", tmp_path, "--epochs", 1, "--batch-size", 4)
     code, out, err = run_main(f"{framework}.train", *argv, "--out", "run")
     assert (code, err) == (0, "")
-    assert "12 clips are longer than 8,000 samples" in out
+    assert "12 clips exceed 8,000 samples" in out
     trained = row(out, "test")
     assert row(run_main(f"{framework}.evaluate", "run")[1], "test") == trained
     ends = [sound(1, 12000) * 0, sound(2, 12000) * 10]  # silence, and noise: equal in their first second

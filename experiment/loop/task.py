@@ -23,7 +23,7 @@ class Task(NamedTuple):
     entry: Entry
     dataset: Dataset  # in the size that the network needs
     splits: dict[str, Split]  # train, validation, test; disjoint
-    note: str | None  # how the examples were changed to fit the network
+    note: str | None  # how the examples were read and changed to fit the network, some lines
     shape: tuple[int, ...]  # of an example before that
     windows: Mapping[str, Windows] = {}  # of the long clips of each split
     warnings: tuple[str, ...] = ()  # what may be wrong with the data, a line each
@@ -56,7 +56,8 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
         statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
         dataset = dataset._replace(**statistics)
     splits, windows = split_off(config, dataset)
-    notes = "; ".join(line for line in (*dataset.notes, note, resized, _about_windows(dataset)) if line)
+    fitted = "; ".join(line for line in (note, resized) if line)
+    notes = "\n".join(line for line in (*dataset.notes, fitted, _about_windows(dataset)) if line)
     warnings = check_splits(splits, dataset.classes) if own(config) else ()
     return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
 
@@ -100,10 +101,10 @@ def _about_windows(dataset: Dataset) -> str | None:
     if not dataset.windows:
         return None
     count = sum(len(np.unique(found.owners)) for found in dataset.windows.values())
-    clips = "1 clip is" if count == 1 else f"{count:,} clips are"
+    clips = "1 clip exceeds" if count == 1 else f"{count:,} clips exceed"
     length = next(iter(dataset.windows.values())).inputs.shape[1:]
     unit = f"{length[0]:,} samples" if len(length) == 2 else "one window"
-    return f"{clips} longer than {unit}: training takes a window at random, evaluation the mean over all of the clip"
+    return f"{clips} {unit}: training takes a window at random, evaluation the mean over all of the clip"
 
 
 def check_splits(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str, ...]:
