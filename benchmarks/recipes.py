@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiment.config import load_recipe, to_json
+from experiment.config import load_config, load_recipe, to_json
 from experiment.options import FREE
 from experiment.recipes import recipes
 
@@ -75,7 +75,7 @@ def row(folder: Path) -> dict[str, Any]:
 def changed(folder: Path, recipe: str) -> dict[str, Any]:
     """Return the options of a run, or of the first of several seeds, that are not its recipe's own."""
     files = [folder / "config.json", *sorted(folder.glob("seed-*/config.json"))]
-    options = json.loads(next(file for file in files if file.exists()).read_text())
+    options = json.loads(to_json(load_config(next(file for file in files if file.exists()))))
     own = json.loads(to_json(load_recipe(recipe))) if recipe in recipes() else {}
     return {name: value for name, value in options.items() if name not in (*FREE, "seed") and own.get(name) != value}
 

@@ -160,8 +160,6 @@ def run_parity(monkeypatch, capsys, tmp_path):
         with pytest.raises(SystemExit) as stop:
             parity_main.main()
         out, err = capsys.readouterr()
-        if isinstance(stop.value.code, str):
-            return 1, out, err + stop.value.code
-        return int(stop.value.code or 0), out, err
+        return int(stop.value.code or 0), out, err.removesuffix("\n")
 
     return run

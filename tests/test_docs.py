@@ -5,6 +5,7 @@ import io
 import re
 import runpy
 import sys
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import parity
+from experiment.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [path for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))) if path.name != "CHANGELOG.md"]
@@ -76,6 +78,7 @@ def test_every_option_is_that_of_a_command(page):
     known = LAUNCHERS | set(re.findall(r'addoption\(\s*"(--[\w-]+)"', (ROOT / "tests/conftest.py").read_text()))
     for module, file, word in _commands():
         known |= _options(module, file, word)
+    known |= {f"--no-{field.name.replace('_', '-')}" for field in fields(Config) if field.type is bool}
     assert [name for name in OPTION.findall(page.read_text()) if name not in known and "--xla_" not in name] == []
 
 

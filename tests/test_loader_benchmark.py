@@ -31,13 +31,10 @@ def run(monkeypatch, capsys, tmp_path):
 
     def run(*argv: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["benchmark", *map(str, argv)])
-        code, said = 0, ""
-        try:
+        with pytest.raises(SystemExit) as stop:
             command.main()
-        except SystemExit as stop:
-            code, said = 1, f"{stop.code}\n"
         out, err = capsys.readouterr()
-        return code, out, err + said
+        return int(stop.value.code or 0), out, err
 
     return run
 

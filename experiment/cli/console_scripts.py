@@ -9,8 +9,6 @@ import runpy
 import sys
 from pathlib import Path
 
-from data.terminal import terminal
-
 COMMANDS = {
     "train": "train a network",
     "evaluate": "evaluate a trained network on its dataset",
@@ -22,9 +20,7 @@ COMMANDS = {
 
 def main(framework: str) -> None:
     """Run the command line of "jaxnets" or "torchnets"; only the module of the command is imported."""
-    with terminal():
-        module = _module(framework)
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    runpy.run_module(_module(framework), run_name="__main__", alter_sys=True)
 
 
 def _module(framework: str) -> str:
