@@ -18,7 +18,6 @@ from experiment.loop.early_stopping import BestEpoch, from_manifest, is_over
 from experiment.loop.metrics import Score, score
 from experiment.runs import checkpoint
 from experiment.runs.folder import SUMMARY
-from tests.test_commands import FRAMEWORKS
 
 STEPS = 2  # of an epoch
 OPTIONS = ("--model", "mlp", "--batch-size", 700, "--out", "run")
@@ -62,8 +61,15 @@ def plan(monkeypatch):
     return of
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("every", ["2epochs", "3steps"])
+@pytest.mark.parametrize(
+    ("framework", "every"),
+    [
+        pytest.param("jaxnets", "2epochs", marks=pytest.mark.slow),
+        ("jaxnets", "3steps"),
+        ("torchnets", "2epochs"),
+        ("torchnets", "3steps"),
+    ],
+)
 def test_the_best_epoch_is_saved_when_it_occurs_and_the_link_says_the_truth(
     framework, every, plan, run_main, tmp_path
 ):
@@ -127,7 +133,7 @@ def test_after_damage_the_links_name_what_is_there(plan, run_main, tmp_path):
     assert links(run) == {"last": 3 * STEPS, "best": 2 * STEPS}
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_an_epoch_as_good_as_the_best_is_not_better(framework, plan, run_main, tmp_path):
     """All right from the first epoch on, while the loss goes on falling: that is no reason to go on by accuracy."""
     losses = [1 / epoch for epoch in range(1, 7)]

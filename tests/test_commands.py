@@ -85,7 +85,7 @@ def accuracies(table: str) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_a_config_file_repeats_a_run_exactly(framework, run_main, tmp_path):
     options = ("--model", "ann", "--epochs", 1, "--optimizer", "nesterov", "--lr", 0.05, "--l1", 1e-5, "--seed", 11)
     assert run_main(f"{framework}.train", *options, "--out", "a")[0] == 0

@@ -14,7 +14,6 @@ from hypothesis import given
 from experiment.runs import checkpoint
 from experiment.runs.checkpoint import Damaged
 from tests.quick import costly
-from tests.test_commands import FRAMEWORKS
 
 STATE = {"variables/a": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.array(7, np.int32)}
 BEST = {"a": np.ones((3, 4), np.float32)}
@@ -171,7 +170,7 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert links == {"last": "7", "best": "2"}
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_is_taken(framework, run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 3, "--out", "run", "--keep", 3)
     assert run_main(f"{framework}.train", *options)[0] == 0

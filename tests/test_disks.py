@@ -50,7 +50,10 @@ def test_a_disk_that_refuses_loses_nothing(framework, call, run_main, tmp_path, 
     assert not list((tmp_path / "run/checkpoints").glob("*.part"))
 
 
-@pytest.mark.parametrize(("framework", "together"), [("jaxnets", "no"), ("jaxnets", "yes"), ("torchnets", "no")])
+@pytest.mark.parametrize(
+    ("framework", "together"),
+    [pytest.param("jaxnets", "no", marks=pytest.mark.slow), ("jaxnets", "yes"), ("torchnets", "no")],
+)
 def test_a_disk_that_refuses_stops_a_sweep_which_is_resumed(framework, together, run_main, tmp_path, monkeypatch):
     save = checkpoint.save
 

@@ -69,7 +69,7 @@ def all_saved_is_finite(run: Path) -> bool:
     return all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_a_number_that_is_none_stops_the_training_and_names_the_examples(framework, poisoned, run_main, tmp_path):
     options = ("--model", "ann", "--epochs", 3, "--checkpoint-every", "3steps", "--out", "run")
     code, _, err = run_main(f"{framework}.train", *options)
@@ -199,7 +199,9 @@ def test_an_epoch_in_which_no_step_is_taken_has_no_loss_and_ends_the_training(fr
     assert (code, again) == (1, err)
 
 
-@pytest.mark.parametrize("order", [lambda a, bad, b: (a, bad, b), lambda a, bad, b: (bad, a, b)])
+@pytest.mark.parametrize(
+    "order", [pytest.param(lambda a, bad, b: (a, bad, b), marks=pytest.mark.slow), lambda a, bad, b: (bad, a, b)]
+)
 def test_a_skipped_step_changes_nothing_in_either_framework(order):
     """A bad batch between or before two good ones leaves no trace; in float64, in both frameworks.
 

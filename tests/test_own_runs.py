@@ -32,7 +32,7 @@ def darken(folder: Path, count: int) -> None:
         Image.new("RGB", (20, 20), (at, 0, 0)).save(folder / f"dark{at}.png")
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_a_run_is_evaluated_as_it_was_trained_whatever_its_folder_holds_now(framework, run_main, tmp_path):
     write_pictures(tmp_path / "d/train", {"ant": 20, "bee": 20})
     write_pictures(tmp_path / "d/val", {"ant": 5, "bee": 6}, seed=700)
@@ -189,7 +189,7 @@ def shares(out: str) -> list[dict[str, float]]:
     return [{name: float(share) for name, share in re.findall(r"(\S+) ([\d.]+)%", line)} for line in out.splitlines()]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_a_long_recording_is_judged_by_all_of_it(framework, run_main, tmp_path):
     write_fsdd(tmp_path, indices=range(12), lengths=(3000, 20000))
     argv = ("--model", "m5", "--dataset", "fsdd", "--data-dir", tmp_path, "--epochs", 1, "--batch-size", 4)

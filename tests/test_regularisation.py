@@ -202,7 +202,7 @@ def test_patience_stops_and_keeps_the_best_epoch(framework, run_main, tmp_path):
     assert summary["epochs"] == len(validation)
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_many_seeds_come_to_a_mean_and_a_deviation(framework, run_main, tmp_path):
     code, out, err = run_main(f"{framework}.train", "--model", "mlp", "--epochs", 1, "--seeds", 3, "--out", "runs")
     assert (code, err) == (0, "")
@@ -311,7 +311,7 @@ def test_bfloat16_rounds_the_same_in_both_frameworks_and_keeps_float32(name):
         assert errors[1] < 0.5
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_float64_is_kept_in_the_weights_and_the_other_framework_evaluates_it(framework, run_main, tmp_path):
     argv = ("--model", "ann", "--epochs", 2, "--precision", "float64", "--out", "run")
     code, _, err = run_main(f"{framework}.train", *argv)

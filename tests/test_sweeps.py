@@ -15,10 +15,11 @@ from data import Loader
 from experiment.config import Config
 from experiment.loop import runner
 from experiment.runs import folder as run_folder
+from tests.quick import slow_unless
 from tests.test_commands import FRAMEWORKS
 
 QUICK = ("--model", "mlp", "--epochs", 2, "--batch-size", 500, "--schedule", "constant", "--optimizer", "sgd")
-WAYS = [("jaxnets", "no"), ("jaxnets", "yes"), ("torchnets", "no")]
+WAYS = slow_unless(lambda *way: way != ("jaxnets", "no"), [("jaxnets", "no"), ("jaxnets", "yes"), ("torchnets", "no")])
 
 
 def at_loading(monkeypatch, call) -> None:
@@ -96,8 +97,13 @@ def test_options_that_are_refused_in_one_trial_are_a_failure_of_that_trial(frame
     assert "of 3 trainings failed" in out
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("sweep", [("--seeds", 2), ("--tune", "lr=1e24,1e25", "--trials", 2)])
+@pytest.mark.parametrize(
+    ("framework", "sweep"),
+    slow_unless(
+        lambda framework, sweep: (framework, sweep[0]) != ("jaxnets", "--tune"),
+        [(f, sweep) for f in FRAMEWORKS for sweep in (("--seeds", 2), ("--tune", "lr=1e24,1e25", "--trials", 2))],
+    ),
+)
 def test_a_sweep_of_which_all_fail_is_an_error_and_is_no_run(framework, sweep, run_main, tmp_path):
     argv = (f"{framework}.train", *QUICK, "--lr", 1e25, *sweep, "--out", "sweep")
     code, _, err = run_main(*argv)
@@ -151,11 +157,14 @@ def results(sweep: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("framework", "together", "sweep"),
-    [
-        *((framework, "no", "seeds") for framework in FRAMEWORKS),
-        *((framework, "no", "tune") for framework in FRAMEWORKS),
-        ("jaxnets", "yes", "tune"),
-    ],
+    slow_unless(
+        lambda framework, together, _sweep: framework == "torchnets" or together == "yes",
+        [
+            *((framework, "no", "seeds") for framework in FRAMEWORKS),
+            *((framework, "no", "tune") for framework in FRAMEWORKS),
+            ("jaxnets", "yes", "tune"),
+        ],
+    ),
 )
 def test_an_interrupted_sweep_is_resumed_as_a_sweep(framework, together, sweep, run_main, monkeypatch, tmp_path):
     options = {"seeds": ("--seeds", 3), "tune": ("--tune", "lr=0.001..0.1", "momentum=0.5,0.9", "--trials", 3)}[sweep]

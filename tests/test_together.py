@@ -22,7 +22,10 @@ RANDOM = ("--augment", "affine", "--mixup", 0.2, "--ema", 0.9, "--dropout", 0.2,
             ("--model", "mlp", "--epochs", 2, "--batch-size", 16, "--data-on", "device", "--augment", "crop"),
             marks=pytest.mark.slow,
         ),
-        ("--model", "mlp", "--epochs", 5, "--patience", 1, "--augment-on", "device", "--on-nan", "skip"),
+        pytest.param(
+            ("--model", "mlp", "--epochs", 5, "--patience", 1, "--augment-on", "device", "--on-nan", "skip"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_each_training_is_the_one_that_it_would_have_been_alone(more, run_main, tmp_path):

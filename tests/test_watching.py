@@ -126,7 +126,7 @@ def scalars(run: Path) -> list[set[tuple[str, int]]]:
     return [{(tag, step) for tag, step, _ in read_events(path.read_bytes())} for path in files]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_a_resumed_run_goes_on_with_what_it_wrote(framework, run_main, tmp_path):
     command = f"{framework}.train"
     argv = (command, "--model", "mlp", "--epochs", 2, "--keep", 5, "--tensorboard", "--tf32", "--out", "run")

@@ -33,7 +33,8 @@ def assert_same_bits(ours, theirs):
 @pytest.mark.parametrize(
     ("name", "num_classes"),
     slow_unless(
-        lambda name, classes: name in FAMILIES and (classes == 10 or name == "ann"),
+        # GoogLeNet goes both ways in test_copy, in less time.
+        lambda name, classes: name in FAMILIES and name != "googlenet" and (classes == 10 or name == "ann"),
         [(name, classes) for name in suite.names() for classes in (10, 3)],
     ),
 )
