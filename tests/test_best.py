@@ -61,15 +61,8 @@ def plan(monkeypatch):
     return of
 
 
-@pytest.mark.parametrize(
-    ("framework", "every"),
-    [
-        pytest.param("jaxnets", "2epochs", marks=pytest.mark.slow),
-        ("jaxnets", "3steps"),
-        ("torchnets", "2epochs"),
-        ("torchnets", "3steps"),
-    ],
-)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", ["2epochs", "3steps"])
 def test_the_best_epoch_is_saved_when_it_occurs_and_the_link_says_the_truth(
     framework, every, plan, run_main, tmp_path
 ):

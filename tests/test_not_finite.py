@@ -141,7 +141,7 @@ def test_a_state_that_is_not_finite_is_not_saved_in_the_very_last_step(framework
     ]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_an_update_that_overflows_leaves_the_last_good_checkpoint(framework, monkeypatch, run_main, tmp_path):
     number = change_batch(monkeypatch, make_large)
     options = ("--model", "ann", "--epochs", 2, "--batch-size", 256, "--checkpoint-every", "1step", "--keep", 1)

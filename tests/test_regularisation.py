@@ -175,7 +175,7 @@ def test_decay_leaves_biases_and_norms_alone_only_if_told_to(optimizer, only):
     np.testing.assert_allclose(layer.bias.detach(), after["bias"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_everything_at_once_through_the_command(framework, run_main, tmp_path):
     options = "--model ann --epochs 2 --label-smoothing 0.1 --mixup 0.2 --augment affine,cutout --clip-norm 1"
     more = "--accumulate 2 --ema 0.9 --decay-weights-only --weight-decay 1e-3 --dropout 0.1 --out run"
@@ -187,7 +187,7 @@ def test_everything_at_once_through_the_command(framework, run_main, tmp_path):
     assert again.split("\n")[3].split() == out[out.index("split") :].split("\n")[2].split()
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_patience_stops_and_keeps_the_best_epoch(framework, run_main, tmp_path):
     argv = ("--model", "ann", "--epochs", 40, "--lr", 0.01, "--schedule", "constant", "--patience", 2, "--out", "run")
     code, out, err = run_main(f"{framework}.train", *argv)

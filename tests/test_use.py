@@ -40,7 +40,7 @@ def write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
         file.writeframes(samples.astype("<i2").tobytes())
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torchnets", pytest.param("jaxnets", marks=pytest.mark.slow)])
 def test_pictures_are_classified_as_the_test_set_was(framework, run_main, tmp_path):
     """The test set's own pictures, as files: as many are right as the run says, by both frameworks."""
     argv = ("--model", "mlp", "--epochs", 4, "--batch-size", 32, "--out", "run")
