@@ -97,7 +97,8 @@ def test_a_config_file_repeats_a_run_exactly(framework, run_main, tmp_path):
     assert json.loads((tmp_path / "c/config.json").read_text())["seed"] == 12  # an option beside the file wins
 
 
-@pytest.mark.parametrize("framework", ["jaxnets", pytest.param("torchnets", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_network_learns_the_real_mnist(framework, real_data, run_main, tmp_path):
     options = ("--model", "mlp", "--dataset", "mnist", "--data-dir", real_data, "--epochs", 2, "--batch-size", 128)
     code, out, err = run_main(f"{framework}.train", *options, "--out", "run")

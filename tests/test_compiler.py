@@ -104,7 +104,7 @@ def test_doctor_says_what_an_issue_report_needs(run_parity, tmp_path, monkeypatc
     [
         ("Constant", (5, 8), AFFECTED, "reduce_sum"),
         pytest.param("Rows", (20001, 3), version("jaxlib") == "0.10.2", "reduce_sum", marks=pytest.mark.slow),
-        ("Maximum", (64, 128), AFFECTED, "reduce_window_max"),
+        pytest.param("Maximum", (64, 128), AFFECTED, "reduce_window_max", marks=pytest.mark.slow),
     ],
 )
 def test_a_right_pair_that_is_compiled_wrong_is_the_compilers_fault(
