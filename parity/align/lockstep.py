@@ -1,0 +1,294 @@
+"""JAX's equations in step with PyTorch's trace.
+
+Each of JAX's values is looked for among PyTorch's. What is found is replaced by PyTorch's numbers, so that errors do not
+add up: what differs afterwards differs for a reason of its own. Weights are found on the way (`bindings`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from parity.align import symbols
+from parity.align.bindings import ZEROS, Bindings, Stop
+from parity.align.symbols import Symbol
+from parity.trace.index import Index, arranged, close, laid_out
+from parity.trace.jax_eval import as_numpy, bind, floating
+from parity.trace.lines import Line
+from parity.trace.torch_trace import is_single
+from parity.trace.values import Trace
+
+# How near a value must be, after one operation or a few on equal operands, by the precision that it is computed in.
+NEAR = {8: 1e-9, 4: 3e-6, 2: 3e-2}
+WINDOW = 60  # steps that a walk goes on behind a weight that nothing confirms
+MOST_ALIKE = 8  # values of equal numbers whose layouts are compared
+
+
+@dataclass(slots=True, eq=False)
+class Cell:
+    """A value of JAX's: an array, or a symbol for one."""
+
+    array: Any = None
+    symbol: Symbol | None = None
+    data: bool = False  # whether it depends on the inputs
+    bits: int = 8  # bytes of the lowest precision since the last value that was found in PyTorch's trace
+    parents: tuple["Cell", ...] = ()
+    number: int = -1  # of the step that made it; -1 for inputs, leaves and constants
+    name: str = ""  # of the operation
+    line: Line | None = None
+    same: tuple[int, ...] = ()  # PyTorch's values that hold the same numbers
+    alike: bool = False  # whether one of them is laid out like it, up to the order of axes
+    forced: bool = False  # whether PyTorch's value was put in its place although it differs
+    exact: np.ndarray | None = None  # PyTorch's numbers, where the array holds them in a lower precision
+    computed: Any = None  # what JAX itself computed, before PyTorch's numbers were put in its place
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the array or the symbol."""
+        return self.symbol.shape if self.symbol is not None else tuple(self.array.shape)
+
+
+@dataclass
+class Walk:
+    """A visitor of JAX's equations that knows PyTorch's trace."""
+
+    trace: Trace
+    index: Index
+    bindings: Bindings
+    forces: Mapping[int, np.ndarray] = field(default_factory=dict)  # by step: what is put in its place
+    near: float = NEAR[8]
+    stop: int | None = None  # at which step the walk ends
+    hasty: bool = False  # whether the walk ends at a weight that its first operation does not tell
+    given_up: Collection[symbols.Piece] | None = None  # weights in doubt that do not end the walk; None: none does
+    before: Sequence[Cell] = ()  # cells of an earlier walk that are the same in this one
+    cells: list[Cell] = field(default_factory=list)
+    found: set[int] = field(default_factory=set)  # PyTorch's values that were met, laid out alike
+
+    def constant(self, array: Any) -> Cell:
+        """Return the cell of a constant or a literal."""
+        if jax.dtypes.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+            return Cell(array)
+        array = as_numpy(jnp.asarray(array))
+        low = floating(array) and (array.dtype.itemsize < 8 or is_single(np.asarray(array)))
+        return Cell(array, bits=min(4, array.dtype.itemsize) if low else 8)
+
+    def input(self, array: Any) -> Cell:
+        """Return the cell of an input."""
+        cell = Cell(np.asarray(array), data=True)
+        self._look_up(cell)
+        return cell
+
+    def value(self, cell: Cell) -> Any:
+        """Return a cell's array."""
+        if cell.symbol is not None:
+            cell = self._settled(cell)
+        if cell.symbol is not None:
+            raise ValueError("a condition depends on a weight that has not met data")
+        return cell.array
+
+    def take(self, cell: Cell, index: int) -> Cell:
+        """Return one row of a cell."""
+        cell = self._settled(cell)
+        if cell.symbol is not None:
+            return Cell(symbol=symbols.row(cell.symbol, index, self.bindings.dtype(cell.symbol)), bits=cell.bits)
+        if cell.data and len(self.cells) < len(self.before):
+            return self._again()
+        taken = Cell(cell.array[index], data=cell.data, bits=cell.bits, parents=(cell,), name="slice", line=cell.line)
+        return self._kept(taken)
+
+    def stack(self, cells: Sequence[Cell], line: Line | None) -> Cell:
+        """Return rows put together."""
+        cells = [self._settled(cell) for cell in cells]
+        if any(cell.symbol is not None for cell in cells):
+            parts = tuple(cells)
+            pieces = _pieces(cells)
+            make = lambda found: np.stack([_array(c, found) for c in parts])  # noqa: E731
+            return Cell(symbol=Symbol(make, pieces, (len(parts), *parts[0].shape)))
+        if any(cell.data for cell in cells) and len(self.cells) < len(self.before):
+            return self._again()
+        array = np.stack([cell.array for cell in cells])
+        return self._kept(self._made(array, cells, "stack", line))
+
+    def step(self, equation: Any, line: Line | None, cells: Sequence[Cell]) -> list[Cell]:
+        """Compute one equation."""
+        cells = [self._settled(cell) for cell in cells]
+        unknown = [cell for cell in cells if cell.symbol is not None]
+        name = equation.primitive.name
+        if unknown and not any(cell.data for cell in cells):
+            return self._symbolic(equation, cells)
+        data = any(cell.data for cell in cells)
+        if data and len(self.cells) + len(equation.outvars) <= len(self.before):
+            return [self._again() for _ in equation.outvars]
+        if unknown:
+            self.bindings.resolve(self, equation, cells)
+            cells = [self._settled(cell) for cell in cells]
+        if name == "convert_element_type" and cells[0].exact is not None:  # up again: without the rounding on the way
+            outputs = [np.asarray(cells[0].exact, equation.params["new_dtype"])]
+            bits = _bytes(outputs[0].dtype)
+            return [self._kept(self._made(array, cells, name, line), bits) for array in outputs]
+        outputs = bind(equation, [cell.array for cell in cells])
+        return [self._kept(self._made(array, cells, name, line)) for array in outputs]
+
+    def doubt(self, pieces: Sequence[symbols.Piece]) -> None:
+        """End the walk soon, as nothing confirms what these weights are: what follows may."""
+        if self.given_up is not None and not set(pieces) <= set(self.given_up) and self.stop is None:
+            self.stop = len(self.cells) + WINDOW
+
+    def sources(self, cell: Cell, depth: int = 12) -> set[int]:
+        """Return PyTorch's values that a cell is, or else those that it comes from."""
+        if cell.same:
+            return set(cell.same)
+        if depth == 0:
+            return set()
+        return set().union(*(self.sources(parent, depth - 1) for parent in cell.parents if parent.data))
+
+    def matches(self, array: np.ndarray, bits: int) -> list[int]:
+        """Return PyTorch's values that hold these numbers: the nearest precision first that finds any."""
+        for near, low_only in ((self.near, False), (max(NEAR[4], self.near), True)):
+            found = self.index.find(array, near if bits == 8 or low_only else NEAR[bits])
+            if low_only and bits == 8:
+                found = [number for number in found if self._low(number)]
+            if found:
+                return found
+        return []
+
+    def _low(self, number: int, depth: int = 20) -> bool:
+        """Tell whether PyTorch's value holds float32's precision only, since the last value that JAX has met."""
+        value = self.trace.values[number]
+        if value.low or depth == 0:
+            return value.low
+        if value.maker is None:
+            return False
+        given = self.trace.ops[value.maker].inputs
+        return any(self._low(n, depth - 1) for n in given if n not in self.found)
+
+    def _symbolic(self, equation: Any, cells: Sequence[Cell]) -> list[Cell]:
+        """Return symbols for what is computed from weights and constants alone."""
+        smaller = self._cut(equation, cells)
+        if smaller is not None:
+            return smaller
+        if equation.primitive.name in ZEROS and any(c.symbol is None and not np.any(c.array) for c in cells):
+            return [Cell(np.zeros(v.aval.shape, v.aval.dtype)) for v in equation.outvars]  # a state that starts as zero
+        pieces = _pieces(cells)
+        parts, memo = tuple(cells), {}
+
+        def compute(found: Mapping[Any, Any], position: int) -> Any:
+            key = tuple(id(found.get(piece)) for piece in pieces)
+            if memo.get("key") != key:
+                memo["key"], memo["outputs"] = key, bind(equation, [_array(cell, found) for cell in parts])
+            return memo["outputs"][position]
+
+        bits = min((cell.bits for cell in cells), default=8)
+        return [
+            Cell(
+                symbol=Symbol(lambda found, p=p: compute(found, p), pieces, variable.aval.shape),
+                bits=min(bits, _bytes(variable.aval.dtype)),
+            )
+            for p, variable in enumerate(equation.outvars)
+        ]
+
+    def _cut(self, equation: Any, cells: Sequence[Cell]) -> list[Cell] | None:
+        """Return a block of a leaf as a piece of its own."""
+        symbol, p, name = cells[0].symbol, equation.params, equation.primitive.name
+        if symbol is None or symbol.piece is None:
+            return None
+        dtype = self.bindings.dtype(symbol)
+        if name == "slice" and p["strides"] is None:
+            sizes = [b - a for a, b in zip(p["start_indices"], p["limit_indices"], strict=True)]
+            return [Cell(symbol=symbols.cut(symbol, p["start_indices"], sizes, dtype))]
+        if name == "dynamic_slice" and all(cell.symbol is None for cell in cells[1:]):
+            starts = [int(cell.array) for cell in cells[1:]]
+            starts = [min(max(s, 0), n - k) for s, n, k in zip(starts, symbol.shape, p["slice_sizes"], strict=True)]
+            return [Cell(symbol=symbols.cut(symbol, starts, p["slice_sizes"], dtype))]
+        if name == "split":
+            result, at = [], 0
+            for size in p["sizes"]:
+                starts = [at if axis == p["axis"] else 0 for axis in range(len(symbol.shape))]
+                sizes = [size if axis == p["axis"] else n for axis, n in enumerate(symbol.shape)]
+                result.append(Cell(symbol=symbols.cut(symbol, starts, sizes, dtype)))
+                at += size
+            return result
+        return None
+
+    def _settled(self, cell: Cell) -> Cell:
+        """Return a cell with its array if all of its weights are known."""
+        if cell.symbol is None:
+            return cell
+        found = self.bindings.values(cell.symbol.pieces)
+        if found is None:
+            return cell
+        return Cell(np.asarray(cell.symbol.compute(found)), bits=cell.bits)
+
+    def _made(self, array: Any, cells: Sequence[Cell], name: str, line: Line | None) -> Cell:
+        bits = min([cell.bits for cell in cells], default=8)
+        if floating(array):
+            bits = min(bits, _bytes(array.dtype))
+        data = any(cell.data for cell in cells)
+        return Cell(array, data=data, bits=bits, parents=tuple(cells), name=name, line=line)
+
+    def _again(self) -> Cell:
+        """Return the next cell of the earlier walk."""
+        cell = self.before[len(self.cells)]
+        self.cells.append(cell)
+        if cell.alike:
+            self.found.update(cell.same)
+        return cell
+
+    def _kept(self, cell: Cell, bits: int | None = None) -> Cell:
+        """Number a cell that depends on data, and look it up; what does not is not a step, whether it is known or not."""
+        cell.bits = bits or cell.bits
+        if not cell.data:
+            return cell
+        cell.number = len(self.cells)
+        if self.stop is not None and cell.number > self.stop:
+            raise Stop
+        self.cells.append(cell)
+        if not jax.dtypes.issubdtype(cell.array.dtype, jax.dtypes.prng_key):
+            cell.computed = cell.array
+            if cell.number in self.forces:
+                cell.forced, cell.alike = True, True
+                cell.array = np.asarray(self.forces[cell.number], cell.array.dtype)
+            self._look_up(cell)
+        return cell
+
+    def _look_up(self, cell: Cell) -> None:
+        """Find a cell's numbers in PyTorch's trace, and put PyTorch's in their place."""
+        array = np.asarray(cell.array)
+        if array.dtype.kind not in "fiub" or array.size == 0:
+            return
+        array = array.astype(np.float64)
+        cell.same = tuple(self.matches(array, cell.bits))
+        best = None
+        near = max(self.near, NEAR[4] if cell.bits < 8 or any(self._low(n) for n in cell.same) else 0, NEAR[cell.bits])
+        order = sorted(cell.same, key=lambda n: self.trace.values[n].array.shape != array.shape)
+        for number in order[:MOST_ALIKE]:
+            reference = self.trace.values[number].array
+            if reference.dtype.kind in "fiub":
+                best = laid_out(np.asarray(reference, np.float64), array, near)
+            if best is not None:
+                break
+        cell.alike = cell.alike or best is not None
+        if best is not None:
+            self.found.update(cell.same)
+        if cell.same and floating(cell.array):
+            if best is None:
+                best = arranged(self.trace.values[cell.same[0]].array, array)
+            if close(best, array, near):
+                cell.exact = best
+                cell.array = np.asarray(best, cell.array.dtype)
+                cell.bits = 8 if cell.array.dtype.itemsize >= 8 else cell.array.dtype.itemsize
+
+
+def _pieces(cells: Sequence[Cell]) -> tuple[symbols.Piece, ...]:
+    return tuple(dict.fromkeys(piece for cell in cells if cell.symbol is not None for piece in cell.symbol.pieces))
+
+
+def _array(cell: Cell, found: Mapping[Any, Any]) -> Any:
+    return cell.array if cell.symbol is None else cell.symbol.compute(found)
+
+
+def _bytes(dtype: Any) -> int:
+    return min(8, dtype.itemsize) if jnp.issubdtype(dtype, jnp.floating) else 8

@@ -1,0 +1,180 @@
+"""Walking as often as it takes: until all agrees, or what differs differs whatever the weights are.
+
+A weight that meets data where several fit (query and key of equal shape), or where no single operation shows it (a bias that
+PyTorch adds elsewhere), is settled by what follows: each possibility is walked on for a while, and the one under which most
+agrees is kept. A difference that no choice removes is real; PyTorch's value is put in its place, and the walk goes on.
+"""
+
+import itertools
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity.align.bindings import CONFIRMED, GIVEN, Bindings, Found, Stop
+from parity.align.frontier import Difference, differences
+from parity.align.lockstep import Cell, Walk
+from parity.align.symbols import Piece, whole
+from parity.mapping.rule import Rule
+from parity.trace.index import Index
+from parity.trace.jax_eval import evaluate
+from parity.trace.values import Trace
+
+FOLLOWS = "what follows it"
+DEBUG = False
+MOST_DIFFERENCES = 12
+MOST_TIED = 6  # weights that met the same data, of which all orders are tried
+MOST_OPTIONS, WINDOW, BEHIND = 80, 60, 60  # what is tried for one weight, how far it is walked on, how far back one is looked for
+
+
+class Aligned(NamedTuple):
+    """What was found out."""
+
+    walk: Walk
+    results: list[Cell]
+    differences: list[tuple[Walk, Difference]]  # each with the walk that found it
+
+
+class Search:
+    """Walks over one pair of traces."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        closed: Any,
+        inputs: Sequence[Any],
+        leaves: Mapping[str, np.ndarray],
+        trained: Collection[str],
+        state: Mapping[str, np.ndarray],
+        targets: Collection[int],
+        given: Mapping[str, Rule] | None = None,
+        seconds: float = 40,
+    ):
+        self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
+        self.leaves, self.trained, self.state = leaves, trained, state
+        self.given = {whole(path, leaves[path].shape): Found(rule, GIVEN) for path, rule in (given or {}).items()}
+        self.index = Index()
+        for number, value in enumerate(trace.values):
+            if value.data and value.array.dtype.kind in "fiub":
+                self.index.add(number, value.array)
+        self.forces: dict[int, np.ndarray] = {}
+        self.results: list[Cell] | None = []
+        self.given_up: set[Piece] = set()
+        self.walks, self.until = 0, time.monotonic() + seconds
+
+    def run(self) -> Aligned:
+        """Walk until nothing new is found."""
+        found: list[tuple[Walk, Difference]] = []
+        tried: set[Any] = set()
+        walk = self.walk()
+        while True:
+            here = differences(walk, self.targets, self.results)
+            here = [d for d in here if d.op not in {f.op for _, f in found}]
+            better = self._improved(walk, here[0], tried) if here else None
+            if better is not None:  # what was found under other weights means nothing
+                walk, found = better, []
+                if self.forces:
+                    self.forces = {}
+                    walk = self.walk()
+                continue
+            if self.results is None:  # nothing is known but that this weight is in doubt
+                self.given_up |= {p for p, f in walk.bindings.found.items() if f.why not in (*CONFIRMED, FOLLOWS)}
+                walk = self.walk()
+                continue
+            if not here:
+                break
+            found += [(walk, d) for d in here]
+            new = {d.counterpart: d.arranged for d in here if d.counterpart is not None and d.arranged is not None}
+            if not new or len(found) >= MOST_DIFFERENCES:
+                break
+            self.forces |= new
+            walk = self.walk()
+        return Aligned(walk, self.results or [], found)
+
+    def walk(
+        self, given: Mapping[Piece, Found] | None = None, stop: int | None = None, before: Sequence[Cell] = ()
+    ) -> Walk:
+        """Walk once.
+
+        Args:
+            given: what is taken to be known of weights.
+            stop: step at which the walk ends.
+            before: cells of an earlier walk that are the same in this one.
+        """
+        self.walks += 1
+        known = Bindings(self.leaves, self.trained, self.state, {**self.given, **(given or {})})
+        given_up = self.given_up if stop is None else None
+        walk = Walk(
+            self.trace, self.index, known, self.forces, stop=stop, hasty=stop is not None, given_up=given_up, before=before
+        )
+        cells = [Cell(symbol=known.symbol(path)) for path in sorted(self.leaves)]
+        cells += [walk.input(array) for array in self.inputs]
+        try:
+            results = evaluate(self.closed.jaxpr, self.closed.consts, cells, walk)
+        except Stop:
+            if stop is None:
+                self.results = None
+            return walk
+        if stop is None:
+            self.results = results
+        return walk
+
+    def _improved(self, walk: Walk, difference: Difference, tried: set[Any]) -> Walk | None:
+        """Return a walk that gets further because of another choice for a weight, None if there is none."""
+        front = difference.cell if difference.cell is not None else len(walk.cells)
+        stop = front + WINDOW
+        reached = {n for cell in walk.cells[:stop] if cell.alike for n in cell.same}
+        best, chosen, start, known = len(reached), None, 0, walk.bindings
+        for at, options in self._choices(walk, front):
+            sure = {p: f for p, f in known.found.items() if p not in known.trials or known.trials[p].at < at}
+            for option in itertools.islice(options, MOST_OPTIONS):
+                key = (frozenset(self.forces), tuple(option.items()))
+                if key in tried or time.monotonic() > self.until:
+                    continue
+                tried.add(key)
+                score = len(self.walk({**sure, **option}, stop, walk.cells[:at]).found)
+                if DEBUG:
+                    print('      try', at, front, score, best, len(reached), {p.path: (f.rule, f.why) for p, f in option.items()})
+                if score > best:
+                    best, start = score, at
+                    chosen = {**sure, **{p: f._replace(why=FOLLOWS) for p, f in option.items()}}
+        if chosen is None:
+            return None
+        self.given = {**self.given, **chosen}
+        return self.walk(before=walk.cells[:start])
+
+    def _choices(self, walk: Walk, front: int) -> Iterator[tuple[int, Iterator[dict[Piece, Found]]]]:
+        """Yield weights near a difference that could be others, each with the step at which it met data.
+
+        First those that nothing confirms, then those that met the same data, in all orders, then whatever else fits.
+        """
+        known = walk.bindings
+        trials = {id(t): t for t in known.trials.values() if front - BEHIND <= t.at <= front + WINDOW // 2}
+        for trial in trials.values():
+            if any(known.found[p].why not in (*CONFIRMED, FOLLOWS) for p in trial.chosen):
+                yield trial.at, trial.options()
+        late = [trial for trial in reversed(trials.values()) if trial.at <= front]
+        groups: dict[Any, list[Any]] = {}
+        for trial in late:
+            groups.setdefault(frozenset(trial.given), []).append(trial)
+        for given, group in groups.items():
+            pieces = [p for trial in reversed(group) for p in trial.chosen]
+            if given and 1 < len(pieces) <= MOST_TIED:
+                yield min(trial.at for trial in group), _orders(pieces, known.found)
+        for trial in late:
+            if len(trial.pieces) == 1:
+                yield trial.at, ({trial.pieces[0]: other} for other in trial.alternatives(trial.pieces[0]))
+
+
+def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[dict[Piece, Found]]:
+    """Yield the rules of some pieces in other orders, among pieces of one shape."""
+    mine = [found[piece] for piece in pieces]
+    for order in itertools.permutations(mine):
+        if list(order) != mine and all(f.rule is not None for f in order):
+            if all(_fits(p, q) for p, f in zip(pieces, order, strict=True) for q in pieces if found[q] is f):
+                yield dict(zip(pieces, order, strict=True))
+
+
+def _fits(piece: Piece, other: Piece) -> bool:
+    return piece.shape == other.shape

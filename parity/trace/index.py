@@ -1,0 +1,126 @@
+"""Finding a value among many, whatever its layout and shape: by its sorted numbers."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+MOST_ORDERS = 120  # of axes that are tried
+MASKED = 1e29  # what is larger stands for infinity
+# A mask's numbers are at least this large, so many times larger than the others', and the same but for this share.
+LEAST, FAR, ABOUT = 1e3, 30, 0.05
+
+
+class Index:
+    """Arrays by number; `find` returns those that hold the same numbers in any order."""
+
+    def __init__(self) -> None:
+        self._sorted: dict[int, np.ndarray] = {}
+        self._sizes: dict[int, list[tuple[int, float, float]]] = {}  # by size: number, norm, sum
+
+    def add(self, number: int, array: np.ndarray) -> None:
+        """Add an array under a number."""
+        flat = np.sort(np.asarray(array, np.float64), axis=None)
+        self._sorted[number] = flat
+        self._sizes.setdefault(flat.size, []).append((number, *_moments(flat)))
+
+    def find(self, array: np.ndarray, near: float) -> list[int]:
+        """Return the numbers of the arrays that are within `near`, relative, in the order in which they were added."""
+        flat = np.sort(np.asarray(array, np.float64), axis=None)
+        norm, total = _moments(flat)
+        slack = 4 * near * (norm + 1e-300)
+        found = []
+        for number, other, other_total in self._sizes.get(flat.size, ()):
+            if abs(norm - other) > slack or abs(total - other_total) > slack * np.sqrt(max(flat.size, 1)):
+                continue
+            if close(self._sorted[number], flat, near):
+                found.append(number)
+        return found
+
+    def of_size(self, size: int) -> list[int]:
+        """Return the numbers of all arrays of a size."""
+        return [number for number, *_ in self._sizes.get(size, ())]
+
+
+def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
+    """Tell whether two arrays of one shape agree, relative to the first.
+
+    What a mask has put out of the way, be it -1e4 or -inf, must be in the same places, whatever it is: beside such numbers
+    everything else would agree.
+    """
+    kept = unmasked(reference)
+    if not np.array_equal(kept, unmasked(found)):
+        return False
+    if not kept.all():
+        reference, found = reference[kept], found[kept]
+    size = np.linalg.norm(reference)
+    return bool(np.linalg.norm(found - reference) <= near * size + (1e-300 if size else 1e-15))
+
+
+def unmasked(array: np.ndarray) -> np.ndarray:
+    """Tell which numbers of an array are not a mask's: infinite ones, and large ones that are all about the same."""
+    sizes = np.abs(array)
+    kept = sizes < MASKED
+    if not kept.any() or sizes[kept].max() < LEAST:
+        return kept
+    middle = np.median(sizes[kept])
+    far = kept & (sizes > max(FAR * middle, LEAST))
+    if far.any() and np.ptp(array[far]) <= ABOUT * sizes[far].max():
+        kept = kept & ~far
+    return kept
+
+
+def arranged(reference: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return the numbers of `reference` in the places of the nearest ones of `found`."""
+    result = np.empty(found.size, np.float64)
+    result[np.argsort(found, axis=None, kind="stable")] = np.sort(np.asarray(reference, np.float64), axis=None)
+    return result.reshape(found.shape)
+
+
+def layouts(reference: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Yield an array in every order of its axes, in another shape; the usual orders first."""
+    yield reference.reshape(shape)
+    axes = [axis for axis, size in enumerate(reference.shape) if size > 1]
+    squeezed = reference.reshape([reference.shape[axis] for axis in axes])
+    orders = itertools.islice(itertools.permutations(range(squeezed.ndim)), 1, MOST_ORDERS)
+    for order in orders:
+        yield squeezed.transpose(order).reshape(shape)
+
+
+def laid_out(reference: np.ndarray, found: np.ndarray, near: float) -> np.ndarray | None:
+    """Return the reference in `found`'s layout if they are equal up to an order of axes and a shape, else None."""
+    for candidate in layouts(reference, found.shape):
+        if close(candidate, found, near):
+            return candidate
+    flat = reference.reshape(-1)
+    axes = [size for size in found.shape if size > 1]
+    squeezed = np.asarray(found, np.float64).reshape(axes)
+    for order in itertools.islice(itertools.permutations(range(squeezed.ndim)), 1, MOST_ORDERS):
+        if close(flat, squeezed.transpose(order).reshape(-1), near):
+            back = np.argsort(order)
+            return flat.reshape([axes[axis] for axis in order]).transpose(back).reshape(found.shape)
+    return None
+
+
+def nearest_layout(reference: np.ndarray, found: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return how well, at best, an order of axes of `reference` correlates with `found`, and it in that order."""
+    best, chosen = -2.0, reference.reshape(found.shape)
+    target, centred = _centred(found).ravel(), _centred(reference)
+    for candidate, turned in zip(layouts(reference, found.shape), layouts(centred, found.shape), strict=True):
+        score = float(turned.ravel() @ target)
+        if score > best + 1e-9:
+            best, chosen = score, candidate
+    return best, chosen
+
+
+def _centred(array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array, np.float64)
+    array = np.where(unmasked(array), array, 0)
+    array = array - array.mean()
+    size = np.linalg.norm(array)
+    return array / size if size else array
+
+
+def _moments(flat: np.ndarray) -> tuple[float, float]:
+    kept = flat[unmasked(flat)]
+    return float(np.linalg.norm(kept)), float(kept.sum())

@@ -1,0 +1,145 @@
+"""Evaluating a JAX function equation by equation, into every call, loop and branch.
+
+Whoever evaluates (`Visitor`) is shown each equation with its operands, and says what comes out. The operands are cells: a
+number of the visitor's choosing around an array, or what stands for one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from parity.trace.numpy_ops import computed
+from parity.trace.lines import Line, line_of_frames
+
+BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+MOST_ROUNDS = 100_000  # of a while loop
+
+
+class Visitor(Protocol):
+    """What is done at each equation."""
+
+    def constant(self, array: Any) -> Any:
+        """Return the cell of a constant or a literal."""
+
+    def step(self, equation: Any, line: Line | None, cells: Sequence[Any]) -> list[Any]:
+        """Return the cells of an equation's results."""
+
+    def value(self, cell: Any) -> Any:
+        """Return a cell's array, for a condition or an index."""
+
+    def take(self, cell: Any, index: int) -> Any:
+        """Return the cell of one row."""
+
+    def stack(self, cells: Sequence[Any], line: Line | None) -> Any:
+        """Return the cell of rows put together."""
+
+
+def traced(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """Return a function's jaxpr and the tree of its output.
+
+    Functions that are jitted inside keep the lines of their first call, so they are traced anew at each call; where a
+    function does not allow that, the lines of the outer call are what is shown.
+    """
+    try:
+        with jax.disable_jit():
+            return jax.make_jaxpr(function, return_shape=True)(*args)
+    except Exception:
+        return jax.make_jaxpr(function, return_shape=True)(*args)
+
+
+def evaluate(jaxpr: Any, consts: Sequence[Any], cells: Sequence[Any], visitor: Visitor) -> list[Any]:
+    """Evaluate a jaxpr; return the cells of its results."""
+    env: dict[Any, Any] = {}
+    env |= zip(jaxpr.constvars, [visitor.constant(c) for c in consts], strict=True)
+    env |= zip(jaxpr.invars, cells, strict=True)
+
+    def read(variable: Any) -> Any:
+        return visitor.constant(variable.val) if isinstance(variable, core.Literal) else env[variable]
+
+    for equation in jaxpr.eqns:
+        operands = [read(variable) for variable in equation.invars]
+        outputs = _run(equation, operands, visitor)
+        env |= zip(equation.outvars, outputs, strict=True)
+    return [read(variable) for variable in jaxpr.outvars]
+
+
+def _run(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
+    name = equation.primitive.name
+    if name in LOOPS:
+        return LOOPS[name](equation, cells, visitor)
+    body = next((equation.params[key] for key in BODIES if key in equation.params), None)
+    if body is not None:
+        return evaluate(*_open(body), cells, visitor)
+    return visitor.step(equation, line_of(equation), cells)
+
+
+def bind(equation: Any, values: Sequence[Any]) -> list[Any]:
+    """Compute an equation's results: by numpy where it can, else by JAX."""
+    found = computed(equation.primitive.name, values, equation.params)
+    if found is not None:
+        return found
+    outputs = equation.primitive.bind(*map(jnp.asarray, values), **equation.primitive.get_bind_params(equation.params))
+    return [as_numpy(o) for o in (outputs if equation.primitive.multiple_results else [outputs])]
+
+
+def as_numpy(array: Any) -> Any:
+    """Return an array as numpy's, but for keys of random numbers."""
+    return array if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key) else np.asarray(array)
+
+
+def line_of(equation: Any) -> Line | None:
+    """Return the user's line that an equation comes from."""
+    traceback = equation.source_info.traceback
+    if traceback is None:
+        return None
+    return line_of_frames((f.file_name, f.line_num, f.function_name) for f in traceback.frames)
+
+
+def _open(body: Any) -> tuple[Any, Sequence[Any]]:
+    return (body.jaxpr, body.consts) if hasattr(body, "consts") else (body, ())
+
+
+def _scan(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
+    p, line = equation.params, line_of(equation)
+    a, b = p["num_consts"], p["num_consts"] + p["num_carry"]
+    fixed, carry, rows = cells[:a], cells[a:b], cells[b:]
+    kept: list[list[Any]] = []
+    numbers = range(p["length"])
+    for number in reversed(numbers) if p["reverse"] else numbers:
+        given = [*fixed, *carry, *(visitor.take(row, number) for row in rows)]
+        step = evaluate(*_open(p["jaxpr"]), given, visitor)
+        carry = step[: b - a]
+        kept.append(step[b - a :])
+    if p["reverse"]:
+        kept.reverse()
+    return [*carry, *(visitor.stack(column, line) for column in zip(*kept, strict=True))]
+
+
+def _while(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
+    p = equation.params
+    a, b = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
+    state = cells[b:]
+    for _ in range(MOST_ROUNDS):
+        (going,) = evaluate(*_open(p["cond_jaxpr"]), [*cells[:a], *state], visitor)
+        if not bool(visitor.value(going)):
+            return state
+        state = evaluate(*_open(p["body_jaxpr"]), [*cells[a:b], *state], visitor)
+    raise ValueError(f"a while loop does not end within {MOST_ROUNDS} rounds")
+
+
+def _cond(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
+    branches = equation.params["branches"]
+    index = int(np.clip(np.asarray(visitor.value(cells[0])).astype(int), 0, len(branches) - 1))
+    return evaluate(*_open(branches[index]), cells[1:], visitor)
+
+
+LOOPS = {"scan": _scan, "while": _while, "cond": _cond}
+
+
+def floating(array: Any) -> bool:
+    """Tell whether an array holds floating-point numbers."""
+    return bool(jnp.issubdtype(array.dtype, jnp.floating))

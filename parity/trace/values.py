@@ -1,0 +1,87 @@
+"""Operations and values of a trace: numpy arrays, which operation made each, from what, on which line."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity.trace.lines import Line
+
+# Operations whose result holds the same numbers.
+VIEWS = frozenset(
+    ["view", "_unsafe_view", "reshape", "t", "transpose", "permute", "unsqueeze", "squeeze", "clone", "contiguous", "alias", "detach", "_to_copy"]
+)
+
+
+class Op(NamedTuple):
+    """One operation of PyTorch's."""
+
+    name: str  # "aten.addmm"
+    inputs: tuple[int, ...]  # numbers of values
+    outputs: tuple[int, ...]
+    line: Line | None
+    scope: str  # the module that it ran in, "encoder.layers.0.norm1"
+    settings: tuple[Any, ...]  # arguments, tensors as numbers of values: `Ref`
+    keywords: dict[str, Any]
+
+
+class Ref(NamedTuple):
+    """A tensor among the arguments of an operation."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class Value:
+    """A tensor at one time of the computation."""
+
+    array: np.ndarray
+    maker: int | None = None  # number of the operation; None for inputs, parameters and constants
+    data: bool = False  # whether it depends on the inputs
+    keys: frozenset[str] = frozenset()  # parameters and buffers that it is computed from, if not from data
+    low: bool = False  # whether it holds float32's precision only
+    partial: bool = False  # whether it is a step inside of the operation, which PyTorch does not return
+
+
+@dataclass(slots=True)
+class Trace:
+    """All operations of one pass, and the values between them."""
+
+    ops: list[Op] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+    users: dict[int, list[int]] = field(default_factory=dict)  # operations by the value that they take
+
+    def add(self, value: Value) -> int:
+        """Add a value; return its number."""
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def add_op(self, op: Op) -> int:
+        """Add an operation; return its number."""
+        self.ops.append(op)
+        number = len(self.ops) - 1
+        for value in op.inputs:
+            self.users.setdefault(value, []).append(number)
+        return number
+
+    def takers(self, value: int) -> Iterator[int]:
+        """Yield the operations that take a value, or a view of it."""
+        for op in self.users.get(value, ()):
+            yield op
+            if self.ops[op].name in VIEWS:
+                for other in self.ops[op].outputs:
+                    yield from self.takers(other)
+
+    def makers(self, value: int, depth: int) -> Iterator[int]:
+        """Yield the operations that a value comes from, so many steps back."""
+        maker = self.values[value].maker
+        if maker is not None and depth:
+            yield maker
+            for number in self.ops[maker].inputs:
+                if self.values[number].data:
+                    yield from self.makers(number, depth - 1)
+
+    def results(self, op: int) -> Iterator[Value]:
+        """Yield what an operation returned."""
+        return (self.values[n] for n in self.ops[op].outputs)
