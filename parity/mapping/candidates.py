@@ -1,0 +1,124 @@
+"""Every usual relation between PyTorch's tensors and one array of a JAX model, the most usual first."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from experiment.weights.layout import CopyError
+from parity.mapping import blocks, joins
+from parity.mapping.layouts import patterns
+from parity.mapping.rule import Rule
+from parity.mapping.stacked import stacked
+
+LIMIT, PART = 600, 150  # rules of a leaf, and of one kind of relation among them
+COMPARED, SAMPLED = 2**18, 2**12  # elements of a leaf up to which rules are compared in all of them, else in so many
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+
+def rules(sources: Shapes, shape: Shape, kind: str = "") -> Iterator[Rule]:
+    """Yield the rules that make a leaf of `shape` from one or several of these tensors, the most usual first.
+
+    Args:
+        sources: keys of the state_dict to shapes.
+        shape: of the leaf.
+        kind: "conv", "conv_transpose", "embedding" or "rnn", which changes the order and adds gates in other orders;
+            "" if it is not known.
+    """
+    shape, sources = tuple(shape), {key: tuple(size) for key, size in sources.items()}
+    parts = [_plain, _flipped, joins.summed, joins.joined, blocks.taken, blocks.offset, _stacked, blocks.rearranged]
+    if kind == "conv_transpose":
+        parts[:2] = [_flipped, _plain]
+    if kind == "embedding":
+        parts.remove(blocks.rearranged)
+    gates = [key for key in sources if "_ih" in key or "_hh" in key]
+    if kind == "rnn" or gates:
+        parts.insert(1, joins.gates)
+    yield from itertools.islice(_distinct(sources, shape, [part(sources, shape) for part in parts]), LIMIT)
+
+
+def _distinct(sources: Shapes, shape: Shape, parts: Iterable[Iterator[Rule]]) -> Iterator[Rule]:
+    """Yield the rules that fit and have an effect of their own."""
+    seen: set[object] = set()
+    for part in parts:
+        count = 0
+        for rule in part:
+            effect = _effect(rule, sources, shape)
+            if effect is None or effect in seen:
+                continue
+            seen.add(effect)
+            yield rule
+            count += 1
+            if count == PART:
+                break
+
+
+def _effect(rule: Rule, sources: Shapes, shape: Shape) -> object:
+    """Return something that is equal for rules of equal effect; None if the rule does not fit."""
+    try:
+        if rule.shape(sources) != shape:
+            return None
+        table = rule.table(sources)
+    except CopyError:
+        return None
+    indices, constant = table.indices, table.constant
+    if constant.size > COMPARED:
+        some = np.random.default_rng(0).integers(constant.size, size=SAMPLED)
+        indices, constant = np.stack([index.flat[some] for index in indices]), constant.flat[some]
+    return _signature(rule, indices, constant, sources)
+
+
+def _signature(rule: Rule, indices: np.ndarray, constant: np.ndarray, sources: Shapes) -> object:
+    """Return the indices with those of several sources in the order of their names."""
+    keys = tuple(dict.fromkeys(rule.sources))
+    if list(keys) != sorted(keys):
+        sizes = {key: int(np.prod(sources[key], dtype=np.int64)) for key in keys}
+        starts = dict(
+            zip(sorted(keys), itertools.accumulate([0, *(sizes[key] for key in sorted(keys))]), strict=False)
+        )
+        moved = np.concatenate([np.arange(sizes[key], dtype=indices.dtype) + starts[key] for key in keys])
+        indices = np.where(indices < 0, indices, moved[indices])
+    indices = np.sort(indices, axis=0) if len(indices) > 1 else indices
+    return tuple(sorted(keys)), hash(indices.tobytes()), hash(constant.tobytes()) if constant.any() else 0
+
+
+def _plain(sources: Shapes, shape: Shape) -> Iterator[Rule]:
+    for key, size in sources.items():
+        for pattern in patterns(size, shape):
+            yield Rule((key,), (pattern,) if pattern else ())
+
+
+def _flipped(sources: Shapes, shape: Shape) -> Iterator[Rule]:
+    """Yield kernels of convolutions with their window flipped, and scales that are stored less or plus one."""
+    for key, size in sources.items():
+        if len(size) <= 2 and np.prod(size) == max(size, default=1):
+            for step, pattern in itertools.product(("add -1", "add 1"), patterns(size, shape)):
+                yield Rule((key,), (*([pattern] if pattern else []), step))
+        if len(size) < 3:
+            continue
+        window = " ".join(map(str, range(2, len(size))))
+        for pattern in patterns(size, shape):
+            yield Rule((key,), (f"flip {window}", *([pattern] if pattern else [])))
+        yield from _grouped_transposed(key, size, shape, window)
+        if size[1] == 3:  # blue, green, red
+            for pattern in patterns(size, shape):
+                yield Rule((key,), ("flip 1", *([pattern] if pattern else [])))
+
+
+def _grouped_transposed(key: str, size: Shape, shape: Shape, window: str) -> Iterator[Rule]:
+    """Yield kernels of grouped transposed convolutions, (g i) o in PyTorch and i (g o) in JAX's convolutions."""
+    axes = "hwd"[: len(size) - 2]
+    names = " ".join(axes)
+    for groups in range(2, size[0] + 1):
+        if size[0] % groups:
+            continue
+        for target in (f"{names} i (g o)", f"(g o) i {names}", f"{names} (g o) i", f"i (g o) {names}"):
+            step = f"(g i) o {names} -> {target} | g={groups}"
+            for rule in (Rule((key,), (f"flip {window}", step)), Rule((key,), (step,))):
+                if rule.shape({key: size}) == shape:
+                    yield rule
+
+
+def _stacked(sources: Shapes, shape: Shape) -> Iterator[Rule]:
+    yield from stacked(sources, shape, rules)
