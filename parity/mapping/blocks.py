@@ -49,7 +49,7 @@ def offset(sources: Shapes, shape: Shape) -> Iterator[Rule]:
 
 
 def _in_groups(key: str, size: Shape, width: int, shape: Shape) -> Iterator[Rule]:
-    """Yield the rows of one kind where kinds alternate, head by head: (heads three dimension), or more of q than of k."""
+    """Yield the rows of one kind where kinds alternate, head by head: (heads three dimension), or more of q than k."""
     heads = [n for n in (*divisors(size[0]), width) if width % n == 0 and size[0] % n == 0]
     if len(shape) > 1 and any(n in shape for n in heads) and len([n for n in shape if n != 1]) > len(size):
         heads = [n for n in heads if n in shape]

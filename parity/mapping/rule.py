@@ -69,10 +69,29 @@ class Rule(NamedTuple):
             CopyError: the leaf is a sum of sources, holds different numbers for one element of a source, or lacks
                 some where there is no NaN.
         """
+        numbers, held = self.spread(leaf, shapes, sums=sums)
+        for key, array in numbers.items():
+            if held[key].all():
+                continue
+            if array.dtype.kind in "biu":
+                count = f"{held[key].sum()} of {array.size}"
+                raise CopyError(f"'{key}': the leaf holds only {count} elements, and integers have no NaN")
+            array[~held[key]] = np.nan
+        return numbers
+
+    def spread(
+        self, leaf: np.ndarray, shapes: Shapes, *, sums: bool = False
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the sources that make a leaf, 0 where it does not hold an element, and where it does.
+
+        Raises:
+            CopyError: as for `inverse`.
+        """
         table, leaf = self.table(shapes), np.asarray(leaf)
         if not sums and np.any(np.sum(table.indices != NONE, axis=0) > 1):
             raise CopyError(f"{', '.join(self.sources)}: the leaf is their sum, which cannot be taken apart")
-        numbers = self._fits(leaf, table) - table.constant.astype(leaf.dtype) if table.constant.any() else leaf
+        leaf = self._fits(leaf, table)
+        numbers = leaf - table.constant.astype(leaf.dtype) if table.constant.any() else leaf
         flat, filled = np.zeros(table.size, leaf.dtype), np.zeros(table.size, bool)
         taken = np.zeros(table.constant.shape, bool)
         for index in table.indices:
@@ -82,13 +101,7 @@ class Rule(NamedTuple):
             if not np.array_equal(flat[index[first]], numbers[first], equal_nan=flat.dtype.kind in "fc"):
                 raise CopyError(f"{', '.join(self.sources)}: the leaf has copies of an element that differ")
             taken |= held
-        if not filled.all():
-            if np.issubdtype(flat.dtype, np.integer) or flat.dtype == bool:
-                raise CopyError(
-                    f"{', '.join(self.sources)}: the leaf holds only {filled.sum()} of {filled.size} elements"
-                )
-            flat[~filled] = np.nan
-        return self._split(flat, shapes)
+        return self._split(flat, shapes), self._split(filled, shapes)
 
     def table(self, shapes: Shapes) -> "Table":
         """Return the rule as indices into its sources, one behind the other."""

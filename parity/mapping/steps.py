@@ -32,9 +32,9 @@ class Step(NamedTuple):
     """A parsed step."""
 
     text: str
-    kind: (
-        str  # "move": array -> array; "join": arrays -> array; "sum"; "add": shape -> constant; "blank": shape -> mask
-    )
+    word: str  # the first one, or "pattern"
+    args: tuple[Any, ...]  # what follows it: numbers; of a pattern the function of einops, the pattern and its sizes
+    kind: str  # "move": array to array; "join" and "sum": arrays to array; "add": shape to constant; "blank": to mask
     run: Callable[..., Any]
     only: tuple[int, int] | None = None  # of each so many arrays, the one with this number
     by: int = 0  # how many neighbours are joined; 0: all
@@ -53,7 +53,8 @@ def parse(text: str) -> Step:
         if only[0] >= only[1]:
             raise UserError(f"step '{text}': counted from 0, the last of {only[1]} is {only[1] - 1}")
     if "->" in body:
-        return Step(text, "move", _pattern(body, text), only)
+        args = _pattern(body, text)
+        return Step(text, "pattern", args, "move", _einops(*args), only)
     word, _, rest = body.partition(" ")
     if word in ("concat", "stack", "sum"):
         if only:
@@ -63,19 +64,22 @@ def parse(text: str) -> Step:
         raise UserError(
             f"unknown step '{text}'.{nearest(word, WORDS)} Known: a pattern 'o i -> i o', {', '.join(WORDS)}"
         )
-    kind, run = _single(word, rest.strip(), text)
-    return Step(text, kind, run, only)
+    args = _args(word, rest.strip(), text)
+    return Step(text, word, args, KINDS.get(word, "move"), RUN[word](*args), only)
 
 
-def _pattern(body: str, text: str) -> Callable[[np.ndarray], np.ndarray]:
+def _pattern(body: str, text: str) -> tuple[str, str, dict[str, int]]:
     pattern, _, given = body.partition("|")
     pairs = [part.partition("=") for part in given.replace(",", " ").split()]
     if not all(NAME.fullmatch(name) and size.isdecimal() for name, _, size in pairs):
         raise UserError(f"step '{text}': expected sizes such as h=4 after '|', found '{given.strip()}'")
-    left, right = pattern.split("->")
+    left, _, right = pattern.partition("->")
     new = set(NAME.findall(right)) - set(NAME.findall(left))
-    call = einops.repeat if new else einops.rearrange
-    return lambda array: call(array, pattern.strip(), **{name: int(size) for name, _, size in pairs})
+    return "repeat" if new else "rearrange", pattern.strip(), {name: int(size) for name, _, size in pairs}
+
+
+def _einops(function: str, pattern: str, sizes: dict[str, int]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda array: getattr(einops, function)(array, pattern, **sizes)
 
 
 def _join(word: str, rest: str, text: str) -> Step:
@@ -84,9 +88,9 @@ def _join(word: str, rest: str, text: str) -> Step:
         raise UserError(f"step '{text}': expected '{word}{'' if word == 'sum' else ' AXIS'}' or that with 'by COUNT'")
     by = int(found[2] or 0)
     if word == "sum":
-        return Step(text, "sum", _add_all, None, by)
+        return Step(text, word, (), "sum", _add_all, None, by)
     axis, join = int(found[1]), np.concatenate if word == "concat" else np.stack
-    return Step(text, "join", lambda arrays: join(arrays, axis), None, by)
+    return Step(text, word, (axis,), "join", lambda arrays: join(arrays, axis), None, by)
 
 
 def _add_all(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -95,26 +99,20 @@ def _add_all(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return functools.reduce(np.add, arrays)
 
 
-def _single(word: str, rest: str, text: str) -> tuple[str, Callable[..., Any]]:
+def _args(word: str, rest: str, text: str) -> tuple[Any, ...]:
+    """Return the numbers in a step: blocks as (block, count, axis)."""
     if word == "flip" and re.fullmatch(r"-?\d+( -?\d+)*", rest):
-        axes = tuple(map(int, rest.split()))
-        return "move", lambda array: np.flip(array, axes)
-    if word == "take" and (found := re.fullmatch(BLOCK, rest)):
-        block, count, axis = map(int, found.groups())
-        return "move", lambda array: _blocks(array, [block], count, axis)
+        return (tuple(map(int, rest.split())),)
+    if word in ("take", "blank") and (found := re.fullmatch(BLOCK, rest)):
+        return tuple(map(int, found.groups()))
     if word == "reorder" and (found := re.fullmatch(r"(-?\d+):((?: \d+)+) of (\d+)", rest)):
-        axis, order, count = int(found[1]), list(map(int, found[2].split())), int(found[3])
-        return "move", lambda array: _blocks(array, order, count, axis)
+        return tuple(map(int, found[2].split())), int(found[3]), int(found[1])
     if word == "slice" and (found := re.fullmatch(r"(-?\d*):(-?\d*) along (-?\d+)", rest)):
-        part = slice(*(int(found[n]) if found[n] else None for n in (1, 2)))
-        return "move", lambda array: array[_at(array.shape, int(found[3]), part)]
+        return *(int(found[n]) if found[n] else None for n in (1, 2)), int(found[3])
     if word == "index" and (found := re.fullmatch(r"(\d+) along (-?\d+)", rest)):
-        return "move", lambda array: array.take(int(found[1]), int(found[2]))
-    if word == "blank" and (found := re.fullmatch(BLOCK, rest)):
-        return "blank", _mask(*map(int, found.groups()))
+        return int(found[1]), int(found[2])
     if word == "add" and (found := re.fullmatch(rf"([-+]?\d+\.?\d*(?:e-?\d+)?)(?: to {BLOCK})?", rest)):
-        mask = _mask(int(found[2]), int(found[3]), int(found[4])) if found[2] else np.ones
-        return "add", lambda shape: float(found[1]) * mask(shape)
+        return float(found[1]), *(int(found[n]) for n in (2, 3, 4) if found[n])
     raise UserError(f"step '{text}': expected {EXPECTED[word]}")
 
 
@@ -129,7 +127,19 @@ EXPECTED = {
 }
 
 
-def _blocks(array: np.ndarray, order: list[int], count: int, axis: int) -> np.ndarray:
+KINDS = {"blank": "blank", "add": "add"}
+RUN: dict[str, Callable[..., Callable[..., Any]]] = {
+    "flip": lambda axes: lambda array: np.flip(array, axes),
+    "take": lambda block, count, axis: lambda array: _blocks(array, (block,), count, axis),
+    "reorder": lambda order, count, axis: lambda array: _blocks(array, order, count, axis),
+    "slice": lambda start, stop, axis: lambda array: array[_at(array.shape, axis, slice(start, stop))],
+    "index": lambda number, axis: lambda array: array.take(number, axis),
+    "blank": lambda block, count, axis: _mask(block, count, axis),
+    "add": lambda number, *block: lambda shape: number * (_mask(*block) if block else np.ones)(shape),
+}
+
+
+def _blocks(array: np.ndarray, order: Sequence[int], count: int, axis: int) -> np.ndarray:
     parts = [array[_block(array.shape, block, count, axis)] for block in order]
     return np.concatenate(parts, axis) if len(parts) > 1 else parts[0]
 
