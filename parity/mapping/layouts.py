@@ -71,7 +71,7 @@ def _cost(groups: list[list[int]]) -> tuple[int, ...]:
 def _text(source: Shape, target: Shape, left: list[list[int]], right: list[list[int]], sizes: Shape) -> str:
     """Return the pattern for axes that are groups of numbered parts; of a split axis, all sizes but one are given."""
     names = _names(source, left)
-    pattern = f"{_side(source, left, names)} -> {_side(target, right, names)}"
+    pattern = f"{_side(source, left, names)} -> {_side(target, right, names)}".strip()
     given = [f"{names[n]}={sizes[n]}" for group in left for n in group[1:]]
     return f"{pattern} | {' '.join(given)}" if given else pattern
 
@@ -128,7 +128,7 @@ def _cut(sizes: Shape, ends: Sequence[int]) -> list[list[int]]:
 
 
 def _same(pattern: str) -> bool:
-    left, right = pattern.partition("|")[0].split(" -> ")
+    left, right = pattern.partition("|")[0].split("->")
     return left.strip() == right.strip()
 
 

@@ -49,7 +49,8 @@ class Mapping:
         if faults:
             raise CopyError("; ".join(faults))
         found = {path: rule(state) for path, rule in self.rules.items()}
-        found |= {path: np.array(value) for path, value in self.kept_leaves.items() if path not in found}
+        own = {path: value for path, value in self.kept_leaves.items() if path not in found}
+        found |= _narrowed(own, found.values())
         ordered = {path: found[path] for path in self.leaves if path in found}
         return ordered if flat else unflatten(ordered)
 
@@ -129,6 +130,13 @@ def _differences(
         for name, array in found.items()
         if name in expected and array.shape != tuple(expected[name])
     ]
+
+
+def _narrowed(own: abc.Mapping[str, np.ndarray], others: abc.Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the model's own values, float64 ones in the widest type of the others, float32 at least."""
+    kinds = [array.dtype for array in others if array.dtype.kind == "f"]
+    dtype = np.result_type(np.float32, *kinds)
+    return {path: np.array(value, dtype if value.dtype == np.float64 else None) for path, value in own.items()}
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

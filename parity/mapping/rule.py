@@ -98,7 +98,7 @@ class Rule(NamedTuple):
             held = index != NONE
             first = held & ~taken
             flat[index[first]], filled[index[held]] = numbers[first], True
-            if not np.array_equal(flat[index[first]], numbers[first], equal_nan=flat.dtype.kind in "fc"):
+            if not np.array_equal(flat[index[first]], numbers[first], equal_nan=True):
                 raise CopyError(f"{', '.join(self.sources)}: the leaf has copies of an element that differ")
             taken |= held
         return self._split(flat, shapes), self._split(filled, shapes)
