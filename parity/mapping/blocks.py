@@ -69,14 +69,26 @@ def rearranged(sources: Shapes, shape: Shape) -> Iterator[Rule]:
         if len(size) not in NAMES:
             continue
         if math.prod(size) == math.prod(shape):
-            for step in _orders(size, shape):
+            for step in orders(size, shape):
                 for pattern in itertools.islice(patterns(size, shape), 2):
                     yield Rule((key,), (step, *_step(pattern)))
         else:
             yield from _repeated(key, size, shape)
 
 
-def _orders(size: Shape, shape: Shape) -> Iterator[str]:
+def taken_rearranged(sources: Shapes, shape: Shape) -> Iterator[Rule]:
+    """Yield a block with its entries in another order: q or k for the other kind of rotary embedding."""
+    for rule in taken(sources, shape):
+        take, *rest = rule.steps
+        number, _, count, _, axis = take.split()[1:]
+        (size,) = (sources[key] for key in rule.sources)
+        if int(count) > 3 or axis != "0" or int(number) > 1 or len(size) not in NAMES:
+            continue
+        for step in orders((size[0] // int(count), *size[1:]), shape):
+            yield Rule(rule.sources, (take, step, *rest))
+
+
+def orders(size: Shape, shape: Shape) -> Iterator[str]:
     """Yield steps: channels last or first in a flattened axis, rotary halves or pairs, blocks exchanged."""
     for count in (2, 3):
         if size[0] % count == 0 and size[0] > count:

@@ -1,7 +1,7 @@
 """Every usual relation between PyTorch's tensors and one array of a JAX model, the most usual first."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -11,10 +11,15 @@ from parity.mapping.layouts import patterns
 from parity.mapping.rule import Rule
 from parity.mapping.stacked import stacked
 
-LIMIT, PART = 600, 150  # rules of a leaf, and of one kind of relation among them
+LIMIT, PART = 600, 200  # rules of a leaf, and of one kind of relation among them, of few tensors
+LIMIT_EACH, PART_EACH = 24, 10  # the same for each of many tensors
 COMPARED, SAMPLED = 2**18, 2**12  # elements of a leaf up to which rules are compared in all of them, else in so many
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
+
+
+Part = Callable[[Shapes, Shape], Iterator[Rule]]
+LAST = (blocks.rearranged, blocks.taken_rearranged, joins.joined_rearranged)
 
 
 def rules(sources: Shapes, shape: Shape, kind: str = "") -> Iterator[Rule]:
@@ -27,20 +32,31 @@ def rules(sources: Shapes, shape: Shape, kind: str = "") -> Iterator[Rule]:
             "" if it is not known.
     """
     shape, sources = tuple(shape), {key: tuple(size) for key, size in sources.items()}
-    parts = [_plain, _flipped, joins.summed, joins.joined, blocks.taken, blocks.offset, _stacked, blocks.rearranged]
+    parts = [_plain, _flipped, joins.summed, joins.joined, blocks.taken, blocks.offset, _stacked, *LAST]
     if kind == "conv_transpose":
         parts[:2] = [_flipped, _plain]
     if kind == "embedding":
-        parts.remove(blocks.rearranged)
+        parts = [part for part in parts if part not in LAST]
     gates = [key for key in sources if "_ih" in key or "_hh" in key]
     if kind == "rnn" or gates:
         parts.insert(1, joins.gates)
-    yield from itertools.islice(_distinct(sources, shape, [part(sources, shape) for part in parts]), LIMIT)
+    found = _distinct(sources, shape, [_in_turn(part, sources, shape) for part in parts])
+    yield from itertools.islice(found, max(LIMIT, LIMIT_EACH * len(sources)))
+
+
+def _in_turn(part: Part, sources: Shapes, shape: Shape) -> Iterator[Rule]:
+    """Yield the rules of one source each in turn, so that none is left out for many of another."""
+    if part not in SINGLE:
+        yield from part(sources, shape)
+        return
+    for group in itertools.zip_longest(*(part({key: size}, shape) for key, size in sources.items())):
+        yield from (rule for rule in group if rule is not None)
 
 
 def _distinct(sources: Shapes, shape: Shape, parts: Iterable[Iterator[Rule]]) -> Iterator[Rule]:
     """Yield the rules that fit and have an effect of their own."""
     seen: set[object] = set()
+    most = max(PART, PART_EACH * len(sources))
     for part in parts:
         count = 0
         for rule in part:
@@ -50,7 +66,7 @@ def _distinct(sources: Shapes, shape: Shape, parts: Iterable[Iterator[Rule]]) ->
             seen.add(effect)
             yield rule
             count += 1
-            if count == PART:
+            if count == most:
                 break
 
 
@@ -122,3 +138,6 @@ def _grouped_transposed(key: str, size: Shape, shape: Shape, window: str) -> Ite
 
 def _stacked(sources: Shapes, shape: Shape) -> Iterator[Rule]:
     yield from stacked(sources, shape, rules)
+
+
+SINGLE = (_plain, _flipped, blocks.taken, blocks.offset, blocks.rearranged, blocks.taken_rearranged)

@@ -3,8 +3,10 @@
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from parity.mapping.blocks import orders
 from parity.mapping.layouts import divisors, patterns
 from parity.mapping.rule import Rule
 
@@ -27,6 +29,22 @@ def joined(sources: Shapes, shape: Shape) -> Iterator[Rule]:
         sizes, axes = [sources[key] for key in keys], range(len(shape))
         yield from sorted((rule for axis in axes for rule in _concatenated(keys, sizes, shape, axis)), key=_brackets)
         yield from sorted((rule for axis in axes for rule in _alternating(keys, sizes, shape, axis)), key=_brackets)
+
+
+def joined_rearranged(sources: Shapes, shape: Shape) -> Iterator[Rule]:
+    """Yield concatenations of tensors with their entries in another order: of all, or of q and k alone."""
+    seen = Counter[frozenset[str]]()
+    for keys in _selections(sources, math.prod(shape)):
+        sizes = [sources[key] for key in keys]
+        if seen[frozenset(keys)] == 2 or not 1 <= len(sizes[0]) <= 2:
+            continue
+        seen[frozenset(keys)] += 1
+        axes = range(len(shape))
+        for rule in sorted((r for axis in axes for r in _concatenated(keys, sizes, shape, axis)), key=_brackets)[:2]:
+            for step in orders(sizes[0], shape):
+                yield Rule(keys, (step, *rule.steps))
+                if len(keys) == 3:
+                    yield Rule(keys, (f"[0 of 3] {step}", f"[1 of 3] {step}", *rule.steps))
 
 
 def _brackets(rule: Rule) -> int:
@@ -57,10 +75,10 @@ def _families(sources: Shapes) -> list[list[str]]:
     return [family for family in found.values() if 1 < len(family) <= 2 * FEW]
 
 
-def _usual(key: str) -> tuple[int, str]:
+def _usual(key: str) -> int:
     names = [part for part in re.split(r"[._]", key) if part]
     ranks = [n for n, known in enumerate(ORDER) for part in names if part == known or (n < 3 and part[:1] == known)]
-    return min(ranks, default=len(ORDER)), key
+    return min(ranks, default=len(ORDER))
 
 
 def _concatenated(keys: tuple[str, ...], sizes: Sequence[Shape], shape: Shape, axis: int) -> Iterator[Rule]:
@@ -99,8 +117,8 @@ def _step(pattern: str) -> tuple[str, ...]:
 def gates(sources: Shapes, shape: Shape) -> Iterator[Rule]:
     """Yield rules of recurrent cells: gates apart or in another order, biases summed, a forget bias of one inside."""
     yield from _gates_apart(sources, shape)
-    for count, orders in GATES.items():
-        for order in orders:
+    for count, usual in GATES.items():
+        for order in usual:
             steps = () if order == tuple(range(count)) else (f"reorder 0: {' '.join(map(str, order))} of {count}",)
             yield from _in_order(sources, shape, steps, count, order)
     for first, second in _pairs(sources):

@@ -8,7 +8,7 @@ from parity.mapping.rule import Rule
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
-INNER = 60  # rules of a layer
+INNER = 120  # rules of a layer
 
 
 def stacked(sources: Shapes, shape: Shape, rules: Callable[[Shapes, Shape], Iterator[Rule]]) -> Iterator[Rule]:
