@@ -32,6 +32,7 @@ class Found(Protocol):
     mapping: room.Mapping
     ok: bool  # both modules are proved to be the same
     verdict: str  # one line
+    names: Mapping[str, str]  # of leaves in files, where they are not the leaves' paths; see `native_names`
 
 
 def convert_port(args: argparse.Namespace) -> str:
@@ -47,19 +48,19 @@ def convert_port(args: argparse.Namespace) -> str:
     found = proved(args)
     if not found.ok:
         raise UserError(f"nothing is written: {found.verdict}")
-    name = f"{args.name} {args.source}"
+    name, mapping = f"{args.name} {args.source}", found.mapping.renamed(found.names)
     files: dict[Path, bytes | dict[str, np.ndarray]] = {}
     said = []
     if args.weights:
-        files[target], way = _converted(found.mapping, weights, target, args.weights)
+        files[target], way = _converted(mapping, weights, target, args.weights)
         said.append(way + (f"; {note}" if note else ""))
     function: Path | None = target if target.suffix == SOURCE else args.emit
     if function is not None:
-        files[function] = emit(found.mapping, function.stem, name).encode()
+        files[function] = emit(mapping, function.stem, name).encode()
         said.append(f"{function.stem}() in {function}")
     for path, content in files.items():
         write_new(path, content) if isinstance(content, bytes) else _write_orbax(path, content)
-    alone = found.mapping.without_twin()
+    alone = mapping.without_twin()
     return f"{name}: {'; '.join([found.verdict, *said])}" + "".join(f"\n  without a twin: {line}" for line in alone)
 
 
@@ -96,7 +97,7 @@ def _converted(
         )
     try:
         if back:
-            result, way = mapping.to_torch(weights), f"JAX {source} -> PyTorch {target}"
+            result, way = mapping.to_torch(_own_names(weights, mapping)), f"JAX {source} -> PyTorch {target}"
         else:
             result = mapping.to_flax(_unwrapped(weights, mapping), flat=True)
             way = f"PyTorch {source} -> JAX {target}"
@@ -121,6 +122,12 @@ def _unwrapped(weights: Mapping[str, np.ndarray], mapping: room.Mapping) -> Mapp
         if first not in weights and all(prefix + key in weights for key in wanted):
             return {key.removeprefix(prefix): array for key, array in weights.items()}
     return weights
+
+
+def _own_names(weights: Mapping[str, np.ndarray], mapping: room.Mapping) -> dict[str, np.ndarray]:
+    """Return weights without the collection that reading has put in front of names, and without the model's tables."""
+    bare = {name if name in mapping.leaves else name.partition("/")[2]: array for name, array in weights.items()}
+    return bare if bare.keys() <= mapping.leaves.keys() else dict(weights)
 
 
 def _pack_torch(state: Mapping[str, np.ndarray]) -> bytes:

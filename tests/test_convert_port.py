@@ -10,6 +10,7 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 import torch
+from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from experiment.weights.array_files import read_msgpack
@@ -18,6 +19,7 @@ from experiment.weights.files import read
 from parity import convert_port
 from parity.mapping import Mapping
 from parity.mapping.file import parse_rule
+from parity.mapping.native import native_names
 
 PAIR = ("my_torch.py:Net", "my_flax.py:Net", "--input", "2,4")
 
@@ -28,6 +30,7 @@ class Proof(NamedTuple):
     mapping: Mapping
     ok: bool = True
     verdict: str = "the same network"
+    names: dict[str, str] = {}  # noqa: RUF012 - of a NamedTuple
 
 
 def state() -> dict[str, np.ndarray]:
@@ -168,6 +171,38 @@ def test_nothing_is_written_unless_all_is_right(weights: Path, tmp_path: Path, r
     assert "nothing is written: they differ at fc1" in refused("--weights", weights, target, "--emit", function)
     assert not target.exists()
     assert not function.exists()
+
+
+class Network(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.layers = nnx.List([nnx.Linear(3, 3, rngs=rngs) for _ in range(2)])
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
+
+
+def test_a_file_for_nnx_has_its_names(tmp_path: Path, converted, monkeypatch) -> None:
+    texts = {f"params/layers_{n}/kernel": f"{n}.weight: o i -> i o" for n in range(2)}
+    texts |= {f"params/layers_{n}/bias": f"{n}.bias" for n in range(2)}
+    texts |= {"params/norm/scale": "2.weight", "params/norm/bias": "2.bias"}
+    texts |= {"batch_stats/norm/mean": "2.running_mean", "batch_stats/norm/var": "2.running_var"}
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    torch.save(module.state_dict(), tmp_path / "weights.pth")
+    own = read(tmp_path / "weights.pth")
+    found = {path: parse_rule(text) for path, text in texts.items()}
+    shapes = {key: array.shape for key, array in own.items()}
+    counter = {"2.num_batches_tracked": np.array(0)}
+    pair = Mapping(found, shapes, {path: rule.shape(shapes) for path, rule in found.items()}, {}, counter)
+    monkeypatch.setattr(convert_port, "proved", lambda _args: Proof(pair, names=native_names(Network())))
+    converted("--weights", "weights.pth", "net.msgpack", "--emit", "convert_net.py")
+    model = Network()
+    state = nnx.state(model)
+    nnx.replace_by_pure_dict(state, read_msgpack(Path("net.msgpack")))
+    nnx.update(model, state)
+    np.testing.assert_array_equal(model.layers[1].kernel.get_value(), own["1.weight"].T)
+    np.testing.assert_array_equal(model.norm.var.get_value(), own["2.running_var"])
+    assert 'f"layers/{i}/kernel": rearrange(tensor(f"{i}.weight")' in Path("convert_net.py").read_text()
+    converted("--weights", "net.msgpack", "back.safetensors")
+    assert load_file("back.safetensors").keys() == own.keys()
 
 
 def test_options_of_a_pair_are_for_a_pair(convert) -> None:

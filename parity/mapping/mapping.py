@@ -2,7 +2,7 @@
 
 from collections import abc
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,14 @@ class Mapping:
         found |= {key: np.array(value) for key, value in self.kept_tensors.items() if key not in found}
         found |= {key: found[other] for key, other in self.tied.items()}
         return {key: found[key] for key in [*self.tensors, *self.tied] if key in found}
+
+    def renamed(self, names: abc.Mapping[str, str]) -> "Mapping":
+        """Return the mapping with other names for leaves; see `native_names`."""
+
+        def new(by_path: abc.Mapping[str, Any]) -> dict[str, Any]:
+            return {names.get(path, path): value for path, value in by_path.items()}
+
+        return replace(self, rules=new(self.rules), leaves=new(self.leaves), kept_leaves=new(self.kept_leaves))
 
     def without_twin(self) -> list[str]:
         """Return lines about what one side has alone, with the values that are kept."""
