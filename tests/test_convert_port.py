@@ -134,6 +134,15 @@ def test_files_of_torch_and_wrapped_names_are_read(weights: Path, tmp_path: Path
     assert weights.exists()
 
 
+def test_tensors_of_a_module_are_taken() -> None:
+    tensors = {key: torch.tensor(array.astype(np.float64)) for key, array in state().items()}
+    tensors["half"] = torch.nn.Parameter(tensors["half"].bfloat16())
+    found = mapping().to_flax(tensors, flat=True)
+    assert found["params/half"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(found["params/half"], expected()["params/half"])
+    np.testing.assert_array_equal(found["params/layer_1/kernel"], expected()["params/layer_1/kernel"])
+
+
 def test_the_function_is_emitted(weights: Path, tmp_path: Path, converted) -> None:
     target, function = tmp_path / "net.msgpack", tmp_path / "convert_net.py"
     said = converted("--weights", weights, target, "--emit", function)

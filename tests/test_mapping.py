@@ -94,6 +94,14 @@ RELATIONS: dict[str, tuple[dict[str, Shape], Shape, str]] = {
         (16,),
         "bias_ih_l0, bias_hh_l0: reorder 0: 0 2 1 3 of 4; sum; add -1 to 2 of 4 along 0",
     ),
+    "a GRU's biases side by side": (
+        {"bias_ih_l0": (12,), "bias_hh_l0": (12,)},
+        (2, 12),
+        "bias_ih_l0, bias_hh_l0: reorder 0: 1 0 2 of 3; stack 0",
+    ),
+    "gates in an odd order": (
+        {"weight_ih_l0": (16, 3)}, (1, 16, 3), "weight_ih_l0: reorder 0: 2 0 3 1 of 4; o i -> 1 o i"
+    ),
     "one gate": ({"weight_ih_l0": (16, 3)}, (3, 4), "weight_ih_l0: take 2 of 4 along 0; o i -> i o"),
     "one gate's biases": (
         {"bias_ih_l0": (12,), "bias_hh_l0": (12,)}, (4,), "bias_ih_l0, bias_hh_l0: take 0 of 3 along 0; sum"
@@ -364,6 +372,14 @@ def test_every_wrong_tensor_is_listed_at_once() -> None:
         mapping.to_torch(
             {**{path: leaf for path, leaf in leaves.items() if path != "params/s"}, "params/t": leaves["params/s"]}
         )
+
+
+def test_what_nothing_makes_is_named() -> None:
+    whole = Mapping({"params/w": Rule(("w",))}, {"w": (2,), "b": (2,)}, {"params/w": (2,), "params/b": (2,)})
+    with pytest.raises(UserError, match="leaf 'params/b' has neither a rule nor a value"):
+        whole.to_flax({"w": np.zeros(2), "b": np.zeros(2)})
+    with pytest.raises(UserError, match="'b' is in no leaf and has no value"):
+        whole.to_torch({"params/w": np.zeros(2), "params/b": np.zeros(2)})
 
 
 def test_a_mapping_file_holds_the_rules(tmp_path: Path) -> None:

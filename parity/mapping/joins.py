@@ -15,11 +15,11 @@ Shapes = Mapping[str, Shape]
 FEW = 4  # sources, of which every selection is tried, whatever their names
 PIECES = 4  # that are joined
 PATTERNS = 6  # of a piece
-GATES = {
-    4: ((0, 1, 2, 3), (0, 2, 1, 3), (0, 1, 3, 2), (0, 3, 1, 2), (1, 0, 2, 3), (1, 0, 3, 2)),
-    3: ((1, 0, 2), (2, 0, 1)),
+GATES = {  # their order on the other side, the usual ones first; PyTorch's are i f g o and r z n
+    4: ((0, 1, 2, 3), (0, 2, 1, 3), (0, 1, 3, 2), (0, 3, 1, 2), (1, 0, 2, 3)),
+    3: ((0, 1, 2), (1, 0, 2)),
 }
-FORGET = 1  # PyTorch's gates are i, f, g, o
+FORGET = 1
 ORDER = ("q", "k", "v", "gate", "w1", "up", "w3", "i", "f", "g", "o")
 
 
@@ -118,7 +118,7 @@ def gates(sources: Shapes, shape: Shape) -> Iterator[Rule]:
     """Yield rules of recurrent cells: gates apart or in another order, biases summed, a forget bias of one inside."""
     yield from _gates_apart(sources, shape)
     for count, usual in GATES.items():
-        for order in usual:
+        for order in dict.fromkeys((*usual, *itertools.permutations(range(count)))):
             steps = () if order == tuple(range(count)) else (f"reorder 0: {' '.join(map(str, order))} of {count}",)
             yield from _in_order(sources, shape, steps, count, order)
     for first, second in _pairs(sources):
@@ -155,7 +155,7 @@ def _in_order(
                     yield Rule(keys, (*steps, *total, f"add -1 to {place} of 4 along 0", *_step(pattern)))
     for keys in pairs:
         sizes = [sources[key] for key in keys]
-        if len(sizes[0]) == 2 and sum(map(math.prod, sizes)) == math.prod(shape):
+        if sizes[0][0] % count == 0 and sum(map(math.prod, sizes)) == math.prod(shape):
             for rule in (r for axis in range(len(shape)) for r in _concatenated(keys, sizes, shape, axis)):
                 yield Rule(keys, (*steps, *rule.steps))
 

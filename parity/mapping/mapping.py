@@ -46,6 +46,8 @@ class Mapping:
             for key, own in self.kept_tensors.items()
             if key in state and not key.endswith(COUNTER) and not _same(state[key], own)
         ]
+        known = self.rules.keys() | self.kept_leaves.keys()
+        faults += [f"leaf '{path}' has neither a rule nor a value" for path in self.leaves if path not in known]
         if faults:
             raise CopyError("; ".join(faults))
         found = {path: rule(state) for path, rule in self.rules.items()}
@@ -89,6 +91,8 @@ class Mapping:
             for key, places in held.items()
             if not places.all()
         ]
+        known = found.keys() | self.kept_tensors.keys()
+        faults += [f"'{key}' is in no leaf and has no value" for key in self.tensors if key not in known]
         if faults:
             raise CopyError("; ".join(faults))
         found |= {key: np.array(value) for key, value in self.kept_tensors.items() if key not in found}
