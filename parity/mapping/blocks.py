@@ -40,7 +40,8 @@ def offset(sources: Shapes, shape: Shape) -> Iterator[Rule]:
             if rest or not 0 < width < length:
                 continue
             for start in dict.fromkeys((0, length - width, length - 2 * width, width)):
-                if 0 <= start <= length - width:
+                block = length % width == 0 and start % width == 0 and length // width <= BLOCKS  # as in `taken`
+                if 0 <= start <= length - width and not block:
                     piece = (*size[:axis], width, *size[axis + 1 :])
                     for pattern in itertools.islice(patterns(piece, shape), PATTERNS):
                         yield Rule((key,), (f"slice {start}:{start + width} along {axis}", *_step(pattern)))

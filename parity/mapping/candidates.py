@@ -1,5 +1,6 @@
 """Every usual relation between PyTorch's tensors and one array of a JAX model, the most usual first."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -13,7 +14,8 @@ from parity.mapping.stacked import stacked
 
 LIMIT, PART = 600, 200  # rules of a leaf, and of one kind of relation among them, of few tensors
 LIMIT_EACH, PART_EACH = 24, 10  # the same for each of many tensors
-COMPARED, SAMPLED = 2**18, 2**12  # elements of a leaf up to which rules are compared in all of them, else in so many
+# Elements of a leaf up to which rules are compared in all of them, and in some; of larger ones, by their steps.
+COMPARED, SAMPLED, SAMPLES = 2**18, 2**20, 2**12
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
@@ -32,13 +34,26 @@ def rules(sources: Shapes, shape: Shape, kind: str = "") -> Iterator[Rule]:
             "" if it is not known.
     """
     shape, sources = tuple(shape), {key: tuple(size) for key, size in sources.items()}
+    gates = kind == "rnn" or any("_ih" in key or "_hh" in key for key in sources)
+    if len(sources) > 1:
+        yield from _rules(sources, shape, kind, gates)
+        return
+    for key, size in sources.items():  # what is found for a layer is found for those of the same shape
+        yield from (rule._replace(sources=(key,)) for rule in _of_one(size, shape, kind, gates))
+
+
+@functools.lru_cache(2048)
+def _of_one(size: Shape, shape: Shape, kind: str, gates: bool) -> tuple[Rule, ...]:
+    return tuple(_rules({"": size}, shape, kind, gates))
+
+
+def _rules(sources: Shapes, shape: Shape, kind: str, gates: bool) -> Iterator[Rule]:
     parts = [_plain, _flipped, joins.summed, joins.joined, blocks.taken, blocks.offset, _stacked, *LAST]
     if kind == "conv_transpose":
         parts[:2] = [_flipped, _plain]
     if kind == "embedding":
         parts = [part for part in parts if part not in LAST]
-    gates = [key for key in sources if "_ih" in key or "_hh" in key]
-    if kind == "rnn" or gates:
+    if gates:
         parts.insert(1, joins.gates)
     found = _distinct(sources, shape, [_in_turn(part, sources, shape) for part in parts])
     yield from itertools.islice(found, max(LIMIT, LIMIT_EACH * len(sources)))
@@ -75,12 +90,14 @@ def _effect(rule: Rule, sources: Shapes, shape: Shape) -> object:
     try:
         if rule.shape(sources) != shape:
             return None
+        if np.prod(shape, dtype=np.int64) > SAMPLED:
+            return rule
         table = rule.table(sources)
     except CopyError:
         return None
     indices, constant = table.indices, table.constant
     if constant.size > COMPARED:
-        some = np.random.default_rng(0).integers(constant.size, size=SAMPLED)
+        some = np.random.default_rng(0).integers(constant.size, size=SAMPLES)
         indices, constant = np.stack([index.flat[some] for index in indices]), constant.flat[some]
     return _signature(rule, indices, constant, sources)
 
