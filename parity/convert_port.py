@@ -21,7 +21,7 @@ from experiment.weights.files import SAFETENSORS, TORCH, read_noted
 from experiment.weights.layout import CopyError
 from experiment.weights.safetensors_file import pack
 from parity import mapping as room
-from parity.mapping.emit import emit
+from parity.mapping.emit import check_name, emit
 
 MSGPACK, ORBAX, SOURCE = ".msgpack", ("", ".orbax"), ".py"
 
@@ -43,6 +43,10 @@ def convert_port(args: argparse.Namespace) -> str:
             then.
     """
     target = args.target
+    if ":" not in str(args.source):
+        raise UserError(
+            f"{args.source}: give the JAX model, too: convert {args.name} my_flax.py:Net --input SHAPE TARGET"
+        )
     _check_targets(target, args.emit, args.weights)
     weights, note = read_noted(args.weights) if args.weights else ({}, "")
     found = proved(args)
@@ -78,6 +82,8 @@ def _check_targets(target: Path, function: Path | None, weights: Path | None) ->
     if target.suffix not in (SAFETENSORS, MSGPACK, *ORBAX, *TORCH, SOURCE):
         known = f"{SAFETENSORS}, {MSGPACK}, .orbax or none for a folder; {', '.join(TORCH)} for PyTorch's"
         raise UserError(f"{target}: ends in '{target.suffix}', expected {known}")
+    if (own := target if target.suffix == SOURCE else function) is not None:
+        check_name(own.stem)
     if function is not None:
         check_new(function)
         if function.suffix != SOURCE or function == target:

@@ -168,6 +168,7 @@ def test_nothing_is_written_unless_all_is_right(weights: Path, tmp_path: Path, r
     assert there.read_text() == "mine"
     assert "exists already" in refused("--weights", weights, target, "--emit", there)
     assert "needs --weights FILE" in refused(target)
+    assert "cannot be the name of the function" in refused("--weights", weights, target, "--emit", "my-net.py")
     assert "ends in '.txt'" in refused("--weights", weights, tmp_path / "net.txt")
     assert "is PyTorch's, so this becomes JAX's" in refused("--weights", weights, tmp_path / "net.pth")
     assert "no such folder" in refused("--weights", weights, tmp_path / "no" / "net.msgpack")
@@ -217,6 +218,7 @@ def test_a_file_for_nnx_has_its_names(tmp_path: Path, converted, monkeypatch) ->
 def test_options_of_a_pair_are_for_a_pair(convert) -> None:
     for arguments, said in (
         (("lenet5", "a.pth", "b.safetensors", "--emit", "c.py"), "--emit is for a pair"),
+        (("a.py:Net", "b.pth", "c.safetensors"), "give the JAX model, too"),
         ((*PAIR, "--num-classes", "3", "b.msgpack"), "--num-classes is for a network of the registry"),
     ):
         code, _, err = convert(*arguments)

@@ -42,6 +42,8 @@ RELATIONS: dict[str, tuple[dict[str, Shape], Shape, str]] = {
     "group by group": ({"w": (24, 6)}, (6, 4), "w: (g r d) i -> g r d i | g=2 d=2; index 4 along 1; g d i -> i (g d)"),
     "heads repeated": ({"w": (6, 5)}, (5, 12), "w: (h d) i -> i (h r d) | h=2 r=2"),
     "heads tiled": ({"w": (6, 5)}, (5, 4, 3), "w: (h d) i -> i (r h) d | h=2 r=2"),
+    "fused head by head": ({"w": (36, 6)}, (6, 36), "w: (h t d) i -> i (t h d) | h=3 t=3"),
+    "fused, all of q first": ({"b": (36,)}, (36,), "b: (t h d) -> (h t d) | h=3 t=3"),
     "rotary pairs": ({"w": (16, 5)}, (5, 16), "w: (h t d) i -> i (h d t) | h=2 t=2"),
     "rotary halves of a bias": ({"b": (16,)}, (16,), "b: (h d t) -> (h t d) | h=4 t=2"),
     "kernel": ({"w": (8, 3, 5, 4)}, (5, 4, 3, 8), "w: o i h w -> h w i o"),

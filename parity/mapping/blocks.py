@@ -95,19 +95,27 @@ def orders(size: Shape, shape: Shape) -> Iterator[str]:
         if size[0] % count == 0 and size[0] > count:
             for order in [*itertools.permutations(range(count))][1:]:
                 yield f"reorder 0: {' '.join(map(str, order))} of {count}"
-    heads = [n for n in (*divisors(size[0] // 2), 1) if size[0] % (2 * n) == 0] if size[0] % 2 == 0 else []
-    if len([n for n in shape if n != 1]) > len(size):
-        heads = [n for n in heads if n in shape]
-    rest = NAMES[len(size)][0].format("") if len(size) == 2 else ""
-    for count in heads:
-        dim = size[0] // (2 * count)
-        if dim > 1:
-            yield f"(h t d){rest} -> (h d t){rest} | t=2 d={dim}"
-            yield f"(h d t){rest} -> (h t d){rest} | d={dim} t=2"
+    rest = " i" if len(size) == 2 else ""
+    for kinds in (2, 3):
+        heads = [n for n in (*divisors(size[0] // kinds), 1) if size[0] % (kinds * n) == 0]
+        if len([n for n in shape if n != 1]) > len(size):
+            heads = [n for n in heads if n in shape]
+        for count in heads if size[0] % kinds == 0 else ():
+            yield from _in_turn(kinds, size[0] // (kinds * count), rest, many=count > 1)
     for axis in reversed(range(len(size))):
         frame = NAMES[len(size)][axis] or "{}"
         for part in divisors(size[axis]):
             yield f"{frame.format('(c s)')} -> {frame.format('(s c)')} | s={part}"
+
+
+def _in_turn(kinds: int, dim: int, rest: str, *, many: bool) -> Iterator[str]:
+    """Yield steps for heads of several kinds: rotary halves against pairs; q, k, v head by head against all of q first."""
+    if dim > 1 and kinds == 2:
+        yield f"(h t d){rest} -> (h d t){rest} | t=2 d={dim}"
+        yield f"(h d t){rest} -> (h t d){rest} | d={dim} t=2"
+    if dim > 1 and many:
+        yield f"(h t d){rest} -> (t h d){rest} | t={kinds} d={dim}"
+        yield f"(t h d){rest} -> (h t d){rest} | t={kinds} d={dim}"
 
 
 def _repeated(key: str, size: Shape, shape: Shape) -> Iterator[Rule]:

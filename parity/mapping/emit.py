@@ -69,8 +69,7 @@ def emit(mapping: Mapping, name: str, origin: str = "") -> str:
     Raises:
         UserError: the name is no name of a function.
     """
-    if not name.isidentifier() or keyword.iskeyword(name) or name in (*HELPERS, "np", "nested", "rearrange", "repeat"):
-        raise UserError(f"'{name}' cannot be the name of the function; give a Python name such as convert_net")
+    check_name(name)
     body = _body(mapping)
     used = [helper for helper in HELPERS if f" {helper}(" in body or f"({helper}(" in body or f"[{helper}(" in body]
     functions = [function for function in ("rearrange", "repeat") if f"{function}(" in body]
@@ -88,6 +87,12 @@ def emit(mapping: Mapping, name: str, origin: str = "") -> str:
         + "".join(f"\n\n{HELPERS[h]}"[1:] for h in used)
         + f"\n{NESTED}"
     )
+
+
+def check_name(name: str) -> None:
+    """Raise a UserError if a function cannot have this name."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name in (*HELPERS, "np", "nested", "rearrange", "repeat"):
+        raise UserError(f"'{name}' cannot be the name of the function; give a Python name such as convert_net")
 
 
 def _docstring(mapping: Mapping, origin: str) -> str:
