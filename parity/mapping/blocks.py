@@ -109,7 +109,7 @@ def orders(size: Shape, shape: Shape) -> Iterator[str]:
 
 
 def _in_turn(kinds: int, dim: int, rest: str, *, many: bool) -> Iterator[str]:
-    """Yield steps for heads of several kinds: rotary halves against pairs; q, k, v head by head against all of q first."""
+    """Yield steps for heads of several kinds: rotary halves against pairs; q, k, v head by head against q first."""
     if dim > 1 and kinds == 2:
         yield f"(h t d){rest} -> (h d t){rest} | t=2 d={dim}"
         yield f"(h d t){rest} -> (h t d){rest} | d={dim} t=2"

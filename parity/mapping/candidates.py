@@ -30,8 +30,8 @@ def rules(sources: Shapes, shape: Shape, kind: str = "") -> Iterator[Rule]:
     Args:
         sources: keys of the state_dict to shapes.
         shape: of the leaf.
-        kind: "conv", "conv_transpose", "embedding" or "rnn", which changes the order and adds gates in other orders;
-            "" if it is not known.
+        kind: "conv_transpose" tries flipped kernels first, "rnn" adds gates in other orders, "embedding" leaves out
+            what reorders inside an axis; "conv" and "" change nothing.
     """
     shape, sources = tuple(shape), {key: tuple(size) for key, size in sources.items()}
     gates = kind == "rnn" or any("_ih" in key or "_hh" in key for key in sources)
