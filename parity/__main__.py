@@ -10,6 +10,7 @@ forced [NAME ...] trains in float32, every step from PyTorch's state, and counts
 training --data-dir DIR trains many seeds in both frameworks and compares the accuracies.
 bench [NAME ...] measures the throughput of both frameworks on the same work; see docs/benchmark.md.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
+convert my_torch.py:Net my_flax.py:Net --input 8,32,32,3 --weights FILE TARGET does so for a pair of yours.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from parity.bench.options import add_options
 from parity.pool import DEVICE, check_models, set_defaults
 from parity.report import exit_status, print_report, verdict
 
-FILES = ("json", "plot", "save_mapping", "save_script", "target")  # options of the files that a command writes
+PAIR = ("input", "inputs", "layout", "mapping", "weights", "emit")  # options of `convert` for a pair of the user's
+FILES = ("emit", "json", "plot", "save_mapping", "save_script", "target")  # options of the files that a command writes
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def _main() -> int:
     if any(getattr(args, name, None) for name in FILES):
         outlive()
     if args.command == "convert":
-        return run_convert(args.name, args.source, args.target, args.num_classes)
+        return run_convert(args)
     if args.command == "bench":
         return _load("bench.command").run(args)
     if args.command == "forced":
@@ -94,13 +96,34 @@ def _parser() -> argparse.ArgumentParser:
     _add_long_runs(commands)
     add_options(commands.add_parser("bench", help="measure the throughput of both frameworks on the same work"))
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
-    convert.add_argument("name", metavar="NAME", help="network")
-    convert.add_argument(
-        "source", metavar="SOURCE", type=Path, help="file of weights in any usual format, or a run folder"
-    )
-    convert.add_argument("target", metavar="TARGET", type=Path, help="new file: .safetensors; for PyTorch also .pth")
-    convert.add_argument("--num-classes", metavar="N", type=int, help="by default those of SOURCE's last layer")
+    _add_convert(convert)
     return parser
+
+
+def _add_convert(convert: argparse.ArgumentParser) -> None:
+    convert.add_argument("name", metavar="NAME", help="network; or a PyTorch module of yours, my_torch.py:Net")
+    convert.add_argument(
+        "source",
+        metavar="SOURCE",
+        type=Path,
+        help="file of weights in any usual format, or a run folder; or the JAX model of yours, my_flax.py:Net",
+    )
+    convert.add_argument(
+        "target",
+        metavar="TARGET",
+        type=Path,
+        help="new file: .safetensors; for PyTorch also .pth; of a pair of yours also .msgpack, or a folder of Orbax",
+    )
+    convert.add_argument("--num-classes", metavar="N", type=int, help="by default those of SOURCE's last layer")
+    pair = convert.add_argument_group("a pair of yours, proved before anything is written")
+    pair.add_argument("--input", action="append", metavar="SHAPE", help="as for check")
+    pair.add_argument("--inputs", metavar="FILE.py:NAME", help="function that makes the inputs")
+    pair.add_argument("--layout", metavar="LAYOUT", help="of images and sequences, if it is not found")
+    pair.add_argument("--mapping", type=Path, metavar="FILE", help="rules that are known already")
+    pair.add_argument("--weights", type=Path, metavar="FILE", help="weights to carry across, in any usual format")
+    pair.add_argument(
+        "--emit", type=Path, metavar="FILE.py", help="write a function of numpy and einops that converts"
+    )
 
 
 def _add_long_runs(commands: Any) -> None:
@@ -229,9 +252,17 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def run_convert(name: str, source: Path, target: Path, num_classes: int | None) -> int:
+def run_convert(args: argparse.Namespace) -> int:
     """Convert a file of weights, print what was done; return 0."""
-    print(_load("convert").convert(name, source, target, num_classes))
+    options = [name for name in PAIR if getattr(args, name)]
+    if ":" in args.name:
+        if args.num_classes is not None:
+            raise UserError("--num-classes is for a network of the registry; a pair of yours has its own classes")
+        print(_load("convert_port").convert_port(args))
+        return 0
+    if options:
+        raise UserError(f"--{options[0]} is for a pair: convert my_torch.py:Net my_flax.py:Net --input SHAPE TARGET")
+    print(_load("convert").convert(args.name, args.source, args.target, args.num_classes))
     return 0
 
 
