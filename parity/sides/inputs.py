@@ -1,0 +1,272 @@
+"""Inputs for both sides: by position or by name, each in the layout that the side takes."""
+
+import difflib
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import torch
+from flax import linen as nn
+
+from data import UserError
+from parity.sides.arrays import is_array, is_float, to_numpy
+from parity.sides.conventions import KEY_WORDS, MODE_WORDS, parameters
+from parity.sides.faults import explained
+from parity.sides.function import STATE_WORDS, TREE_WORDS
+from parity.sides.jax_side import JaxSide, jax_side
+from parity.sides.outputs import named_leaves
+from parity.sides.torch_module import TorchModule
+
+SAME, LAST, FIRST = "same", "channels-last", "channels-first"  # how inputs are given; "same": both sides take them so
+WORDS = {
+    LAST: "channels last as given for JAX, moved first for PyTorch",
+    FIRST: "channels first as given for PyTorch, moved last for JAX",
+}
+MOST = 64  # layouts that are tried
+
+
+class Inputs(NamedTuple):
+    """What a module is called with: numpy's arrays, and other values as they are given."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def both_inputs(
+    torch_module: Any, model: Any, inputs: Any, jax_inputs: Any = None, layout: str | None = None
+) -> tuple[Inputs, Inputs, str]:
+    """Return the inputs for PyTorch, those for JAX, and the layout in words.
+
+    Args:
+        torch_module: a module, or its `TorchModule`.
+        model: what `jax_side` takes.
+        inputs: an array, a tuple of arrays, or a dict by name.
+        jax_inputs: the same, where JAX is given something else; its layout is left as it is.
+        layout: "same", "channels-last" or "channels-first", as the inputs are given, or None: what both sides take.
+            Several inputs: "image=channels-last,text=same".
+
+    Raises:
+        UserError: a side does not take them; one line.
+    """
+    torch_side, _, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
+    del torch_side
+    return ours, theirs, words
+
+
+def both_sides(
+    torch_module: Any, model: Any, inputs: Any, jax_inputs: Any = None, layout: str | None = None
+) -> tuple[TorchModule, JaxSide, Inputs, Inputs, str]:
+    """Return both sides and what `both_inputs` returns; a JAX side that was made to find the layout is not made again."""
+    module = torch_module if isinstance(torch_module, TorchModule) else TorchModule(torch_module)
+    given = normalised(inputs)
+    ours, notes = fitted(given, parameters(module.module.forward), "PyTorch")
+    names = jax_parameters(model)
+    if jax_inputs is not None:
+        theirs = fitted(normalised(jax_inputs), names, "JAX")[0]
+        _run(module, ours)
+        return (
+            module,
+            jax_side(model, *theirs),
+            ours,
+            theirs,
+            "; ".join(["both sides are given inputs of their own", *notes]),
+        )
+    theirs, more = fitted(given, names, "JAX")
+    found = _laid_out(module, model, ours, theirs, layout)
+    return module, *found[:3], "; ".join([*found[3], *notes, *more])
+
+
+def normalised(inputs: Any) -> Inputs:
+    """Return an array, a tuple, a dict, or a pair of both, as positional inputs and inputs by name."""
+    if isinstance(inputs, Inputs):
+        args, kwargs = inputs
+    elif isinstance(inputs, Mapping):
+        args, kwargs = (), inputs
+    elif isinstance(inputs, tuple | list):
+        args, kwargs = inputs, {}
+    else:
+        args, kwargs = (inputs,), {}
+    return jax.tree.map(lambda a: to_numpy(a) if is_array(a) else a, Inputs(tuple(args), dict(kwargs)))
+
+
+def jax_parameters(model: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a JAX model that are inputs."""
+    pair = isinstance(model, tuple | list)
+    first = model[0] if pair and not hasattr(model, "apply") else model
+    function = getattr(first, "apply", first) if pair else first
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, nn.Module) and function.__name__ == "apply":
+        function, pair = owner, False
+    if isinstance(first, nn.Module) or not callable(function):
+        function, pair = type(first).__call__ if isinstance(first, nn.Module) else first, False
+    found = [(n, p) for n, p in parameters(function).items() if n != "self"]
+    if pair and found and not _by_equinox(first):
+        found = found[1:] if not any(n in TREE_WORDS for n, _ in found[1:]) else found
+    hidden = {*MODE_WORDS, *KEY_WORDS, *(STATE_WORDS if pair else ())} | (set(TREE_WORDS) if pair else set())
+    return {n: p for n, p in found if n not in hidden}
+
+
+def _by_equinox(value: Any) -> bool:
+    return type(value).__module__.startswith("equinox") or hasattr(type(value), "__equinox_module__")
+
+
+def fitted(given: Inputs, names: Mapping[str, inspect.Parameter], side: str) -> tuple[Inputs, list[str]]:
+    """Return inputs by the names that a side has for them, and what is said of it.
+
+    A name that differs slightly is matched; then the only one left on either side; what a side does not take is left out.
+    """
+    kinds = {p.kind for p in names.values()}
+    if not given.kwargs or not names:
+        return given, []
+    if inspect.Parameter.VAR_POSITIONAL in kinds and not _named(names):
+        return Inputs((*given.args, *given.kwargs.values()), {}), []
+    free = [n for n in _named(names)][len(given.args) :]
+    kwargs = {n: a for n, a in given.kwargs.items() if n in free}
+    left = [n for n in given.kwargs if n not in kwargs]
+    open_ = [n for n in free if n not in kwargs]
+    notes = []
+    for test in (_alike, lambda _name, other: names[other].default is inspect.Parameter.empty):
+        for name in list(left):
+            fits = [n for n in open_ if test(name, n)]
+            if fits and (test is _alike or len(fits) == len(left)):
+                kwargs[fits[0]] = given.kwargs[name]
+                left.remove(name)
+                open_.remove(fits[0])
+                notes.append(f"{name} is {fits[0]} for {side}")
+    if inspect.Parameter.VAR_KEYWORD in kinds and not _named(names):
+        return Inputs(given.args, kwargs | {n: given.kwargs[n] for n in left}), notes
+    if left:
+        notes.append(f"{side} does not take {', '.join(left)}, which is left out")
+    return Inputs(given.args, kwargs), notes
+
+
+def _named(names: Mapping[str, inspect.Parameter]) -> list[str]:
+    return [n for n, p in names.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _alike(a: str, b: str) -> bool:
+    plain = [n.lower().replace("_", "").rstrip("s") for n in (a, b)]
+    return plain[0] == plain[1] or difflib.SequenceMatcher(None, *plain).ratio() > 0.85
+
+
+def _laid_out(
+    module: TorchModule, model: Any, ours: Inputs, theirs: Inputs, layout: str | None
+) -> tuple[JaxSide, Inputs, Inputs, list[str]]:
+    """Return the JAX side and both inputs in the best layout that both take."""
+    names = list(dict.fromkeys([*_arrays(ours), *_arrays(theirs)]))
+    shapes = {name: _arrays(ours).get(name, _arrays(theirs).get(name)) for name in names}
+    best: tuple[float, JaxSide, Inputs, Inputs, list[str]] | None = None
+    errors: list[str] = []
+    seen: dict[Any, Any] = {}
+    for chosen in itertools.islice(_choices(shapes, module, layout), MOST):
+        try:
+            key = tuple(chosen.get(n) == LAST for n in _arrays(ours))
+            mine = _moved(ours, chosen, LAST, _first)
+            if key not in seen:
+                seen[key] = _tried(module, mine)
+            if isinstance(seen[key], UserError):
+                raise seen[key]
+            yours = _moved(theirs, chosen, FIRST, _last)
+            side = jax_side(model, *yours)
+        except UserError as error:
+            errors.append(str(error))
+            continue
+        distance = _distance(module, side, seen[key])
+        if best is None or distance < best[0]:
+            best = distance, side, mine, yours, _said(chosen, names)
+        if distance == 0:
+            break
+    if best is None:
+        raise UserError(errors[0] if errors else "no layout of the inputs is left to try")
+    return best[1:]
+
+
+def _tried(module: TorchModule, inputs: Inputs) -> Any:
+    try:
+        return _run(module, inputs)
+    except UserError as error:
+        return error
+
+
+def _run(module: TorchModule, inputs: Inputs) -> Any:
+    try:
+        with module.kept(), torch.no_grad():
+            return named_leaves(module.call(*inputs, train=False))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the PyTorch side cannot be called with these inputs: {explained(error)}") from error
+
+
+def _arrays(inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return the arrays of inputs by name, or by number."""
+    both = {str(i): a for i, a in enumerate(inputs.args)} | inputs.kwargs
+    return {n: a for n, a in both.items() if isinstance(a, np.ndarray)}
+
+
+def _choices(shapes: Mapping[str, Any], module: TorchModule, layout: str | None) -> Iterator[dict[str, str]]:
+    """Yield a layout for each input, the most usual first."""
+    options = {name: _options(array, module, _forced(layout, name)) for name, array in shapes.items()}
+    every = itertools.product(*(range(len(o)) for o in options.values()))
+    for numbers in sorted(every, key=lambda n: (sum(n), n)):
+        yield {name: o[i] for (name, o), i in zip(options.items(), numbers, strict=True)}
+
+
+def _options(array: np.ndarray, module: TorchModule, forced: str | None) -> Sequence[str]:
+    if array.ndim not in (3, 4, 5) or not is_float(array):
+        return (SAME,)
+    if forced:
+        return (forced,)
+    if array.ndim > 3 or _convolves_first(module):
+        return LAST, SAME, FIRST
+    return SAME, LAST, FIRST
+
+
+def _forced(layout: str | None, name: str) -> str | None:
+    if layout is None:
+        return None
+    parts = dict(part.split("=", 1) if "=" in part else ("", part) for part in layout.split(","))
+    wrong = [value for value in parts.values() if value not in (SAME, LAST, FIRST)]
+    if wrong:
+        raise UserError(f"--layout {layout}: '{wrong[0]}' is none of {SAME}, {LAST}, {FIRST}")
+    return parts.get(name, parts.get(""))
+
+
+def _convolves_first(module: TorchModule) -> bool:
+    """Return whether the first layer with weights takes sequences with their channels first."""
+    layers = (m for m in module.module.modules() if any(True for _ in m.parameters(recurse=False)))
+    first = (torch.nn.Conv1d, torch.nn.ConvTranspose1d, torch.nn.BatchNorm1d, torch.nn.InstanceNorm1d)
+    return isinstance(next(layers, None), first)
+
+
+def _moved(inputs: Inputs, chosen: Mapping[str, str], when: str, move: Any) -> Inputs:
+    args = tuple(move(a) if chosen.get(str(i)) == when else a for i, a in enumerate(inputs.args))
+    return Inputs(args, {n: move(a) if chosen.get(n) == when else a for n, a in inputs.kwargs.items()})
+
+
+def _first(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1))
+
+
+def _last(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(array, 1, -1))
+
+
+def _distance(module: TorchModule, side: JaxSide, output: Mapping[str, Any]) -> float:
+    """Return how unlike the two sides are in their numbers of weights and in the sizes of their outputs; 0: alike."""
+    ours = sum(module.tensors[name].numel() for name in module.trained)
+    theirs = sum(side.leaves[name].size for name in side.trained)
+    weights = abs(np.log((ours + 1) / (theirs + 1)))
+    sizes = [int(np.prod(leaf.shape)) for leaf in named_leaves(side.output).values()]
+    missing = sum(int(np.prod(leaf.shape)) not in sizes for leaf in output.values())
+    return float(weights + missing)
+
+
+def _said(chosen: Mapping[str, str], names: Sequence[str]) -> list[str]:
+    moved = {name: WORDS[chosen[name]] for name in names if chosen[name] != SAME}
+    if len(names) == 1 or not moved:
+        return [next(iter(moved.values()), "both sides take the inputs as they are given")]
+    return [f"{name}: {words}" for name, words in moved.items()]
