@@ -15,9 +15,9 @@ from data import UserError
 from parity.sides.arrays import is_array, is_float, to_numpy
 from parity.sides.conventions import KEY_WORDS, MODE_WORDS, parameters
 from parity.sides.faults import explained
-from parity.sides.function import STATE_WORDS, TREE_WORDS
 from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.outputs import named_leaves
+from parity.sides.pair import STATE_WORDS, TREE_WORDS
 from parity.sides.torch_module import TorchModule
 
 SAME, LAST, FIRST = "same", "channels-last", "channels-first"  # how inputs are given; "same": both sides take them so

@@ -10,9 +10,11 @@ from flax import nnx
 from data import UserError
 from parity.sides.arrays import to_jax, x64
 from parity.sides.faults import explained
-from parity.sides.function import FunctionSide, equinox_with_state, pair, transformed, wrapper
+from parity.sides.function import FunctionSide
 from parity.sides.linen import made
 from parity.sides.opened import is_equinox, opened
+from parity.sides.pair import pair, transformed, wrapper
+from parity.sides.stateful import equinox_with_state
 
 
 class JaxSide(Protocol):

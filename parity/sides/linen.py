@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax.core import unfreeze
 from jax.extend import core
 
-from parity.sides.arrays import is_float, joined, to_numpy, wide
+from parity.sides.arrays import is_float, joined, to_numpy, wide, x64
 from parity.sides.conventions import convention_of
 from parity.sides.faults import wants_keys, wants_mutable
 from parity.sides.trial import settle
@@ -70,11 +70,12 @@ class LinenSide:
 
     def variables(self, leaves: Mapping[str, Any]) -> Any:
         """Return leaves as the module's own tree of variables."""
-        return jax.tree.unflatten(self._treedef, [leaves[name] for name in self._native])
+        return jax.tree.unflatten(self._treedef, [jnp.asarray(leaves[name]) for name in self._native])
 
     def native(self, leaves: Mapping[str, Any]) -> Any:
         """Return leaves as the module's own tree of variables, in its own dtypes."""
-        return self.variables({n: np.asarray(leaves[n]).astype(a.dtype) for n, a in self._native.items()})
+        with x64():
+            return self.variables({n: np.asarray(leaves[n]).astype(a.dtype) for n, a in self._native.items()})
 
     def _settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Find out whether evaluation needs random numbers, or writes to a collection."""

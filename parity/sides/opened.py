@@ -16,7 +16,8 @@ from flax import nnx
 
 from experiment.weights.layout import layer_path
 from parity.nnx_module import COLLECTIONS
-from parity.sides.arrays import flat_tree, is_array, is_float, joined, to_jax
+from parity.sides.arrays import flat_tree, is_array, is_float, joined
+from parity.sides.conventions import parameters
 
 PARAMETERS = "params"
 MODES = {"training": True, "is_training": True, "inference": False}  # attributes of NNX modules, beside NNX's own
@@ -27,6 +28,7 @@ class Bound(NamedTuple):
 
     call: Callable[..., Any]
     after: Callable[[], dict[str, Any]] = dict
+    native: Any = None  # what the user would call it: a tree of parameters; None: the callable itself
 
 
 class Opened(NamedTuple):
@@ -45,12 +47,10 @@ def opened(value: Any) -> Opened | None:
     if isinstance(value, nn.Module):
         return _linen(value)
     if is_equinox(value):
-        return _tree("Equinox", value)
+        jitted = "JitWrapper" in type(value).__name__  # of equinox.filter_jit: its modes cannot be set from outside
+        return opened(value.__wrapped__) if jitted else _tree("Equinox", value)
     if isinstance(value, functools.partial):
-        return _parts(
-            [("", value.func), ("", value.args), ("", value.keywords)],
-            lambda p: functools.partial(p[0], *p[1], **p[2]),
-        )
+        return _partial(value)
     if isinstance(value, types.MethodType):
         return _parts([("", value.__self__)], lambda p: getattr(p[0], value.__name__))
     if isinstance(value, types.FunctionType) and value.__closure__:
@@ -101,7 +101,7 @@ def _nnx(module: nnx.Module) -> Opened:
             path: v.replace(arrays[names[path]]) if isinstance(v, nnx.Variable) else arrays[names[path]]
             for path, v in variables.items()
         }
-        copy = nnx.merge(graph, nnx.from_flat_state(new), rest)
+        copy = nnx.merge(graph, nnx.from_flat_state(new), nnx.from_flat_state(_fresh(rest)))
         copy.train() if train else copy.eval()
         for _, layer in nnx.iter_modules(copy):
             for word in MODES.keys() & vars(layer).keys():
@@ -117,6 +117,12 @@ def _nnx(module: nnx.Module) -> Opened:
     leaves = {name: _raw(variables[path]) for path, name in names.items()}
     trained = frozenset(n for p, n in names.items() if isinstance(variables[p], nnx.Param) and is_float(leaves[n]))
     return Opened("NNX", leaves, trained, bind)
+
+
+def _fresh(state: Any) -> dict[Any, Any]:
+    """Return copies of variables: a counter that is moved within a trace must not be the user's."""
+    flat = dict(nnx.to_flat_state(state))
+    return {path: v.replace(_raw(v)) if isinstance(v, nnx.Variable) else v for path, v in flat.items()}
 
 
 def _is_tensor(_path: Any, value: Any) -> bool:
@@ -148,6 +154,17 @@ def _linen(module: nn.Module) -> Opened | None:
 
     trained = frozenset(name for name, leaf in names.items() if name.startswith("params/") and is_float(leaf))
     return Opened("Linen", names, trained, bind)
+
+
+def _partial(value: functools.partial[Any]) -> Opened | None:
+    names = [*parameters(value.func), *(str(i) for i in range(len(value.args)))]
+    parts = [("", value.func), *zip(names, value.args, strict=False), *value.keywords.items()]
+
+    def joined_again(new: list[Any]) -> Any:
+        end = 1 + len(value.args)
+        return functools.partial(new[0], *new[1:end], **dict(zip(value.keywords, new[end:], strict=True)))
+
+    return _parts(parts, joined_again)
 
 
 def _closure(function: types.FunctionType) -> Opened | None:
@@ -211,11 +228,3 @@ def _renamed(part: Opened, name: str, several: bool) -> dict[str, str]:
     if not several:
         return {own: own for own in part.leaves}
     return {own: "/".join((own.partition("/")[0], name, own.partition("/")[2])).rstrip("/") for own in part.leaves}
-
-
-def constants(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays as JAX's, as a module would hold them."""
-    return {
-        name: to_jax(np.asarray(value)) if isinstance(value, np.generic) else to_jax(value)
-        for name, value in values.items()
-    }
