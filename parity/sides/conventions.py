@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -44,13 +44,22 @@ def parameters(function: Any) -> dict[str, inspect.Parameter]:
         return {}
 
 
-def convention_of(function: Any) -> Convention:
-    """Read a convention off a signature."""
+def convention_of(function: Any, given: int = 0, consumed: Collection[str] = ()) -> Convention:
+    """Read a convention off a signature, less what is consumed and what the positional inputs take."""
     found = parameters(function)
-    named = {n: p for n, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)}
-    required = tuple(n for n, p in named.items() if n in KEY_WORDS and p.default is p.empty)
-    optional = tuple(n for n, p in named.items() if n in KEY_WORDS and p.default is not p.empty)
-    return Convention(tuple(n for n in named if n in MODE_WORDS), required, optional)
+    named = [(n, p) for n, p in found.items() if n not in consumed and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    free = {n: p for n, p in named[given:] if p.kind is not p.POSITIONAL_ONLY}
+    free |= {n: p for n, p in named[:given] if p.kind is p.KEYWORD_ONLY}
+    keys = key_words(found)
+    required = tuple(n for n, p in free.items() if n in keys and p.default is p.empty)
+    optional = tuple(n for n, p in free.items() if n in keys and p.default is not p.empty)
+    return Convention(tuple(n for n in free if n in MODE_WORDS), required, optional)
+
+
+def key_words(names: Collection[str]) -> tuple[str, ...]:
+    """Return those of a callable's words that mean random numbers; the key of an attention is an input."""
+    attention = any(other in names for other in ("query", "queries", "value", "values", "q", "v"))
+    return tuple(n for n in names if n in KEY_WORDS and not (n == "key" and attention))
 
 
 def learned(convention: Convention, error: BaseException) -> Convention | None:

@@ -52,7 +52,8 @@ REMEDIES = (
     (r"unhashable type", "an attribute of the module cannot be hashed: make it a tuple, or a flax.core.FrozenDict"),
     (r"missing \d+ required (positional|keyword-only) arguments?", "too few inputs"),
     (
-        r"takes (from \d+ to )?\d+ positional arguments? but \d+|got an unexpected keyword argument|multiple values for",
+        r"takes (from \d+ to )?\d+ positional arguments? but \d+"
+        r"|got an unexpected keyword argument|multiple values for",
         "too many inputs, or another name",
     ),
     (r"'NoneType' object has no attribute '(ndim|shape|dtype|size|reshape)'", "an input that is needed is not given"),

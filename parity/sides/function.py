@@ -1,6 +1,6 @@
 """Callables that hold their arrays, as pure functions of arrays by path."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ class FunctionSide:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         *,
-        consumed: Sequence[str] = (),
+        consumed: Collection[str] = (),
         axis_name: str | None = None,
     ):
         self.kind, self.trained, self._opened = found.kind, found.trained, found
@@ -31,13 +31,8 @@ class FunctionSide:
         self.leaves = {name: wide(array) for name, array in found.leaves.items()}
         self.output: Any = None
         self.concrete = False
-        base = Convention() if is_vmapped(function) else convention_of(function)
-        self._how = base._replace(
-            words=tuple(w for w in base.words if w not in consumed),
-            keys=tuple(k for k in base.keys if k not in consumed),
-            optional_keys=tuple(k for k in base.optional_keys if k not in consumed),
-            axis_name=axis_name,
-        )
+        how = Convention() if is_vmapped(function) else convention_of(function, len(args), consumed)
+        self._how = how._replace(axis_name=axis_name)
         self._settle(args, kwargs)
 
     def call(

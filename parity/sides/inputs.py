@@ -4,20 +4,22 @@ import difflib
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import torch
-from flax import linen as nn
+from flax import linen, nnx
 
 from data import UserError
 from parity.sides.arrays import is_array, is_float, to_numpy
-from parity.sides.conventions import KEY_WORDS, MODE_WORDS, parameters
+from parity.sides.conventions import MODE_WORDS, key_words, parameters
+from parity.sides.draw import Inputs, drawn, parse_input
 from parity.sides.faults import explained
 from parity.sides.jax_side import JaxSide, jax_side
+from parity.sides.opened import is_equinox
 from parity.sides.outputs import named_leaves
-from parity.sides.pair import STATE_WORDS, TREE_WORDS
+from parity.sides.pair import STATE_WORDS, TREE_WORDS, leads
 from parity.sides.torch_module import TorchModule
 
 SAME, LAST, FIRST = "same", "channels-last", "channels-first"  # how inputs are given; "same": both sides take them so
@@ -27,12 +29,7 @@ WORDS = {
 }
 MOST = 64  # layouts that are tried
 
-
-class Inputs(NamedTuple):
-    """What a module is called with: numpy's arrays, and other values as they are given."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+__all__ = ["FIRST", "LAST", "SAME", "Inputs", "both_inputs", "both_sides", "drawn", "normalised", "parse_input"]
 
 
 def both_inputs(
@@ -59,7 +56,7 @@ def both_inputs(
 def both_sides(
     torch_module: Any, model: Any, inputs: Any, jax_inputs: Any = None, layout: str | None = None
 ) -> tuple[TorchModule, JaxSide, Inputs, Inputs, str]:
-    """Return both sides and what `both_inputs` returns; a JAX side that was made to find the layout is not made again."""
+    """Return both sides, too: the JAX side that was made to find the layout need not be made again."""
     module = torch_module if isinstance(torch_module, TorchModule) else TorchModule(torch_module)
     given = normalised(inputs)
     ours, notes = fitted(given, parameters(module.module.forward), "PyTorch")
@@ -89,41 +86,48 @@ def normalised(inputs: Any) -> Inputs:
         args, kwargs = inputs, {}
     else:
         args, kwargs = (inputs,), {}
-    return jax.tree.map(lambda a: to_numpy(a) if is_array(a) else a, Inputs(tuple(args), dict(kwargs)))
+    # One by one: a mapped dict would be in alphabetic order.
+    return Inputs(tuple(_as_numpy(a) for a in args), {name: _as_numpy(a) for name, a in kwargs.items()})
+
+
+def _as_numpy(value: Any) -> Any:
+    return jax.tree.map(lambda a: to_numpy(a) if is_array(a) else a, value)
 
 
 def jax_parameters(model: Any) -> dict[str, inspect.Parameter]:
     """Return the parameters of a JAX model that are inputs."""
-    pair = isinstance(model, tuple | list)
-    first = model[0] if pair and not hasattr(model, "apply") else model
-    function = getattr(first, "apply", first) if pair else first
-    owner = getattr(function, "__self__", None)
-    if isinstance(owner, nn.Module) and function.__name__ == "apply":
-        function, pair = owner, False
-    if isinstance(first, nn.Module) or not callable(function):
-        function, pair = type(first).__call__ if isinstance(first, nn.Module) else first, False
-    found = [(n, p) for n, p in parameters(function).items() if n != "self"]
-    if pair and found and not _by_equinox(first):
-        found = found[1:] if not any(n in TREE_WORDS for n, _ in found[1:]) else found
-    hidden = {*MODE_WORDS, *KEY_WORDS, *(STATE_WORDS if pair else ())} | (set(TREE_WORDS) if pair else set())
-    return {n: p for n, p in found if n not in hidden}
-
-
-def _by_equinox(value: Any) -> bool:
-    return type(value).__module__.startswith("equinox") or hasattr(type(value), "__equinox_module__")
+    parts = list(model) if isinstance(model, tuple | list) else [model]
+    if hasattr(model, "apply") and not isinstance(model, linen.Module | nnx.Module):
+        function, pair = model.apply, True  # an (init, apply) pair
+    elif isinstance(parts[0], nnx.GraphDef):
+        function, pair = nnx.merge(*parts), False
+    else:
+        first = next((p for p in parts if callable(getattr(p, "apply", p))), parts[0])
+        owner = getattr(first, "__self__", first)
+        bound = isinstance(owner, linen.Module) and getattr(first, "__name__", "apply") == "apply"
+        module = isinstance(first, linen.Module | nnx.Module) or is_equinox(first)
+        function = owner if bound else first if module else getattr(first, "apply", first)
+        pair = len(parts) > 1 and not bound and not module
+    found = parameters(function)
+    if pair:
+        chosen = leads(function, len(parts) > 2)[0]
+        found = {n: p for n, p in found.items() if n not in chosen.consumed}
+    hidden = {*MODE_WORDS, *key_words(found)}
+    hidden |= {*STATE_WORDS} if len(parts) > 1 else {*TREE_WORDS} if hasattr(model, "params_shape_tree") else set()
+    return {n: p for n, p in found.items() if n not in hidden}
 
 
 def fitted(given: Inputs, names: Mapping[str, inspect.Parameter], side: str) -> tuple[Inputs, list[str]]:
     """Return inputs by the names that a side has for them, and what is said of it.
 
-    A name that differs slightly is matched; then the only one left on either side; what a side does not take is left out.
+    A name that differs slightly is matched; then, in order, those that are left on both sides; the rest is left out.
     """
     kinds = {p.kind for p in names.values()}
     if not given.kwargs or not names:
         return given, []
     if inspect.Parameter.VAR_POSITIONAL in kinds and not _named(names):
         return Inputs((*given.args, *given.kwargs.values()), {}), []
-    free = [n for n in _named(names)][len(given.args) :]
+    free = _named(names)[len(given.args) :]
     kwargs = {n: a for n, a in given.kwargs.items() if n in free}
     left = [n for n in given.kwargs if n not in kwargs]
     open_ = [n for n in free if n not in kwargs]
@@ -131,7 +135,7 @@ def fitted(given: Inputs, names: Mapping[str, inspect.Parameter], side: str) -> 
     for test in (_alike, lambda _name, other: names[other].default is inspect.Parameter.empty):
         for name in list(left):
             fits = [n for n in open_ if test(name, n)]
-            if fits and (test is _alike or len(fits) == len(left)):
+            if len(fits) == (1 if test is _alike else len(left)):
                 kwargs[fits[0]] = given.kwargs[name]
                 left.remove(name)
                 open_.remove(fits[0])
@@ -149,7 +153,8 @@ def _named(names: Mapping[str, inspect.Parameter]) -> list[str]:
 
 def _alike(a: str, b: str) -> bool:
     plain = [n.lower().replace("_", "").rstrip("s") for n in (a, b)]
-    return plain[0] == plain[1] or difflib.SequenceMatcher(None, *plain).ratio() > 0.85
+    short, long = sorted(plain, key=len)
+    return (len(short) > 3 and short in long) or difflib.SequenceMatcher(None, *plain).ratio() > 0.85
 
 
 def _laid_out(

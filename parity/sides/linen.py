@@ -41,7 +41,7 @@ class LinenSide:
     def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], variables: Any = None):
         self.notes: list[str] = []
         self.module = module
-        self._how = convention_of(type(module).__call__)
+        self._how = convention_of(module, len(args))
         made = unfreeze(variables) if variables is not None else self._initial(args, kwargs)
         made = made if "params" in made or variables is None else {"params": made}
         paths, self._treedef = jax.tree_util.tree_flatten_with_path(made)

@@ -103,7 +103,7 @@ def _without_double(path: str) -> str:
 
 def transformed(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> FunctionSide:
     """Return the side of an (init, apply) pair of Haiku's, or like it, whose parameters are made here."""
-    how = convention_of(model.init)
+    how = convention_of(model.init, len(args) + 1)
 
     def init(key: Any, args: Any, kwargs: Any) -> Any:
         return {PARAMETERS: model.init(key, *args, **kwargs, **how.keywords(False, kwargs))}

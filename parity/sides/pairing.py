@@ -23,12 +23,10 @@ class Way(NamedTuple):
         """Return JAX's array in PyTorch's layout."""
         return array.transpose(self.axes).reshape(self.shape)
 
-    def back(self, array: Any) -> Any:
-        """Return PyTorch's array, or a cotangent, in the layout of one of JAX's that has the shape `of`."""
-        moved = [0] * len(self.axes)
-        for i, axis in enumerate(self.axes):
-            moved[axis] = i
-        return array.transpose(moved)
+    def back(self, array: Any, shape: tuple[int, ...]) -> Any:
+        """Return PyTorch's array, such as a cotangent, in the layout of JAX's, which has a shape."""
+        order = sorted(range(len(self.axes)), key=self.axes.__getitem__)
+        return array.reshape([shape[axis] for axis in self.axes]).transpose(order)
 
 
 class Twin(NamedTuple):

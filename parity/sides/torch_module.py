@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from data import UserError
-from parity.sides.arrays import is_array, to_numpy
+from parity.sides.arrays import is_array, is_float, to_numpy
 from parity.sides.faults import explained
 from parity.sides.randomise import randomise_, with_statistics_of
 
@@ -142,7 +142,7 @@ def _materialised(module: nn.Module) -> bool:
     for name, first in tied.items():
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, _tensor_of(module, first))
-    empty = [n for n, b in module.named_buffers() if n in hollow and b.is_floating_point() and b.isnan().any()]
+    empty = [n for n, b in module.named_buffers() if n in hollow and _is_hollow(b)]
     if empty:
         raise UserError(
             f"the PyTorch module is on the meta device, and nothing tells the values of its buffer {empty[0]}: "
@@ -155,14 +155,22 @@ def _materialised(module: nn.Module) -> bool:
     return True
 
 
+def _nothing(tensor: torch.Tensor) -> Any:
+    """Return what stands for no value, until the layer's own reset has written one."""
+    return torch.nan if is_float(tensor) else torch.iinfo(tensor.dtype).max if tensor.dtype != torch.bool else True
+
+
+def _is_hollow(tensor: torch.Tensor) -> bool:
+    return bool(tensor.isnan().any() if is_float(tensor) else (tensor == _nothing(tensor)).all())
+
+
 def _fill_layer(layer: nn.Module) -> None:
     for name, p in layer._parameters.items():
         if p is not None and p.is_meta:
             layer._parameters[name] = nn.Parameter(torch.full_like(p, torch.nan, device="cpu"), p.requires_grad)
     for name, b in layer._buffers.items():
         if b is not None and b.is_meta:
-            value = torch.nan if b.is_floating_point() else 0
-            layer._buffers[name] = torch.full_like(b, value, device="cpu")
+            layer._buffers[name] = torch.full_like(b, _nothing(b), device="cpu")
     for method in ("reset_parameters", "_reset_parameters", "init_weights"):
         if callable(reset := getattr(layer, method, None)):
             with contextlib.suppress(TypeError):  # it wants arguments
