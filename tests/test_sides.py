@@ -186,7 +186,8 @@ def test_equinox_batch_norm_keeps_its_statistics_in_a_state():
     model = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, axis_name="rows", mode="batch")
     side = jax_side(model, (X,), {})
     states = {n for n in side.leaves if n.startswith("state/")}
-    assert side.trained == {"params/weight", "params/bias"} and len(states) >= 2
+    assert side.trained == {"params/weight", "params/bias"}
+    assert len(states) >= 2
     _, after = run(side, X, train=True)
     assert after.keys() == states
     assert any(np.allclose(leaf, 0.01 * X.mean(0), rtol=1e-6) for leaf in after.values())
@@ -361,11 +362,13 @@ def test_torch_modules_of_any_dtype_are_copied_in_float64(make):
     side = TorchModule(module)
     assert side.tied == {"head.weight": "emb.weight"}
     assert side.parameters.keys() >= {"emb.weight", "table", "keep", "norm.running_var"}
-    assert "head.weight" not in side.parameters and "table" not in side.saved
+    assert "head.weight" not in side.parameters
+    assert "table" not in side.saved
     assert side.trained == {"emb.weight", "norm.weight", "norm.bias", "zero.weight", "zero.bias", "scale", "a_log"}
     side.randomise(0, (IDS,))
     output = named_leaves(side.call((IDS,), {}, train=False))
-    assert output["logits"].dtype == torch.float64 and output["logits"].requires_grad
+    assert output["logits"].dtype == torch.float64
+    assert output["logits"].requires_grad
     assert output.left_out == {"text": "str", "nothing": "NoneType"}
     assert torch.get_default_dtype() == torch.float32
     after = module.state_dict()
@@ -401,7 +404,8 @@ def test_meta_device_weight_norm_and_parametrizations():
         module.add_module("tied", torch.nn.Linear(3, 4))
         module.tied.weight = module[0].weight
     side = TorchModule(module)
-    assert side.tied == {"tied.weight": "0.weight"} and "meta device" in side.notes[0]
+    assert side.tied == {"tied.weight": "0.weight"}
+    assert "meta device" in side.notes[0]
     assert all(np.isfinite(a).all() for a in side.parameters.values())
     with torch.device("meta"), pytest.raises(UserError, match="nothing tells the values of its buffer table"):
         TorchModule(Torch())
@@ -517,14 +521,16 @@ class Tokens(torch.nn.Module):
         self.emb = torch.nn.Embedding(50, 4)
 
     def forward(self, input_ids, attention_mask=None):
-        assert input_ids.dtype == torch.int64 and attention_mask.dtype == torch.bool
+        assert input_ids.dtype == torch.int64
+        assert attention_mask.dtype == torch.bool
         return self.emb(input_ids) * attention_mask[..., None]
 
 
 class FlaxTokens(nn.Module):
     @nn.compact
     def __call__(self, ids, mask, position_ids, deterministic=True):
-        assert jnp.issubdtype(ids.dtype, jnp.integer) and mask.dtype == bool
+        assert jnp.issubdtype(ids.dtype, jnp.integer)
+        assert mask.dtype == bool
         return nn.Embed(50, 4)(ids) * mask[..., None] + 0 * position_ids[..., None]
 
 
@@ -535,12 +541,14 @@ def test_names_that_only_one_side_has_are_dropped_there_and_said():
     mine, yours, words = both_inputs(Tokens(), FlaxTokens(), given)
     assert (list(mine.kwargs), set(yours.kwargs)) == (["input_ids", "attention_mask"], {"ids", "mask", "position_ids"})
     assert "PyTorch does not take position_ids, which is left out" in words
-    assert "attention_mask is mask for JAX" in words and "input_ids is ids for JAX" in words
+    assert "attention_mask is mask for JAX" in words
+    assert "input_ids is ids for JAX" in words
     np.testing.assert_array_equal(yours.kwargs["ids"], given["input_ids"])
     mine, yours, words = both_inputs(
         Tokens(), FlaxTokens(), tuple(given.values())[:2], jax_inputs=tuple(given.values())
     )
-    assert (len(mine.args), len(yours.args)) == (2, 3) and "inputs of their own" in words
+    assert (len(mine.args), len(yours.args)) == (2, 3)
+    assert "inputs of their own" in words
     *others, mask = jax.tree.map(jnp.asarray, tuple(given.values())[:1]), torch.ones(2, 3, dtype=torch.bool)
     both_inputs(Tokens(), FlaxTokens(), (others[0][0], mask), jax_inputs=tuple(given.values()))
 
@@ -567,7 +575,8 @@ def test_the_leaves_of_any_tree_have_names():
     assert named_leaves((ones, [ones, None])).keys() == {"0", "1/0"}
     assert named_leaves({"a": {"b": ones}, "c": Out(ones)}).keys() == {"a/b", "c/logits"}
     found = named_leaves(Two(jnp.ones(2), Cache(torch.ones(2))))
-    assert list(found) == ["mean", "cache/key", "cache/length"] and found["cache/length"] == 3
+    assert list(found) == ["mean", "cache/key", "cache/length"]
+    assert found["cache/length"] == 3
     assert named_leaves(x for x in (ones, "text")).left_out == {"1": "str"}
     assert named_leaves(0.5)["output"].shape == ()
     assert named_leaves({"states": [ones, ones]}).keys() == {"states/0", "states/1"}
@@ -576,12 +585,15 @@ def test_the_leaves_of_any_tree_have_names():
 def test_outputs_are_paired_by_name_else_by_order():
     a, b, c = numbers(2, 4), numbers(2, 4, 3), numbers(2, 5)
     pairs, notes = paired({"logits": a, "hidden": b}, {"hidden": b, "logits": a, "cache/0": c})
-    assert [name for name, _, _ in pairs] == ["logits", "hidden"] and notes == ["only JAX returns cache/0"]
+    assert [name for name, _, _ in pairs] == ["logits", "hidden"]
+    assert notes == ["only JAX returns cache/0"]
     pairs, notes = paired({"0": b, "1": a}, {"last_hidden_state": b, "pooled": a})
-    assert all(x is not y and np.array_equal(x, y) for _, x, y in pairs) and len(pairs) == 2
+    assert all(x is not y and np.array_equal(x, y) for _, x, y in pairs)
+    assert len(pairs) == 2
     assert notes == ["0 of PyTorch is last_hidden_state of JAX", "1 of PyTorch is pooled of JAX"]
     ((_, ours, theirs),), notes = paired({"output": a}, {"output": c})
-    assert (ours.shape, theirs.shape) == ((2, 4), (2, 5)) and notes == ["output is (2, 4) in PyTorch, (2, 5) in JAX"]
+    assert (ours.shape, theirs.shape) == ((2, 4), (2, 5))
+    assert notes == ["output is (2, 4) in PyTorch, (2, 5) in JAX"]
     _, notes = paired(named_leaves((a, "x")), named_leaves((a, None)))
     assert notes == ["not compared of PyTorch's output: 1 (str)"]
 

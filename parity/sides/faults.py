@@ -1,9 +1,13 @@
 """One line for what goes wrong in code of the user's: what it is, where in the user's files, what to do."""
 
+import contextlib
+import inspect
 import re
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 from flax import errors
@@ -16,26 +20,46 @@ LIBRARIES = re.compile(
 
 
 def place(trace: TracebackType | None) -> str:
-    """Return "file.py:12" of the innermost frame that is the user's, or the innermost one."""
-    frames = traceback.extract_tb(trace)
-    users = [f for f in frames if not LIBRARIES.search(f.filename) and OWN not in Path(f.filename).parents]
-    chosen = users[-1] if users else frames[-1] if frames else None
-    return f"{chosen.filename}:{chosen.lineno}" if chosen else "an unknown place"
+    """Return " at file.py:12", the innermost frame that is the user's, or else a library's; "" if there is none."""
+    frames = [f for f in traceback.extract_tb(trace) if OWN not in Path(f.filename).parents]
+    users = [f for f in frames if not LIBRARIES.search(f.filename)]
+    chosen = (users or frames or [None])[-1]
+    return f" at {chosen.filename}:{chosen.lineno}" if chosen else ""
 
 
 def explained(error: BaseException) -> str:
     """Return one line: what an error of a user's module means, and where it arises."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"SyntaxError at {error.filename}:{error.lineno}: {error.msg}"
-    text = " ".join(str(error).split())
-    remedy = next((words for test, words in REMEDIES if re.search(test, f"{type(error).__name__}: {text}")), "")
-    words = f"{type(error).__name__} at {place(error.__traceback__)}: {_short(text)}"
+    text = " ".join(NOISE.split(str(error))[0].split())
+    kind = type(error).__name__
+    remedy = next((words for test, words in REMEDIES if re.search(test, f"{kind}: {text}")), "")
+    words = f"{kind}{place(error.__traceback__)}: {text if len(text) <= 300 else text[:297] + '...'}"
     return f"{remedy} ({words})" if remedy else words
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:297]}..."
+def described(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Return what a callable takes and what it is given: "forward(x, mask) is given (5, 3) float64"."""
+    given = [_of_array(a) for a in args] + [f"{name}={_of_array(a)}" for name, a in kwargs.items()]
+    name = getattr(function, "__name__", type(function).__name__)
+    with contextlib.suppress(TypeError, ValueError):
+        name += f"({', '.join(str(p).partition(':')[0] for p in inspect.signature(function).parameters.values())})"
+    return f"{name}{_defined(function)} is given {', '.join(given) or 'nothing'}"
 
+
+def _defined(function: Any) -> str:
+    """Return " of file.py:12", where a callable is defined, if that is in a file of the user's."""
+    own = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)
+    code = getattr(inspect.unwrap(own), "__code__", None)
+    users = code is not None and not LIBRARIES.search(code.co_filename) and OWN not in Path(code.co_filename).parents
+    return f" of {code.co_filename}:{code.co_firstlineno}" if users else ""
+
+
+def _of_array(value: Any) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if hasattr(value, "shape") else repr(value)[:40]
+
+
+NOISE = re.compile(r"The error occurred while tracing|\n-{10,}|See https?://|For more information|\(https?://")
 
 # What the messages of the frameworks mean; the first that fits is said.
 REMEDIES = (

@@ -15,7 +15,7 @@ from data import UserError
 from parity.sides.arrays import is_array, is_float, to_numpy
 from parity.sides.conventions import MODE_WORDS, key_words, parameters
 from parity.sides.draw import Inputs, drawn, parse_input
-from parity.sides.faults import explained
+from parity.sides.faults import described, explained
 from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.opened import is_equinox
 from parity.sides.outputs import named_leaves
@@ -78,6 +78,8 @@ def both_sides(
 
 def normalised(inputs: Any) -> Inputs:
     """Return an array, a tuple, a dict, or a pair of both, as positional inputs and inputs by name."""
+    if inputs is None:
+        raise UserError("no inputs are given: expected an array, a tuple of arrays, or a dict by name")
     if isinstance(inputs, Inputs):
         args, kwargs = inputs
     elif isinstance(inputs, Mapping):
@@ -199,11 +201,13 @@ def _tried(module: TorchModule, inputs: Inputs) -> Any:
 def _run(module: TorchModule, inputs: Inputs) -> Any:
     try:
         with module.kept(), torch.no_grad():
-            return named_leaves(module.call(*inputs, train=False))
-    except UserError:
-        raise
+            found = named_leaves(module.call(*inputs, train=False))
     except Exception as error:
-        raise UserError(f"the PyTorch side cannot be called with these inputs: {explained(error)}") from error
+        given = described(module.module.forward, *inputs)
+        raise UserError(f"the PyTorch side cannot be called: {explained(error)}; {given}") from error
+    if not found:
+        raise UserError(f"the PyTorch side returns no array: {', '.join(found.left_out.values()) or 'nothing'}")
+    return found
 
 
 def _arrays(inputs: Inputs) -> dict[str, np.ndarray]:

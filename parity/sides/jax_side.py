@@ -9,10 +9,11 @@ from flax import nnx
 
 from data import UserError
 from parity.sides.arrays import to_jax, x64
-from parity.sides.faults import explained
+from parity.sides.faults import described, explained
 from parity.sides.function import FunctionSide
 from parity.sides.linen import made
 from parity.sides.opened import is_equinox, opened
+from parity.sides.outputs import named_leaves
 from parity.sides.pair import pair, transformed, wrapper
 from parity.sides.stateful import equinox_with_state
 
@@ -52,11 +53,16 @@ def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ja
     with x64():
         args, kwargs = to_jax((args, dict(kwargs)))
         try:
-            return _made(model, args, kwargs)
+            side = _made(model, args, kwargs)
+            if not named_leaves(side.output):
+                raise UserError("the JAX side returns no array")
+            return side
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"the JAX side cannot be called with these inputs: {explained(error)}") from error
+            raise UserError(
+                f"the JAX side cannot be called: {explained(error)}; {described(model, args, kwargs)}"
+            ) from error
 
 
 def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSide:
@@ -68,6 +74,8 @@ def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSi
         return _of_tuple(tuple(model), args, kwargs)
     if hasattr(model, "params_shape_tree") and isinstance(getattr(model, "module", None), nn.Module):
         return wrapper(model, args, kwargs)
+    if isinstance(model, type):
+        raise UserError(f"the JAX side is the class {model.__name__}: call it, {model.__name__}(...)")
     if not callable(model):
         raise UserError(f"the JAX side is {type(model).__name__}: {EXPECTED}")
     if (found := opened(model)) is None:

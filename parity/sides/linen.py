@@ -13,7 +13,7 @@ from jax.extend import core
 
 from parity.sides.arrays import is_float, joined, to_numpy, wide, x64
 from parity.sides.conventions import convention_of
-from parity.sides.faults import wants_keys, wants_mutable
+from parity.sides.faults import is_traced_value, wants_keys, wants_mutable
 from parity.sides.trial import settle
 
 SEED = 0
@@ -104,7 +104,13 @@ class LinenSide:
             rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(self._rngs())}
             return unfreeze(self.module.init(rngs, *args, **kwargs, **words_))
 
-        return without_sown(made_cheaply(init, args, kwargs))
+        try:
+            made = made_cheaply(init, args, kwargs)
+        except Exception as error:
+            if not is_traced_value(error):
+                raise
+            made = made_cheaply(lambda key, *_: init(key, args, kwargs), (), {})  # the inputs are constants
+        return without_sown(made)
 
 
 def without_sown(variables: Mapping[str, Any]) -> dict[str, Any]:

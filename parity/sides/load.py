@@ -32,7 +32,7 @@ def load_torch(target: str) -> torch.nn.Module:
         UserError: the file, the name or the call is wrong; one line.
     """
     torch.manual_seed(0)
-    value = _loaded(target, lambda value: isinstance(value, torch.nn.Module))
+    value = _loaded(target, lambda value: isinstance(value, torch.nn.Module | linen.Module | nnx.Module | tuple))
     if not isinstance(value, torch.nn.Module):
         raise UserError(f"{target} is {type(value).__name__}: expected a torch.nn.Module, or what makes one")
     return value
@@ -122,7 +122,8 @@ def _call(target: str, expression: str) -> tuple[str, tuple[Any, ...] | None, di
 
 def _generators(make: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Return the generators of random numbers that a class or a function wants."""
-    needed = [n for n, p in parameters(make).items() if n in KEY_WORDS and n not in given and p.default is p.empty]
+    found = parameters(make.__init__ if isinstance(make, type) else make)  # NNX's metaclass hides its parameters
+    needed = [n for n, p in found.items() if n in KEY_WORDS and n not in given and p.default is p.empty]
     return {n: nnx.Rngs(0) if n == "rngs" else jax.random.PRNGKey(0) for n in needed}
 
 

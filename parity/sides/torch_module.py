@@ -104,6 +104,8 @@ class TorchModule:
 
 
 def _copied(module: nn.Module) -> nn.Module:
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise UserError(f"the PyTorch side is the class {module.__name__}: call it, {module.__name__}(...)")
     if not isinstance(module, nn.Module):
         raise UserError(f"the PyTorch side is {type(module).__name__}: expected a torch.nn.Module")
     memo: dict[int, Any] = {}
