@@ -91,6 +91,12 @@ class Cached(nn.Module):
         return x + cache.value + 0 * jax.random.normal(self.make_rng("noise"), x.shape)
 
 
+def test_nnx_dtypes_become_float64():
+    side = jax_side(nnx.Linear(3, 4, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)), (X,), {})
+    assert side.notes == ["dtype is float64 here instead of bfloat16"]
+    np.testing.assert_allclose(run(side, X)[0], linear(side.leaves), rtol=1e-12)
+
+
 def test_linen_caches_and_random_numbers_in_evaluation_mode():
     side = jax_side(Cached(), (X,), {})
     assert not side.trained
@@ -213,7 +219,7 @@ PARAMS = {
         (jax.jit(apply), {k: PARAMS[k] for k in ("w", "layers")}),
         (lambda x, params: apply(params, x), PARAMS),
         (lambda params, key, x: apply(params, x) + 0 * jax.random.normal(key, (4,)), PARAMS),
-        (lambda params, x, *, rng, is_training: apply(params, x), PARAMS),
+        (lambda params, x, *, rng, is_training: apply(params, x + 0 * rng[0] * is_training), PARAMS),
         (lambda params, x: apply(params, x[None])[0] if x.ndim == 1 else x[:, None, None] @ None, PARAMS),
         functools.partial(apply, PARAMS),
         lambda x: apply(PARAMS_IN_CLOSURE, x),
@@ -223,7 +229,7 @@ PARAMS = {
 )
 def test_functions_with_a_tree_of_parameters(model):
     if isinstance(model, types.FunctionType):
-        with pytest.raises(UserError, match="holds no arrays.*pair"):
+        with pytest.raises(UserError, match=r"holds no arrays.*pair"):
             jax_side(model, (X,), {})
         return
     side = jax_side(model, (X,), {})
@@ -261,7 +267,7 @@ class TransformedWithState(NamedTuple):
 
 
 def haiku_apply(params, rng, *args, **kwargs):
-    return (lambda x, is_training: x @ params["linear"]["w"])(*args, **kwargs)
+    return (lambda x, is_training: x @ params["linear"]["w"] + 0 * is_training * rng[0])(*args, **kwargs)
 
 
 def haiku_apply_with_state(params, state, rng, *args, **kwargs):
@@ -270,7 +276,7 @@ def haiku_apply_with_state(params, state, rng, *args, **kwargs):
 
 
 def haiku_init(rng, *args, **kwargs):
-    (lambda x, is_training: x)(*args, **kwargs)
+    (lambda x, is_training: (x, is_training))(*args, **kwargs)
     return {"linear": {"w": jax.random.normal(rng, (3, 4))}}
 
 
@@ -316,7 +322,7 @@ class Attention(nnx.Module):
         self.fc = nnx.Linear(3, 3, rngs=rngs)
 
     def __call__(self, query, key, value, train=False):
-        return self.fc(query + 2 * key + 3 * value)
+        return self.fc(query + 2 * key + 3 * value + 0 * train)
 
 
 def test_the_key_of_an_attention_is_an_input():
@@ -420,7 +426,7 @@ def test_meta_device_weight_norm_and_parametrizations():
 
 
 class Conv(torch.nn.Module):
-    def __init__(self, text=False):
+    def __init__(self):
         super().__init__()
         self.conv, self.fc = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Linear(4, 4)
 
@@ -528,7 +534,7 @@ class Tokens(torch.nn.Module):
 
 class FlaxTokens(nn.Module):
     @nn.compact
-    def __call__(self, ids, mask, position_ids, deterministic=True):
+    def __call__(self, ids, mask, position_ids):
         assert jnp.issubdtype(ids.dtype, jnp.integer)
         assert mask.dtype == bool
         return nn.Embed(50, 4)(ids) * mask[..., None] + 0 * position_ids[..., None]
@@ -575,8 +581,7 @@ def test_the_leaves_of_any_tree_have_names():
     assert named_leaves((ones, [ones, None])).keys() == {"0", "1/0"}
     assert named_leaves({"a": {"b": ones}, "c": Out(ones)}).keys() == {"a/b", "c/logits"}
     found = named_leaves(Two(jnp.ones(2), Cache(torch.ones(2))))
-    assert list(found) == ["mean", "cache/key", "cache/length"]
-    assert found["cache/length"] == 3
+    assert list(found) == ["mean", "cache/key"]
     assert named_leaves(x for x in (ones, "text")).left_out == {"1": "str"}
     assert named_leaves(0.5)["output"].shape == ()
     assert named_leaves({"states": [ones, ones]}).keys() == {"states/0", "states/1"}
@@ -586,7 +591,7 @@ def test_outputs_are_paired_by_name_else_by_order():
     a, b, c = numbers(2, 4), numbers(2, 4, 3), numbers(2, 5)
     pairs, notes = paired({"logits": a, "hidden": b}, {"hidden": b, "logits": a, "cache/0": c})
     assert [name for name, _, _ in pairs] == ["logits", "hidden"]
-    assert notes == ["only JAX returns cache/0"]
+    assert notes == ["only JAX returns cache"]
     pairs, notes = paired({"0": b, "1": a}, {"last_hidden_state": b, "pooled": a})
     assert all(x is not y and np.array_equal(x, y) for _, x, y in pairs)
     assert len(pairs) == 2

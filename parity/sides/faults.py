@@ -43,13 +43,14 @@ def described(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     given = [_of_array(a) for a in args] + [f"{name}={_of_array(a)}" for name, a in kwargs.items()]
     name = getattr(function, "__name__", type(function).__name__)
     with contextlib.suppress(TypeError, ValueError):
-        name += f"({', '.join(str(p).partition(':')[0] for p in inspect.signature(function).parameters.values())})"
+        words = [str(p).partition(":")[0] for p in inspect.signature(function).parameters.values()]
+        name += f"({', '.join(words[:8])}{', ...' if words[8:] else ''})"
     return f"{name}{_defined(function)} is given {', '.join(given) or 'nothing'}"
 
 
 def _defined(function: Any) -> str:
     """Return " of file.py:12", where a callable is defined, if that is in a file of the user's."""
-    own = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)
+    own = function if inspect.isroutine(function) else type(function).__call__ if callable(function) else function
     code = getattr(inspect.unwrap(own), "__code__", None)
     users = code is not None and not LIBRARIES.search(code.co_filename) and OWN not in Path(code.co_filename).parents
     return f" of {code.co_filename}:{code.co_firstlineno}" if users else ""

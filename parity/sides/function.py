@@ -27,7 +27,7 @@ class FunctionSide:
     ):
         self.kind, self.trained, self._opened = found.kind, found.trained, found
         self._takes_one = is_equinox(function) and "Vmap" not in type(function).__name__  # Equinox's convention
-        self.notes: list[str] = []
+        self.notes = list(found.notes)
         self.leaves = {name: wide(array) for name, array in found.leaves.items()}
         self.output: Any = None
         self.concrete = False

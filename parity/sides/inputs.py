@@ -166,7 +166,7 @@ def _laid_out(
     names = list(dict.fromkeys([*_arrays(ours), *_arrays(theirs)]))
     shapes = {name: _arrays(ours).get(name, _arrays(theirs).get(name)) for name in names}
     best: tuple[float, JaxSide, Inputs, Inputs, list[str]] | None = None
-    errors: list[str] = []
+    errors: list[tuple[bool, bool, str]] = []  # of PyTorch's before JAX's, of a moved input before one as it is given
     seen: dict[Any, Any] = {}
     for chosen in itertools.islice(_choices(shapes, module, layout), MOST):
         try:
@@ -179,7 +179,7 @@ def _laid_out(
             yours = _moved(theirs, chosen, FIRST, _last)
             side = jax_side(model, *yours)
         except UserError as error:
-            errors.append(str(error))
+            errors.append(("JAX" in str(error)[:8], all(way == SAME for way in chosen.values()), str(error)))
             continue
         distance = _distance(module, side, seen[key])
         if best is None or distance < best[0]:
@@ -187,7 +187,7 @@ def _laid_out(
         if distance == 0:
             break
     if best is None:
-        raise UserError(errors[0] if errors else "no layout of the inputs is left to try")
+        raise UserError(max(errors, key=lambda e: e[:2])[2])
     return best[1:]
 
 

@@ -1,5 +1,6 @@
 """Any JAX model behind one interface: its arrays by path, and a pure function of them and of the inputs."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from parity.sides.arrays import to_jax, x64
 from parity.sides.faults import described, explained
 from parity.sides.function import FunctionSide
 from parity.sides.linen import made
-from parity.sides.opened import is_equinox, opened
+from parity.sides.opened import is_equinox, of_nnx, opened
 from parity.sides.outputs import named_leaves
 from parity.sides.pair import pair, transformed, wrapper
 from parity.sides.stateful import equinox_with_state
@@ -78,6 +79,9 @@ def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSi
         raise UserError(f"the JAX side is the class {model.__name__}: call it, {model.__name__}(...)")
     if not callable(model):
         raise UserError(f"the JAX side is {type(model).__name__}: {EXPECTED}")
+    if isinstance(model, nnx.Module) and (wide := of_nnx(model, widen=True)).notes:
+        with contextlib.suppress(Exception):  # a carry of its own may be float32 in any case
+            return FunctionSide(wide, model, args, kwargs)
     if (found := opened(model)) is None:
         raise UserError(f"the JAX function holds no arrays: {EXPECTED}")
     if found.kind == "Equinox":

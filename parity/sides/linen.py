@@ -14,23 +14,28 @@ from jax.extend import core
 from parity.sides.arrays import is_float, joined, to_numpy, wide, x64
 from parity.sides.conventions import convention_of
 from parity.sides.faults import is_traced_value, wants_keys, wants_mutable
+from parity.sides.opened import NARROW
 from parity.sides.trial import settle
 
 SEED = 0
-NARROW = (jnp.float32, jnp.bfloat16, jnp.float16)
 
 
 def made(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], variables: Any = None) -> "LinenSide":
     """Return the side of a module, which computes in float64 where its `dtype` is a field."""
-    dtype = getattr(module, "dtype", None)
-    if not isinstance(dtype, property) and dtype in NARROW and "dtype" in {f.name for f in dataclasses.fields(module)}:
+    if dtype := narrow_dtype(module):
         try:
             side = LinenSide(module.clone(dtype=jnp.float64), args, kwargs, variables)  # pyright: ignore[reportCallIssue]
         except Exception:
             return LinenSide(module, args, kwargs, variables)
-        side.notes.append(f"the Flax module's dtype is float64 here instead of {jnp.dtype(dtype).name}")
+        side.notes.append(f"the Flax module's dtype is float64 here instead of {dtype}")
         return side
     return LinenSide(module, args, kwargs, variables)
+
+
+def narrow_dtype(module: nn.Module) -> str:
+    """Return the name of the dtype that a module computes in by a field of its own, "" if that is no narrow one."""
+    dtype = getattr(module, "dtype", None) if "dtype" in {f.name for f in dataclasses.fields(module)} else None
+    return jnp.dtype(dtype).name if any(dtype is d or dtype == d for d in NARROW) else ""
 
 
 class LinenSide:

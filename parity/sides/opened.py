@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
 
@@ -19,6 +20,7 @@ from parity.sides.arrays import flat_tree, is_array, is_float, joined
 from parity.sides.conventions import parameters
 
 PARAMETERS = "params"
+NARROW = (jnp.float32, jnp.bfloat16, jnp.float16)
 MODES = {"training": True, "is_training": True, "inference": False}  # attributes of NNX modules, beside NNX's own
 
 
@@ -37,12 +39,13 @@ class Opened(NamedTuple):
     leaves: dict[str, Any]
     trained: frozenset[str]
     bind: Callable[[Mapping[str, Any], bool], Bound]  # from the leaves and whether it is trained
+    notes: tuple[str, ...] = ()
 
 
 def opened(value: Any) -> Opened | None:
     """Take a callable, or what it holds, apart; None if there is no array in it."""
     if isinstance(value, nnx.Module):
-        return _nnx(value)
+        return of_nnx(value)
     if isinstance(value, nn.Module):
         return _linen(value)
     if is_equinox(value):
@@ -89,8 +92,15 @@ def _tree(kind: str, value: Any) -> Opened | None:
     return Opened(kind, {path: leaves[i] for i, path in paths.items()}, trained, bind)
 
 
-def _nnx(module: nnx.Module) -> Opened:
-    """Take an NNX module apart; its generators of random numbers and arrays of numpy stay inside."""
+def of_nnx(module: nnx.Module, *, widen: bool = False) -> Opened:
+    """Take an NNX module apart; its generators of random numbers and arrays of numpy stay inside.
+
+    Args:
+        module: the module.
+        widen: whether its layers compute in float64 where a narrower dtype is an attribute of theirs.
+    """
+    layers = [layer for _, layer in nnx.iter_modules(module)] if widen else []
+    narrow = sorted({jnp.dtype(d).name for m in layers if (d := vars(m).get("dtype")) in NARROW and d is not None})
     graph, state, rest = nnx.split(module, _is_tensor, ...)
     variables = dict(nnx.to_flat_state(state))
     names = {path: _nnx_name(path, variable) for path, variable in variables.items()}
@@ -103,6 +113,8 @@ def _nnx(module: nnx.Module) -> Opened:
         copy = nnx.merge(graph, nnx.from_flat_state(new), nnx.from_flat_state(_fresh(rest)))
         copy.train() if train else copy.eval()
         for _, layer in nnx.iter_modules(copy):
+            if narrow and vars(layer).get("dtype") in NARROW:
+                layer.dtype = jnp.float64
             for word in MODES.keys() & vars(layer).keys():
                 if isinstance(getattr(layer, word), bool):
                     setattr(layer, word, train is MODES[word])
@@ -115,7 +127,8 @@ def _nnx(module: nnx.Module) -> Opened:
 
     leaves = {name: _raw(variables[path]) for path, name in names.items()}
     trained = frozenset(n for p, n in names.items() if isinstance(variables[p], nnx.Param) and is_float(leaves[n]))
-    return Opened("NNX", leaves, trained, bind)
+    notes = tuple(f"dtype is float64 here instead of {name}" for name in narrow)
+    return Opened("NNX", leaves, trained, bind, notes)
 
 
 def _fresh(state: Any) -> dict[Any, Any]:

@@ -1,6 +1,5 @@
 """The leaves of an output of either side, by name, and which of one is which of the other's."""
 
-import collections.abc
 import dataclasses
 import types
 from collections.abc import Iterator, Mapping
@@ -30,31 +29,38 @@ class Leaves(dict[str, Any]):
 def named_leaves(output: Any) -> Leaves:
     """Return the arrays of any tree: dicts, tuples, dataclasses, ModelOutput, generators, caches, arrays of objects.
 
-    None, texts, booleans and functions are left out; integers and floats of Python are arrays.
+    None, texts, booleans and functions are left out; integers and floats of Python are arrays, but not those that an
+    object keeps for itself.
     """
     arrays, others = [], []
-    for path, value in _walk(output, (), frozenset()):
+    for path, value, inside in _walk(output, (), frozenset(), False):
         name = "/".join(path) or ONLY
         if is_array(value) or isinstance(value, jax.ShapeDtypeStruct):
             arrays.append((name, value))
-        elif isinstance(value, float | int | complex) and not isinstance(value, bool):
+        elif isinstance(value, float | int | complex) and not isinstance(value, bool) and not inside:
             arrays.append((name, np.asarray(value)))
-        else:
+        elif not inside:
             others.append((name, type(value).__name__))
     return Leaves(dict(unique(arrays)), dict(unique(others)))
 
 
-def _walk(value: Any, path: tuple[str, ...], above: frozenset[int]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every leaf with its path; what holds itself is left out."""
-    if is_array(value) or isinstance(value, jax.ShapeDtypeStruct) or id(value) in above or len(path) > DEEPEST:
-        yield path, value
-        return
-    children = _children(value)
+def _walk(
+    value: Any, path: tuple[str, ...], above: frozenset[int], inside: bool
+) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
+    """Yield every leaf with its path, and whether it is an attribute of an object; what holds itself is left out."""
+    final = is_array(value) or isinstance(value, jax.ShapeDtypeStruct) or id(value) in above or len(path) > DEEPEST
+    children = None if final else _children(value)
     if children is None:
-        yield path, value
+        yield path, value, inside
         return
+    inside = inside or _is_object(value)
     for name, child in children:
-        yield from _walk(child, (*path, str(name)), above | {id(value)})
+        yield from _walk(child, (*path, str(name)), above | {id(value)}, inside)
+
+
+def _is_object(value: Any) -> bool:
+    """Return whether the parts of a value are its attributes: of a cache, a distribution."""
+    return not isinstance(value, Mapping | tuple | list | Iterator) and not dataclasses.is_dataclass(value)
 
 
 def _children(value: Any) -> list[tuple[str, Any]] | None:
@@ -65,7 +71,7 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(str(name), child) for name, child in value.items()]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return list(zip(value._fields, value, strict=True))
-    if isinstance(value, list | tuple | collections.abc.Iterator):
+    if isinstance(value, list | tuple | Iterator):
         return [(str(i), child) for i, child in enumerate(value)]
     if dataclasses.is_dataclass(value):
         return [(f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value)]

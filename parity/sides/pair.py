@@ -1,16 +1,18 @@
 """Functions with trees of parameters: (apply, params), Haiku's transformed functions, transformers' wrappers."""
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from data import UserError
 from parity.sides.arrays import flat_tree, is_array, is_float
 from parity.sides.conventions import KEY_WORDS, convention_of, learned, parameters
 from parity.sides.function import FunctionSide
-from parity.sides.linen import made_cheaply
+from parity.sides.linen import made_cheaply, narrow_dtype
 from parity.sides.opened import PARAMETERS, Bound, Opened
 
 STATE, KEY = "state", "key"
@@ -97,7 +99,7 @@ def _opened(function: Any, trees: Mapping[str, Any], lead: Lead, kind: str) -> O
 
 def _without_double(path: str) -> str:
     """Return "batch_stats/mean" of "params/batch_stats/mean": a tree with Flax's collections keeps their names."""
-    inner = path.removeprefix(f"{PARAMETERS}/")
+    inner = path.partition("/")[2]
     return inner if inner.partition("/")[0] in (PARAMETERS, "batch_stats") else path
 
 
@@ -126,17 +128,30 @@ def wrapper(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Fun
     try:
         params = model.params
     except ValueError:  # made with _do_init=False
-        params = made_cheaply(lambda key, _a, _k: {"params": model.init_weights(key, model.input_shape)}, (), {})[
-            "params"
-        ]
+        init = lambda key, *_: {PARAMETERS: model.init_weights(key, model.input_shape)}  # noqa: E731
+        params = made_cheaply(init, (), {})[PARAMETERS]
+    if dtype := narrow_dtype(model.module):
+        model = copy.copy(model)
+        model._module = model.module.clone(dtype=jnp.float64)
+    state = {name: tree for name, tree in params.items() if name == "batch_stats"}
 
     def function(params: Any, *args: Any, **kwargs: Any) -> Any:
-        return model(*args, **kwargs, params=params)
+        own, state, args = (params, args[0], args[1:]) if with_state else (params, {}, args)
+        found = model(*args, **kwargs, params={**own, **state})
+        if not with_state:
+            return found
+        updated = isinstance(found, tuple) and len(found) == 2 and "batch_stats" in found[1]
+        return found if updated else (found, state)
 
+    with_state = bool(state)
+    words = ["params", *(["state"] if with_state else [])]
     function.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
         [
-            inspect.Parameter("params", inspect.Parameter.POSITIONAL_ONLY),
+            *(inspect.Parameter(word, inspect.Parameter.POSITIONAL_ONLY) for word in words),
             *(p for name, p in parameters(model.__call__).items() if name != "params"),
         ]
     )
-    return pair(function, [params], args, kwargs, kind="Linen")
+    own = {name: tree for name, tree in params.items() if name not in state}
+    side = pair(function, [own, state] if with_state else [own], args, kwargs, kind="Linen")
+    side.notes += [f"the Flax module's dtype is float64 here instead of {dtype}"] if dtype else []
+    return side

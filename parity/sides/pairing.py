@@ -1,5 +1,6 @@
 """Which leaf of JAX's output is which of PyTorch's, and how it is laid out."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -70,9 +71,10 @@ def paired(
 
 
 def _alone(side: str, leaves: Mapping[str, Any], names: Any) -> Iterator[str]:
-    only = [name for name in leaves if name in names]
-    if only:
-        yield f"only {side} returns {', '.join(only)}"
+    groups = Counter(name.partition("/")[0] for name in leaves if name in names)
+    if groups:
+        words = (name if n == 1 else f"{name} ({n} arrays)" for name, n in groups.items())
+        yield f"only {side} returns {', '.join(words)}"
     left = getattr(leaves, "left_out", {})
     if words := ", ".join(f"{name} ({kind})" for name, kind in left.items() if kind != "NoneType"):
         yield f"not compared of {side}'s output: {words}"
