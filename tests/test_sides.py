@@ -542,8 +542,10 @@ class FlaxTokens(nn.Module):
 
 def test_names_that_only_one_side_has_are_dropped_there_and_said():
     given = {
-        "input_ids": np.arange(6).reshape(2, 3), "attention_mask": np.ones((2, 3), bool), "position_ids": np.ones((2, 3), int)
-    }  # fmt: skip
+        "input_ids": np.arange(6).reshape(2, 3),
+        "attention_mask": np.ones((2, 3), bool),
+        "position_ids": np.ones((2, 3), int),
+    }
     mine, yours, words = both_inputs(Tokens(), FlaxTokens(), given)
     assert (list(mine.kwargs), set(yours.kwargs)) == (["input_ids", "attention_mask"], {"ids", "mask", "position_ids"})
     assert "PyTorch does not take position_ids, which is left out" in words
@@ -631,3 +633,50 @@ def test_padded_positions_are_left_out_by_a_mask():
         pairs, _ = paired({"hidden": a, "pooled": a[:, 0]}, {"hidden": b, "pooled": b[:, 0]}, mask)
         assert [x.shape for _, x, _ in pairs] == [(6, 3), (2, 3)]
         assert all(np.array_equal(x, y) for _, x, y in pairs)
+
+
+def cached(params, x):
+    cache = jax.lax.dynamic_update_slice(jnp.zeros((8, 4), jnp.float32), x @ params["w"], (0, 0))
+    return {"y": cache[:5] * 2, "n": jnp.int32(3)}
+
+
+def test_what_fails_in_float64_is_called_in_float32():
+    side = jax_side((cached, {"w": PARAMS["w"]}), (X,), {})
+    assert side.narrow
+    assert "float32" in side.notes[0]
+    assert side.leaves["params/w"].dtype == np.float64
+    output, _ = run(side, X)
+    assert output["y"].dtype == np.float32
+    np.testing.assert_allclose(output["y"], 2 * X @ PARAMS["w"], rtol=1e-5)
+
+
+def recurrent(params, x):
+    def step(carry, row):
+        h, n = carry
+        h = jnp.tanh(row @ params["w"] + h * params["u"])
+        return (h, n + 1), h
+
+    (h, n), ys = jax.lax.scan(step, (jnp.zeros(4, jnp.float32), jnp.int32(0)), x)
+    total = jax.lax.fori_loop(0, 3, lambda i, t: t + ys[i].sum(), jnp.float32(0))
+    return ys, total + n * 0 + jax.lax.while_loop(
+        lambda c: c[1] < 2, lambda c: (c[0] + h.sum(), c[1] + 1), (jnp.float32(0), 0)
+    )[0]
+
+
+@pytest.mark.parametrize(
+    "model", [(recurrent, {"w": PARAMS["w"], "u": np.ones(4, np.float32)}), nn.RNN(nn.GRUCell(4))]
+)
+def test_carries_of_float32_are_widened(model):
+    inputs = X if isinstance(model, tuple) else X[None]
+    side = jax_side(model, (inputs,), {})
+    output = jax.tree.leaves(run(side, inputs)[0])
+    assert all(leaf.dtype == np.float64 for leaf in output)
+    assert not side.narrow
+    if isinstance(model, tuple):
+        h, rows = np.zeros(4), []
+        for row in X:
+            h = np.tanh(row @ side.leaves["params/w"] + h)
+            rows.append(h)
+        np.testing.assert_allclose(output[0], rows, rtol=1e-12)
+        np.testing.assert_allclose(output[1], np.sum(rows[:3]) + 2 * h.sum(), rtol=1e-12)
+    assert jax.lax.scan.__module__.startswith("jax")

@@ -1,6 +1,8 @@
 """Arrays of any library, the names of a tree's leaves, and 64 bits."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -12,6 +14,42 @@ import torch
 def x64() -> Any:
     """Return a context in which JAX has 64 bits, and its products no less than full precision (trap 19)."""
     return jax.enable_x64(True)
+
+
+@contextlib.contextmanager
+def narrowing() -> Iterator[None]:
+    """Let the sides that are made meanwhile compute in 32 bits, as their users do."""
+    token = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(token)
+
+
+def is_narrow() -> bool:
+    """Return whether sides that are made now compute in 32 bits."""
+    return _narrow.get()
+
+
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+NARROWER = {"float64": "float32", "int64": "int32", "uint64": "uint32", "complex128": "complex64"}
+
+
+@contextlib.contextmanager
+def bits(narrow: bool) -> Iterator[None]:
+    """Let JAX have 32 bits, or 64."""
+    with jax.enable_x64(not narrow):
+        yield
+
+
+def narrowed(tree: Any) -> Any:
+    """Return a tree with its arrays in 32 bits."""
+
+    def cast(array: Any) -> Any:
+        name = str(array.dtype) if is_array(array) else ""
+        return jnp.asarray(array, NARROWER[name]) if name in NARROWER else array
+
+    return jax.tree.map(cast, tree)
 
 
 def is_array(value: Any) -> bool:
@@ -45,11 +83,6 @@ def wide(array: Any) -> np.ndarray:
     return np.array(array, np.complex128 if jnp.issubdtype(array.dtype, jnp.complexfloating) else np.float64)
 
 
-def narrow(array: Any, like: Any) -> Any:
-    """Return an array in the dtype of another, unless it has it."""
-    return array if array.dtype == like.dtype else array.astype(like.dtype)
-
-
 def flat_tree(tree: Any) -> list[tuple[str, Any]]:
     """Return the leaves of a tree, None among them, by path: "layers/0/weight"."""
     pairs = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is None)[0]
@@ -78,34 +111,8 @@ def unique(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return found
 
 
-def abstract(values: Any) -> Any:
-    """Return a tree with its arrays as shapes and dtypes, for `jax.eval_shape`; call it under `x64`."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) if is_array(a) else a, values)
-
-
-def split_arrays(tree: Any) -> tuple[list[Any], Any]:
-    """Return the arrays of a tree, and a function that puts others in their place."""
-    leaves, treedef = jax.tree.flatten(tree)
-    slots = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
-
-    def filled(arrays: Iterable[Any]) -> Any:
-        new = list(leaves)
-        for slot, array in zip(slots, arrays, strict=True):
-            new[slot] = array
-        return jax.tree.unflatten(treedef, new)
-
-    return [leaves[i] for i in slots], filled
-
-
 def to_jax(tree: Any) -> Any:
     """Return a tree with its arrays as JAX's, as some modules refuse numpy's."""
     return jax.tree.map(
         lambda a: jnp.asarray(to_numpy(a)) if is_array(a) and not isinstance(a, jax.Array) else a, tree
     )
-
-
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield those of the leaves that another array has taken the place of."""
-    for name, value in after.items():
-        if name in before and value is not before[name]:
-            yield name, value

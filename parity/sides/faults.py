@@ -96,6 +96,16 @@ def is_traced_value(error: BaseException) -> bool:
     return isinstance(error, kinds)
 
 
+def is_mixed(error: BaseException) -> bool:
+    """Return whether JAX may have refused to mix two precisions."""
+    text = str(error)
+    return (
+        bool(re.search(r"dtype|same type|equal type|identical type|matching type", text))
+        and "32" in text
+        and "64" in text
+    )
+
+
 def wants_keys(error: BaseException) -> bool:
     """Return whether a Linen module asks for random numbers."""
     return isinstance(error, errors.InvalidRngError)

@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from parity.sides.arrays import wide, x64
+from parity.sides.arrays import bits, is_narrow, narrowed, wide, x64
+from parity.sides.carries import wide_carries
 from parity.sides.conventions import Convention, batch_size, called, convention_of, learned
 from parity.sides.opened import Opened, is_equinox
 from parity.sides.trial import settle
@@ -30,7 +31,7 @@ class FunctionSide:
         self.notes = list(found.notes)
         self.leaves = {name: wide(array) for name, array in found.leaves.items()}
         self.output: Any = None
-        self.concrete = False
+        self.concrete, self.narrow = False, is_narrow()
         how = Convention() if is_vmapped(function) else convention_of(function, len(args), consumed)
         self._how = how._replace(axis_name=axis_name)
         self._settle(args, kwargs)
@@ -39,8 +40,11 @@ class FunctionSide:
         self, leaves: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool
     ) -> tuple[Any, dict[str, Any]]:
         """Return the output tree, and the leaves that are not trained as they are afterwards."""
+        if self.narrow:
+            leaves, args, kwargs = narrowed((dict(leaves), args, dict(kwargs)))
         bound = self._opened.bind({name: jnp.asarray(leaves[name]) for name in self.leaves}, train)
-        output, after = called(bound, args, kwargs, self._how, train=train)
+        with bits(self.narrow), wide_carries():
+            output, after = called(bound, args, kwargs, self._how, train=train)
         return output, {name: leaf for name, leaf in after.items() if name in leaves and name not in self.trained}
 
     def native(self, leaves: Mapping[str, Any]) -> Any:

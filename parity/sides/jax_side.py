@@ -9,8 +9,8 @@ from flax import linen as nn
 from flax import nnx
 
 from data import UserError
-from parity.sides.arrays import to_jax, x64
-from parity.sides.faults import described, explained
+from parity.sides.arrays import narrowing, to_jax, x64
+from parity.sides.faults import described, explained, is_mixed
 from parity.sides.function import FunctionSide
 from parity.sides.linen import made
 from parity.sides.opened import is_equinox, of_nnx, opened
@@ -27,6 +27,8 @@ class JaxSide(Protocol):
     trained: frozenset[str]  # the paths of what is differentiated: no statistics, tables, integers
     notes: list[str]  # what a report should say of how it is called
     output: Any  # the output tree in evaluation mode, shapes and dtypes alone
+    concrete: bool  # it decides in Python by the values of its inputs, so that only its leaves may be traced
+    narrow: bool  # it computes in float32, whatever its leaves and inputs are
 
     def call(
         self, leaves: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool
@@ -55,15 +57,29 @@ def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ja
         args, kwargs = to_jax((args, dict(kwargs)))
         try:
             side = _made(model, args, kwargs)
-            if not named_leaves(side.output):
-                raise UserError("the JAX side returns no array")
-            return side
         except UserError:
             raise
         except Exception as error:
+            if (narrow := _narrow(model, args, kwargs) if is_mixed(error) else None) is not None:
+                return narrow
             raise UserError(
                 f"the JAX side cannot be called: {explained(error)}; {described(model, args, kwargs)}"
             ) from error
+
+    if not named_leaves(side.output):
+        raise UserError("the JAX side returns no array")
+    return side
+
+
+def _narrow(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSide | None:
+    """Return the side of a model that mixes its own float32 with float64 in a way that JAX refuses, in float32."""
+    try:
+        with narrowing():
+            side = _made(model, args, kwargs)
+    except Exception:
+        return None
+    side.notes.append("the JAX side computes in float32: it fails in float64, as it makes arrays of float32 itself")
+    return side
 
 
 def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSide:

@@ -11,7 +11,8 @@ from flax import linen as nn
 from flax.core import unfreeze
 from jax.extend import core
 
-from parity.sides.arrays import is_float, joined, to_numpy, wide, x64
+from parity.sides.arrays import bits, is_float, is_narrow, joined, narrowed, to_numpy, wide, x64
+from parity.sides.carries import wide_carries
 from parity.sides.conventions import convention_of
 from parity.sides.faults import is_traced_value, wants_keys, wants_mutable
 from parity.sides.opened import NARROW
@@ -45,7 +46,7 @@ class LinenSide:
 
     def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], variables: Any = None):
         self.notes: list[str] = []
-        self.module = module
+        self.module, self.narrow = module, is_narrow()
         self._how = convention_of(module, len(args))
         made = unfreeze(variables) if variables is not None else self._initial(args, kwargs)
         made = made if "params" in made or variables is None else {"params": made}
@@ -62,13 +63,16 @@ class LinenSide:
         self, leaves: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool
     ) -> tuple[Any, dict[str, Any]]:
         """Return the output tree, and the leaves of mutable collections as they are afterwards."""
+        if self.narrow:
+            leaves, args, kwargs = narrowed((dict(leaves), args, dict(kwargs)))
         words = self._how.keywords(train, kwargs)
         words |= {k: jax.random.PRNGKey(SEED) for k in self._how.key_words(train, kwargs)}
         rngs = self._rngs() if train or self._eval_rngs else {}
         mutable = self._mutable if train or self._eval_mutable else []
-        found = self.module.apply(
-            self.variables(leaves), *args, **kwargs, **words, rngs=rngs, mutable=mutable if mutable else False
-        )
+        with bits(self.narrow), wide_carries():
+            found = self.module.apply(
+                self.variables(leaves), *args, **kwargs, **words, rngs=rngs, mutable=mutable if mutable else False
+            )
         output, updated = found if mutable else (found, {})
         after = {joined(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(updated)[0]}
         return output, {name: leaf for name, leaf in after.items() if name in leaves}
@@ -107,7 +111,8 @@ class LinenSide:
         def init(key: Any, args: Any, kwargs: Any) -> Any:
             words_ = words | dict.fromkeys(self._how.key_words(False, kwargs), key)
             rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(self._rngs())}
-            return unfreeze(self.module.init(rngs, *args, **kwargs, **words_))
+            with wide_carries():
+                return unfreeze(self.module.init(rngs, *args, **kwargs, **words_))
 
         try:
             made = made_cheaply(init, args, kwargs)
