@@ -1,5 +1,7 @@
 """Modules and inputs from a user's files, and inputs of the command line."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -79,16 +81,15 @@ def folder(tmp_path_factory):
 
 
 def test_modules_are_made_with_literal_arguments(folder):
-    assert load_torch(f"{folder}/mine.py:Net").fc.out_features == 4
-    net = load_torch(f"{folder}/mine.py:Net(7, names=['x', None])")
+    make: Any = load_torch
+    assert make(f"{folder}/mine.py:Net").fc.out_features == 4
+    net = make(f"{folder}/mine.py:Net(7, names=['x', None])")
     assert (net.fc.out_features, net.names, net.fc.weight.dtype) == (7, ["x", None], torch.float32)
     import data
 
     assert data.UserError is UserError
     assert not hasattr(data, "WIDTH")
-    torch.testing.assert_close(
-        load_torch(f"{folder}/mine.py:Net").fc.weight, load_torch(f"{folder}/mine.py:Net").fc.weight
-    )
+    torch.testing.assert_close(make(f"{folder}/mine.py:Net").fc.weight, make(f"{folder}/mine.py:Net").fc.weight)
 
 
 @pytest.mark.parametrize("name", ["Small", "Small(width=4)", "Layer", "pair", "linen", "make", "make()", "dtype"])
@@ -98,7 +99,7 @@ def test_jax_models_are_made_or_taken_as_they_are(folder, name):
     if name == "dtype":
         model = load_jax(f"{folder}/mine.py:{name}")
         assert model[1]["w"].dtype == np.float64
-    assert not jax.config.jax_enable_x64
+    assert jax.numpy.zeros(1, float).dtype == np.float32
 
 
 def test_inputs_of_a_function(folder):

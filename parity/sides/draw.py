@@ -43,9 +43,11 @@ class Drawn(NamedTuple):
     def array(self, rng: np.random.Generator) -> np.ndarray:
         """Return the input, drawn."""
         if self.kind == "float":
-            return rng.uniform(*self.bounds, self.shape) if self.bounds else rng.normal(size=self.shape)
+            return (
+                rng.uniform(self.bounds[0], self.bounds[1], self.shape) if self.bounds else rng.normal(size=self.shape)
+            )
         if self.kind == "int":
-            return rng.integers(*(int(b) for b in self.bounds), self.shape)
+            return rng.integers(int(self.bounds[0]), int(self.bounds[1]), self.shape)
         if self.kind == "bool":
             return rng.random(self.shape) < 0.5
         if self.kind == "lengths":

@@ -52,8 +52,9 @@ def _defined(function: Any) -> str:
     """Return " of file.py:12", where a callable is defined, if that is in a file of the user's."""
     own = function if inspect.isroutine(function) else type(function).__call__ if callable(function) else function
     code = getattr(inspect.unwrap(own), "__code__", None)
-    users = code is not None and not LIBRARIES.search(code.co_filename) and OWN not in Path(code.co_filename).parents
-    return f" of {code.co_filename}:{code.co_firstlineno}" if users else ""
+    if code is None or LIBRARIES.search(code.co_filename) or OWN in Path(code.co_filename).parents:
+        return ""
+    return f" of {code.co_filename}:{code.co_firstlineno}"
 
 
 def _of_array(value: Any) -> str:

@@ -99,8 +99,9 @@ def _as_numpy(value: Any) -> Any:
 def jax_parameters(model: Any) -> dict[str, inspect.Parameter]:
     """Return the parameters of a JAX model that are inputs."""
     parts = list(model) if isinstance(model, tuple | list) else [model]
-    if hasattr(model, "apply") and not isinstance(model, linen.Module | nnx.Module):
-        function, pair = model.apply, True  # an (init, apply) pair
+    apply = None if isinstance(model, linen.Module | nnx.Module) else getattr(model, "apply", None)
+    if apply is not None:
+        function, pair = apply, True  # an (init, apply) pair
     elif isinstance(parts[0], nnx.GraphDef):
         function, pair = nnx.merge(*parts), False
     else:
@@ -156,7 +157,7 @@ def _named(names: Mapping[str, inspect.Parameter]) -> list[str]:
 def _alike(a: str, b: str) -> bool:
     plain = [n.lower().replace("_", "").rstrip("s") for n in (a, b)]
     short, long = sorted(plain, key=len)
-    return (len(short) > 3 and short in long) or difflib.SequenceMatcher(None, *plain).ratio() > 0.85
+    return (len(short) > 3 and short in long) or difflib.SequenceMatcher(None, short, long).ratio() > 0.85
 
 
 def _laid_out(
@@ -237,7 +238,7 @@ def _options(array: np.ndarray, module: TorchModule, forced: str | None) -> Sequ
 def _forced(layout: str | None, name: str) -> str | None:
     if layout is None:
         return None
-    parts = dict(part.split("=", 1) if "=" in part else ("", part) for part in layout.split(","))
+    parts = {part.rpartition("=")[0]: part.rpartition("=")[2] for part in layout.split(",")}
     wrong = [value for value in parts.values() if value not in (SAME, LAST, FIRST)]
     if wrong:
         raise UserError(f"--layout {layout}: '{wrong[0]}' is none of {SAME}, {LAST}, {FIRST}")

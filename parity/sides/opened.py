@@ -20,6 +20,7 @@ from parity.sides.arrays import flat_tree, is_array, is_float, joined
 from parity.sides.conventions import parameters
 
 PARAMETERS = "params"
+FUNCTION = types.FunctionType
 NARROW = (jnp.float32, jnp.bfloat16, jnp.float16)
 MODES = {"training": True, "is_training": True, "inference": False}  # attributes of NNX modules, beside NNX's own
 
@@ -57,12 +58,10 @@ def opened(value: Any) -> Opened | None:
         return _parts([("", value.__self__)], lambda p: getattr(p[0], value.__name__))
     if isinstance(value, types.FunctionType) and value.__closure__:
         return _closure(value)
-    if callable(value) and hasattr(value, "__wrapped__") and not isinstance(value, type):
-        return opened(value.__wrapped__)  # of jax.jit
-    if isinstance(fun := getattr(value, "fun", None), types.FunctionType) and type(value).__module__.startswith(
-        "flax.nnx"
-    ):
-        return opened(fun)  # of nnx.jit
+    if callable(value) and not isinstance(value, type) and (inner := getattr(value, "__wrapped__", None)) is not None:
+        return opened(inner)  # of jax.jit
+    if type(value).__module__.startswith("flax.nnx") and isinstance(inner := getattr(value, "fun", None), FUNCTION):
+        return opened(inner)  # of nnx.jit
     return None if isinstance(value, types.FunctionType | type | types.ModuleType) else _tree("function", value)
 
 
@@ -114,7 +113,7 @@ def of_nnx(module: nnx.Module, *, widen: bool = False) -> Opened:
         copy.train() if train else copy.eval()
         for _, layer in nnx.iter_modules(copy):
             if narrow and vars(layer).get("dtype") in NARROW:
-                layer.dtype = jnp.float64
+                vars(layer)["dtype"] = jnp.float64
             for word in MODES.keys() & vars(layer).keys():
                 if isinstance(getattr(layer, word), bool):
                     setattr(layer, word, train is MODES[word])

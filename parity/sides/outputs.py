@@ -69,8 +69,8 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return None
     if isinstance(value, Mapping):
         return [(str(name), child) for name, child in value.items()]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return list(zip(value._fields, value, strict=True))
+    if isinstance(value, tuple) and (fields := getattr(value, "_fields", None)):
+        return list(zip(fields, value, strict=True))
     if isinstance(value, list | tuple | Iterator):
         return [(str(i), child) for i, child in enumerate(value)]
     if dataclasses.is_dataclass(value):
