@@ -260,8 +260,12 @@ class TransformedWithState(NamedTuple):
     apply: Any
 
 
-def haiku_apply(params: Any, rng: Any, *args: Any, **kwargs: Any) -> Any:
-    return (lambda x, is_training: x @ params["linear"]["w"] + 0 * is_training * rng[0])(*args, **kwargs)
+def haiku_inner(params, rng, x, is_training):
+    return x @ params["linear"]["w"] + rng[0] * (is_training * 0)
+
+
+def haiku_apply(params, rng, *args, **kwargs):
+    return haiku_inner(params, rng, *args, **kwargs)
 
 
 def haiku_apply_with_state(params, state, rng, *args, **kwargs):
@@ -270,7 +274,7 @@ def haiku_apply_with_state(params, state, rng, *args, **kwargs):
 
 
 def haiku_init(rng, *args, **kwargs):
-    (lambda x, is_training: (x, is_training))(*args, **kwargs)
+    haiku_inner({"linear": {"w": np.zeros((3, 4))}}, rng, *args, **kwargs)
     return {"linear": {"w": jax.random.normal(rng, (3, 4))}}
 
 

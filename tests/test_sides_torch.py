@@ -96,7 +96,7 @@ def test_meta_device_weight_norm_and_parametrizations():
     with torch.device("meta"):
         module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.MultiheadAttention(4, 2))
         module.add_module("tied", torch.nn.Linear(3, 4))
-        module.get_submodule("tied").register_parameter("weight", module[0].weight)
+        module.get_submodule("tied").register_parameter("weight", next(module[0].parameters()))
     side = TorchModule(module)
     assert side.tied == {"tied.weight": "0.weight"}
     assert "meta device" in side.notes[0]
@@ -164,7 +164,7 @@ def test_a_layout_is_forced_or_refused():
     np.testing.assert_array_equal(np.moveaxis(mine.args[0], 1, -1), yours.args[0])
     with pytest.raises(UserError, match="--layout nhwc: 'nhwc' is none of same, channels-last, channels-first"):
         both_inputs(Conv(), FlaxConv(), image, layout="nhwc")
-    with pytest.raises(UserError, match=r"PyTorch side cannot be called.*test_sides.py:\d+.*channels"):
+    with pytest.raises(UserError, match=r"PyTorch side cannot be called.*test_sides_torch.py:\d+.*channels"):
         both_inputs(Conv(), FlaxConv(), numbers(2, 5, 5, 2))
 
 

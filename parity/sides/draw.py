@@ -43,9 +43,8 @@ class Drawn(NamedTuple):
     def array(self, rng: np.random.Generator) -> np.ndarray:
         """Return the input, drawn."""
         if self.kind == "float":
-            return (
-                rng.uniform(self.bounds[0], self.bounds[1], self.shape) if self.bounds else rng.normal(size=self.shape)
-            )
+            low, high = self.bounds or (0, 0)
+            return rng.uniform(low, high, self.shape) if self.bounds else rng.normal(size=self.shape)
         if self.kind == "int":
             return rng.integers(int(self.bounds[0]), int(self.bounds[1]), self.shape)
         if self.kind == "bool":

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -106,13 +106,13 @@ class LinenSide:
         return {name: jax.random.fold_in(jax.random.PRNGKey(SEED), i) for i, name in enumerate(names)}
 
     def _initial(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        words = self._how.keywords(False, kwargs)
+        words, make = self._how.keywords(False, kwargs), cast(Any, self.module.init)
 
         def init(key: Any, args: Any, kwargs: Any) -> Any:
             words_ = words | dict.fromkeys(self._how.key_words(False, kwargs), key)
             rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(self._rngs())}
             with wide_carries():
-                return unfreeze(self.module.init(rngs, *args, **kwargs, **words_))
+                return unfreeze(make(rngs, *args, **kwargs, **words_))
 
         try:
             made = made_cheaply(init, args, kwargs)
