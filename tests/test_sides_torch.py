@@ -192,6 +192,24 @@ def test_several_inputs_each_in_its_own_layout_and_under_its_own_name():
     np.testing.assert_allclose(theirs, ours, rtol=1e-11)
 
 
+class FlaxOther(nn.Module):
+    @nn.compact
+    def __call__(self, x, hidden, time):
+        return FlaxConv()(x, hidden, time)
+
+
+def test_inputs_of_other_names_keep_their_layout():
+    given = {"image": numbers(2, 3, 8, 8), "text": numbers(2, 5, 4), "timestep": numbers(2)}
+    mine, yours, words = both_inputs(Conv(), FlaxOther(), given)
+    assert [a.shape for a in mine.kwargs.values()] == [(2, 3, 8, 8), (2, 5, 4), (2,)]
+    assert {n: a.shape for n, a in yours.kwargs.items()} == {"x": (2, 8, 8, 3), "hidden": (2, 5, 4), "time": (2,)}
+    assert words.startswith("image: channels first as given for PyTorch, moved last for JAX; ")
+    assert words.endswith("timestep is time for JAX; image is x for JAX; text is hidden for JAX")
+    mine, yours, words = both_inputs(Conv(), FlaxConv(), tuple(given.values()))
+    assert (mine.args[0].shape, yours.args[0].shape, yours.args[1].shape) == ((2, 3, 8, 8), (2, 8, 8, 3), (2, 5, 4))
+    assert words == "input 0: channels first as given for PyTorch, moved last for JAX"
+
+
 class Sequence1d(torch.nn.Module):
     def __init__(self, first):
         super().__init__()

@@ -58,22 +58,17 @@ def both_sides(
 ) -> tuple[TorchModule, JaxSide, Inputs, Inputs, str]:
     """Return both sides, too: the JAX side that was made to find the layout need not be made again."""
     module = torch_module if isinstance(torch_module, TorchModule) else TorchModule(torch_module)
+    fit = {"PyTorch": parameters(module.module.forward), "JAX": jax_parameters(model)}
     given = normalised(inputs)
-    ours, notes = fitted(given, parameters(module.module.forward), "PyTorch")
-    names = jax_parameters(model)
+    ours, notes = fitted(given, fit["PyTorch"], "PyTorch")
     if jax_inputs is not None:
-        theirs = fitted(normalised(jax_inputs), names, "JAX")[0]
+        theirs = fitted(normalised(jax_inputs), fit["JAX"], "JAX")[0]
         _run(module, ours)
-        return (
-            module,
-            jax_side(model, *theirs),
-            ours,
-            theirs,
-            "; ".join(["both sides are given inputs of their own", *notes]),
-        )
-    theirs, more = fitted(given, names, "JAX")
-    found = _laid_out(module, model, ours, theirs, layout)
-    return module, *found[:3], "; ".join([*found[3], *notes, *more])
+        words = "; ".join(["both sides are given inputs of their own", *notes])
+        return module, jax_side(model, *theirs), ours, theirs, words
+    notes += fitted(given, fit["JAX"], "JAX")[1]
+    side, ours, theirs, words = _laid_out(module, model, given, fit, layout)
+    return module, side, ours, theirs, "; ".join([*words, *notes])
 
 
 def normalised(inputs: Any) -> Inputs:
@@ -161,30 +156,28 @@ def _alike(a: str, b: str) -> bool:
 
 
 def _laid_out(
-    module: TorchModule, model: Any, ours: Inputs, theirs: Inputs, layout: str | None
+    module: TorchModule, model: Any, given: Inputs, fit: Mapping[str, Mapping[str, Any]], layout: str | None
 ) -> tuple[JaxSide, Inputs, Inputs, list[str]]:
     """Return the JAX side and both inputs in the best layout that both take."""
-    names = list(dict.fromkeys([*_arrays(ours), *_arrays(theirs)]))
-    shapes = {name: _arrays(ours).get(name, _arrays(theirs).get(name)) for name in names}
     best: tuple[float, JaxSide, Inputs, Inputs, list[str]] | None = None
     errors: list[tuple[bool, bool, str]] = []  # of PyTorch's before JAX's, of a moved input before one as it is given
     seen: dict[Any, Any] = {}
-    for chosen in itertools.islice(_choices(shapes, module, layout), MOST):
+    for chosen in itertools.islice(_choices(_arrays(given), module, layout), MOST):
         try:
-            key = tuple(chosen.get(n) == LAST for n in _arrays(ours))
-            mine = _moved(ours, chosen, LAST, _first)
+            ours = fitted(_moved(given, chosen, LAST, _first), fit["PyTorch"], "PyTorch")[0]
+            key = tuple(name for name, way in chosen.items() if way == LAST)
             if key not in seen:
-                seen[key] = _tried(module, mine)
+                seen[key] = _tried(module, ours)
             if isinstance(seen[key], UserError):
                 raise seen[key]
-            yours = _moved(theirs, chosen, FIRST, _last)
-            side = jax_side(model, *yours)
+            theirs = fitted(_moved(given, chosen, FIRST, _last), fit["JAX"], "JAX")[0]
+            side = jax_side(model, *theirs)
         except UserError as error:
             errors.append(("JAX" in str(error)[:8], all(way == SAME for way in chosen.values()), str(error)))
             continue
         distance = _distance(module, side, seen[key])
         if best is None or distance < best[0]:
-            best = distance, side, mine, yours, _said(chosen, names)
+            best = distance, side, ours, theirs, _said(chosen)
         if distance == 0:
             break
     if best is None:
@@ -275,8 +268,8 @@ def _distance(module: TorchModule, side: JaxSide, output: Mapping[str, Any]) -> 
     return float(weights + missing)
 
 
-def _said(chosen: Mapping[str, str], names: Sequence[str]) -> list[str]:
-    moved = {name: WORDS[chosen[name]] for name in names if chosen[name] != SAME}
-    if len(names) == 1 or not moved:
+def _said(chosen: Mapping[str, str]) -> list[str]:
+    moved = {name: WORDS[way] for name, way in chosen.items() if way != SAME}
+    if len(chosen) == 1 or not moved:
         return [next(iter(moved.values()), "both sides take the inputs as they are given")]
-    return [f"{name}: {words}" for name, words in moved.items()]
+    return [f"{f'input {name}' if name.isdecimal() else name}: {words}" for name, words in moved.items()]

@@ -107,8 +107,8 @@ def transformed(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     """Return the side of an (init, apply) pair of Haiku's, or like it, whose parameters are made here."""
     how = convention_of(model.init, len(args) + 1)
 
-    def init(key: Any, args: Any, kwargs: Any) -> Any:
-        return {PARAMETERS: model.init(key, *args, **kwargs, **how.keywords(False, kwargs))}
+    def init(key: Any, args: Any, kwargs: Any) -> Any:  # in training mode: Haiku's BatchNorm has no statistics before
+        return {PARAMETERS: model.init(key, *args, **kwargs, **how.keywords(True, kwargs))}
 
     for _ in range(3):
         try:
