@@ -235,6 +235,15 @@ def test_functions_with_a_tree_of_parameters(model):
 PARAMS_IN_CLOSURE = PARAMS
 
 
+def test_a_single_array_and_keys_of_any_name():
+    side = jax_side(
+        (lambda w, x, *, noise_rng: x * w + 0 * jax.random.normal(noise_rng, x.shape), np.ones(3)), (X,), {}
+    )
+    assert side.trained == {"params"}
+    np.testing.assert_allclose(run(side, X, leaves={"params": np.full(3, 1 / 3)})[0], X / 3, rtol=1e-12)
+    assert jax_side(functools.partial(lambda w, x: x * w, np.ones(3)), (X,), {}).trained == {"params"}
+
+
 def test_linen_with_its_variables_and_a_bound_module():
     module = nn.Dense(4)
     variables = module.init(KEY, X)

@@ -103,6 +103,8 @@ def test_meta_device_weight_norm_and_parametrizations():
     assert all(np.isfinite(a).all() for a in side.parameters.values())
     with torch.device("meta"), pytest.raises(UserError, match="nothing tells the values of its buffer table"):
         TorchModule(Torch())
+    with pytest.raises(UserError, match="lazy parameters: call it once"):
+        TorchModule(torch.nn.LazyLinear(4))
     with pytest.warns(FutureWarning):
         old = torch.nn.utils.weight_norm(torch.nn.Linear(3, 4))
     new = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 4))
@@ -144,6 +146,13 @@ LAYOUTS = {
     "channels last given": (FlaxConv(), numbers(2, 8, 8, 3), (2, 3, 8, 8), (2, 8, 8, 3), "channels last as given"),
     "channels first given": (FlaxConv(), numbers(2, 3, 8, 8), (2, 3, 8, 8), (2, 8, 8, 3), "channels first as given"),
     "both first": (FlaxConv(first=True), numbers(2, 3, 8, 8), (2, 3, 8, 8), (2, 3, 8, 8), "as they are given"),
+    "last given, both first": (
+        FlaxConv(first=True),
+        numbers(2, 8, 8, 3),
+        (2, 3, 8, 8),
+        (2, 3, 8, 8),
+        "for both sides",
+    ),
     "undecided": (FlaxConv(), numbers(2, 3, 3, 3), (2, 3, 3, 3), (2, 3, 3, 3), "channels last as given"),
 }
 

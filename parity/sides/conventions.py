@@ -14,7 +14,7 @@ from parity.sides.arrays import is_array
 
 # Words for the mode, and what they are in training.
 MODE_WORDS = {**TRAINING_WORDS, "inference": False, "is_train": True, "eval_mode": False}
-KEY_WORDS = ("key", "rng", "rngs", "rng_key", "prng_key", "random_key", "dropout_rng", "dropout_key", "rngs_key")
+KEY_WORD = re.compile(r"(\w+_)?(key|keys|p?rng|rngs)")
 MISSING = re.compile(r"missing \d+ required [\w-]+ arguments?: (.*)")
 
 
@@ -59,7 +59,12 @@ def convention_of(function: Any, given: int = 0, consumed: Collection[str] = ())
 def key_words(names: Collection[str]) -> tuple[str, ...]:
     """Return those of a callable's words that mean random numbers; the key of an attention is an input."""
     attention = any(other in names for other in ("query", "queries", "value", "values", "q", "v"))
-    return tuple(n for n in names if n in KEY_WORDS and not (n == "key" and attention))
+    return tuple(n for n in names if is_key_word(n) and not (n in ("key", "keys") and attention))
+
+
+def is_key_word(name: str) -> bool:
+    """Return whether a parameter is called as a key of random numbers is: "key", "dropout_rng"."""
+    return KEY_WORD.fullmatch(name) is not None
 
 
 def learned(convention: Convention, error: BaseException) -> Convention | None:
@@ -67,7 +72,7 @@ def learned(convention: Convention, error: BaseException) -> Convention | None:
     match = MISSING.search(str(error)) if isinstance(error, TypeError) else None
     names = re.findall(r"'(\w+)'", match[1]) if match else []
     words = tuple(n for n in names if n in MODE_WORDS and n not in convention.words)
-    keys = tuple(n for n in names if n in KEY_WORDS and n not in convention.keys)
+    keys = tuple(n for n in names if is_key_word(n) and n not in convention.keys)
     if not words and not keys:
         return None
     return convention._replace(words=convention.words + words, keys=convention.keys + keys)

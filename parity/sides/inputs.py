@@ -22,14 +22,17 @@ from parity.sides.outputs import named_leaves
 from parity.sides.pair import STATE_WORDS, TREE_WORDS, leads
 from parity.sides.torch_module import TorchModule
 
-SAME, LAST, FIRST = "same", "channels-last", "channels-first"  # how inputs are given; "same": both sides take them so
+# How inputs are given: as both sides take them; channels last, and PyTorch, or both sides, take them first; channels
+# first, and JAX takes them last.
+SAME, LAST, FIRST, BOTH = LAYOUTS = "same", "channels-last", "channels-first", "channels-last-moved"
 WORDS = {
     LAST: "channels last as given for JAX, moved first for PyTorch",
     FIRST: "channels first as given for PyTorch, moved last for JAX",
+    BOTH: "channels last as given, moved first for both sides",
 }
 MOST = 64  # layouts that are tried
 
-__all__ = ["FIRST", "LAST", "SAME", "Inputs", "both_inputs", "both_sides", "drawn", "normalised", "parse_input"]
+__all__ = ["LAYOUTS", "Inputs", "both_inputs", "both_sides", "drawn", "normalised", "parse_input"]
 
 
 def both_inputs(
@@ -42,7 +45,7 @@ def both_inputs(
         model: what `jax_side` takes.
         inputs: an array, a tuple of arrays, or a dict by name.
         jax_inputs: the same, where JAX is given something else; its layout is left as it is.
-        layout: "same", "channels-last" or "channels-first", as the inputs are given, or None: what both sides take.
+        layout: one of `LAYOUTS`, as the inputs are given, or None: what both sides take.
             Several inputs: "image=channels-last,text=same".
 
     Raises:
@@ -164,13 +167,14 @@ def _laid_out(
     seen: dict[Any, Any] = {}
     for chosen in itertools.islice(_choices(_arrays(given), module, layout), MOST):
         try:
-            ours = fitted(_moved(given, chosen, LAST, _first), fit["PyTorch"], "PyTorch")[0]
-            key = tuple(name for name, way in chosen.items() if way == LAST)
+            ours = fitted(_moved(given, chosen, (LAST, BOTH), _first), fit["PyTorch"], "PyTorch")[0]
+            key = tuple(name for name, way in chosen.items() if way in (LAST, BOTH))
             if key not in seen:
                 seen[key] = _tried(module, ours)
             if isinstance(seen[key], UserError):
                 raise seen[key]
-            theirs = fitted(_moved(given, chosen, FIRST, _last), fit["JAX"], "JAX")[0]
+            theirs = _moved(_moved(given, chosen, (FIRST,), _last), chosen, (BOTH,), _first)
+            theirs = fitted(theirs, fit["JAX"], "JAX")[0]
             side = jax_side(model, *theirs)
         except UserError as error:
             errors.append(("JAX" in str(error)[:8], all(way == SAME for way in chosen.values()), str(error)))
@@ -224,17 +228,17 @@ def _options(array: np.ndarray, module: TorchModule, forced: str | None) -> Sequ
     if forced:
         return (forced,)
     if array.ndim > 3 or _convolves_first(module):
-        return LAST, SAME, FIRST
-    return SAME, LAST, FIRST
+        return LAST, SAME, FIRST, BOTH
+    return SAME, LAST, FIRST, BOTH
 
 
 def _forced(layout: str | None, name: str) -> str | None:
     if layout is None:
         return None
     parts = {part.rpartition("=")[0]: part.rpartition("=")[2] for part in layout.split(",")}
-    wrong = [value for value in parts.values() if value not in (SAME, LAST, FIRST)]
+    wrong = [value for value in parts.values() if value not in LAYOUTS]
     if wrong:
-        raise UserError(f"--layout {layout}: '{wrong[0]}' is none of {SAME}, {LAST}, {FIRST}")
+        raise UserError(f"--layout {layout}: '{wrong[0]}' is none of {', '.join(LAYOUTS)}")
     return parts.get(name, parts.get(""))
 
 
@@ -245,9 +249,9 @@ def _convolves_first(module: TorchModule) -> bool:
     return isinstance(next(layers, None), first)
 
 
-def _moved(inputs: Inputs, chosen: Mapping[str, str], when: str, move: Any) -> Inputs:
-    args = tuple(move(a) if chosen.get(str(i)) == when else a for i, a in enumerate(inputs.args))
-    return Inputs(args, {n: move(a) if chosen.get(n) == when else a for n, a in inputs.kwargs.items()})
+def _moved(inputs: Inputs, chosen: Mapping[str, str], when: Sequence[str], move: Any) -> Inputs:
+    args = tuple(move(a) if chosen.get(str(i)) in when else a for i, a in enumerate(inputs.args))
+    return Inputs(args, {n: move(a) if chosen.get(n) in when else a for n, a in inputs.kwargs.items()})
 
 
 def _first(array: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from flax import linen, nnx
 from data import UserError
 from data.registry import nearest
 from parity.sides.arrays import x64
-from parity.sides.conventions import KEY_WORDS, parameters
+from parity.sides.conventions import is_key_word, parameters
 from parity.sides.faults import explained
 from parity.sides.opened import is_equinox
 
@@ -73,7 +73,7 @@ def _is_model(value: Any) -> bool:
         return True
     found = parameters(value).values()
     wanted = (p for p in found if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
-    return not callable(value) or any(p.name not in KEY_WORDS for p in wanted)
+    return not callable(value) or any(not is_key_word(p.name) for p in wanted)
 
 
 def _loaded(target: str, ready: Callable[[Any], bool]) -> Any:
@@ -123,7 +123,7 @@ def _call(target: str, expression: str) -> tuple[str, tuple[Any, ...] | None, di
 def _generators(make: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Return the generators of random numbers that a class or a function wants."""
     found = parameters(make.__init__ if isinstance(make, type) else make)  # NNX's metaclass hides its parameters
-    needed = [n for n, p in found.items() if n in KEY_WORDS and n not in given and p.default is p.empty]
+    needed = [n for n, p in found.items() if is_key_word(n) and n not in given and p.default is p.empty]
     return {n: nnx.Rngs(0) if n == "rngs" else jax.random.PRNGKey(0) for n in needed}
 
 

@@ -79,7 +79,7 @@ def _tree(kind: str, value: Any) -> Opened | None:
     kept = [is_array(leaf) and (kind != "Equinox" or isinstance(leaf, jax.Array)) for leaf in leaves]
     if not any(kept) or len(names) != len(leaves):
         return None
-    paths = {i: f"{PARAMETERS}/{names[i]}" for i, keep in enumerate(kept) if keep}
+    paths = {i: f"{PARAMETERS}/{names[i]}".rstrip("/") for i, keep in enumerate(kept) if keep}
     trained = frozenset(path for i, path in paths.items() if is_float(leaves[i]))
 
     def bind(arrays: Mapping[str, Any], train: bool) -> Bound:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from data import UserError
 from parity.sides.arrays import flat_tree, is_array, is_float
-from parity.sides.conventions import KEY_WORDS, convention_of, learned, parameters
+from parity.sides.conventions import convention_of, is_key_word, learned, parameters
 from parity.sides.function import FunctionSide
 from parity.sides.linen import made_cheaply, narrow_dtype
 from parity.sides.opened import PARAMETERS, Bound, Opened
@@ -64,7 +64,7 @@ def leads(function: Any, state: bool) -> list[Lead]:
     after = names[len(first) : len(first) + 1]
     taken = frozenset([*names[: len(first)], *named])
     plain, keyed = Lead(tuple(first), named, taken), Lead((*first, KEY), named, taken | {*after})
-    if after and after[0] in KEY_WORDS:
+    if after and is_key_word(after[0]):
         return [keyed]
     return [plain] if after or not first else [plain, keyed]
 
@@ -93,7 +93,7 @@ def _opened(function: Any, trees: Mapping[str, Any], lead: Lead, kind: str) -> O
         return Bound(call, lambda: after, native)
 
     own = {path: leaves[i] for i, path in slots.items()}
-    trained = frozenset(n for n, a in own.items() if n.startswith(f"{PARAMETERS}/") and is_float(a))
+    trained = frozenset(n for n, a in own.items() if n.partition("/")[0] == PARAMETERS and is_float(a))
     return Opened(kind, own, trained, bind)
 
 

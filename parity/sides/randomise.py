@@ -21,7 +21,9 @@ def randomise_(module: nn.Module, trained: frozenset[str], seed: int) -> None:
     """Fill the trained parameters and the statistics of a module; tables and frozen tensors stay as they are."""
     rng = np.random.default_rng([seed, 20])
     owners = {
-        f"{path}.{name}".lstrip("."): layer for path, layer in module.named_modules() for name in layer._parameters
+        f"{path}.{name}".lstrip("."): layer
+        for path, layer in module.named_modules()
+        for name, _ in layer.named_parameters(recurse=False)
     }
     with torch.no_grad():
         for name, p in module.named_parameters():

@@ -108,6 +108,8 @@ def _copied(module: nn.Module) -> nn.Module:
         raise UserError(f"the PyTorch side is the class {module.__name__}: call it, {module.__name__}(...)")
     if not isinstance(module, nn.Module):
         raise UserError(f"the PyTorch side is {type(module).__name__}: expected a torch.nn.Module")
+    if any(torch.nn.parameter.is_lazy(p) for p in module.parameters()):
+        raise UserError("the PyTorch module has lazy parameters: call it once, which makes them")
     memo: dict[int, Any] = {}
     for layer in module.modules():  # weight norm keeps what it has computed, which cannot be copied with its history
         for value in vars(layer).values():
