@@ -244,6 +244,16 @@ def test_a_single_array_and_keys_of_any_name():
     assert jax_side(functools.partial(lambda w, x: x * w, np.ones(3)), (X,), {}).trained == {"params"}
 
 
+def test_modules_that_refuse_numpy_are_given_arrays_of_jax():
+    def refusing(params, x):
+        assert isinstance(x, jax.Array), "no array of JAX"
+        return x.at[0].set(0) * params
+
+    side = jax_side((refusing, np.ones(3)), (X,), {})
+    with x64():
+        assert side.call(side.leaves, (X,), {}, train=False)[0].dtype == np.float64
+
+
 def test_linen_with_its_variables_and_a_bound_module():
     module = nn.Dense(4)
     variables = module.init(KEY, X)

@@ -41,6 +41,7 @@ def explained(error: BaseException) -> str:
 def described(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """Return what a callable takes and what it is given: "forward(x, mask) is given (5, 3) float64"."""
     given = [_of_array(a) for a in args] + [f"{name}={_of_array(a)}" for name, a in kwargs.items()]
+    function = function[0] if isinstance(function, tuple) and function and callable(function[0]) else function
     name = getattr(function, "__name__", type(function).__name__)
     with contextlib.suppress(TypeError, ValueError):
         words = [str(p).partition(":")[0] for p in inspect.signature(function).parameters.values()]

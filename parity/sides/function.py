@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from parity.sides.arrays import bits, is_narrow, narrowed, wide, x64
+from parity.sides.arrays import bits, is_narrow, narrowed, to_jax, wide, x64
 from parity.sides.carries import wide_carries
 from parity.sides.conventions import Convention, batch_size, called, convention_of, learned
 from parity.sides.opened import Opened, is_equinox
@@ -40,6 +40,7 @@ class FunctionSide:
         self, leaves: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool
     ) -> tuple[Any, dict[str, Any]]:
         """Return the output tree, and the leaves that are not trained as they are afterwards."""
+        args, kwargs = to_jax((args, dict(kwargs)))
         if self.narrow:
             leaves, args, kwargs = narrowed((dict(leaves), args, dict(kwargs)))
         bound = self._opened.bind({name: jnp.asarray(leaves[name]) for name in self.leaves}, train)

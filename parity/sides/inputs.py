@@ -31,6 +31,7 @@ WORDS = {
     BOTH: "channels last as given, moved first for both sides",
 }
 MOST = 64  # layouts that are tried
+NEAR = 0.02  # a layout in which the two sides are as alike is taken: one of them may have a bias more
 
 __all__ = ["LAYOUTS", "Inputs", "both_inputs", "both_sides", "drawn", "normalised", "parse_input"]
 
@@ -182,7 +183,7 @@ def _laid_out(
         distance = _distance(module, side, seen[key])
         if best is None or distance < best[0]:
             best = distance, side, ours, theirs, _said(chosen)
-        if distance == 0:
+        if distance < NEAR:
             break
     if best is None:
         raise UserError(max(errors, key=lambda e: e[:2])[2])
@@ -266,7 +267,8 @@ def _distance(module: TorchModule, side: JaxSide, output: Mapping[str, Any]) -> 
     """Return how unlike the two sides are in their numbers of weights and in the sizes of their outputs; 0: alike."""
     ours = sum(module.tensors[name].numel() for name in module.trained)
     theirs = sum(side.leaves[name].size for name in side.trained)
-    weights = abs(np.log((ours + 1) / (theirs + 1)))
+    # Linen's layers take any number of channels, and make as many weights; others have theirs before.
+    weights = abs(np.log((ours + 1) / (theirs + 1))) if side.kind == "Linen" else 0.0
     sizes = [int(np.prod(leaf.shape)) for leaf in named_leaves(side.output).values()]
     missing = sum(int(np.prod(leaf.shape)) not in sizes for leaf in output.values())
     return float(weights + missing)

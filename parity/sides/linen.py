@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax.core import unfreeze
 from jax.extend import core
 
-from parity.sides.arrays import bits, is_float, is_narrow, joined, narrowed, to_numpy, wide, x64
+from parity.sides.arrays import bits, is_float, is_narrow, joined, narrowed, to_jax, to_numpy, wide, x64
 from parity.sides.carries import wide_carries
 from parity.sides.conventions import convention_of
 from parity.sides.faults import is_traced_value, wants_keys, wants_mutable
@@ -63,6 +63,7 @@ class LinenSide:
         self, leaves: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool
     ) -> tuple[Any, dict[str, Any]]:
         """Return the output tree, and the leaves of mutable collections as they are afterwards."""
+        args, kwargs = to_jax((args, dict(kwargs)))
         if self.narrow:
             leaves, args, kwargs = narrowed((dict(leaves), args, dict(kwargs)))
         words = self._how.keywords(train, kwargs)
