@@ -1,7 +1,6 @@
 """Both sides behind one interface: modules of every kind, inputs, outputs, random weights, faults in one line."""
 
 import functools
-import types
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -222,10 +221,6 @@ PARAMS = {
     ids=["apply", "jit", "params last", "key", "words", "example", "partial", "global", "swapped"],
 )
 def test_functions_with_a_tree_of_parameters(model):
-    if isinstance(model, types.FunctionType):
-        with pytest.raises(UserError, match=r"holds no arrays.*pair"):
-            jax_side(model, (X,), {})
-        return
     side = jax_side(model, (X,), {})
     assert side.kind == "function"
     assert side.trained == {*side.leaves} == {"params/w", "params/layers/0"}
@@ -233,6 +228,15 @@ def test_functions_with_a_tree_of_parameters(model):
 
 
 PARAMS_IN_CLOSURE = PARAMS
+
+
+def test_a_function_without_arrays_is_refused():
+    def recursive(x, n=0):
+        return recursive(x, n + 1) if n < 3 else x
+
+    for function in (lambda x: x, recursive, jnp.tanh, jax.jit(lambda x: x)):
+        with pytest.raises(UserError, match=r"holds no arrays.*pair"):
+            jax_side(function, (X,), {})
 
 
 def test_a_single_array_and_keys_of_any_name():

@@ -37,7 +37,7 @@ def scan(f: Callable[..., Any], init: Any, xs: Any = None, *args: Any, **kwargs:
     try:
         return _scan(f, init, xs, *args, **kwargs)
     except TypeError:
-        row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+        row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x)[1:], jnp.result_type(x)), xs)
         wide = _widened(lambda carry, x: f(carry, x)[0], init, row)
         if wide is None:
             raise

@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax import nnx
 
 from data import UserError
-from parity.sides.arrays import narrowing, to_jax, x64
+from parity.sides.arrays import is_narrow, narrowing, to_jax, x64
 from parity.sides.faults import described, explained, is_mixed
 from parity.sides.function import FunctionSide
 from parity.sides.linen import made
@@ -95,7 +95,7 @@ def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSi
         raise UserError(f"the JAX side is the class {model.__name__}: call it, {model.__name__}(...)")
     if not callable(model):
         raise UserError(f"the JAX side is {type(model).__name__}: {EXPECTED}")
-    if isinstance(model, nnx.Module) and (wide := of_nnx(model, widen=True)).notes:
+    if isinstance(model, nnx.Module) and not is_narrow() and (wide := of_nnx(model, widen=True)).notes:
         with contextlib.suppress(Exception):  # a carry of its own may be float32 in any case
             return FunctionSide(wide, model, args, kwargs)
     if (found := opened(model)) is None:

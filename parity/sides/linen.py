@@ -35,6 +35,8 @@ def made(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], va
 
 def narrow_dtype(module: nn.Module) -> str:
     """Return the name of the dtype that a module computes in by a field of its own, "" if that is no narrow one."""
+    if is_narrow():
+        return ""
     dtype = getattr(module, "dtype", None) if "dtype" in {f.name for f in dataclasses.fields(module)} else None
     return jnp.dtype(dtype).name if any(dtype is d or dtype == d for d in NARROW) else ""
 

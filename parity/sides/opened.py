@@ -56,13 +56,15 @@ def opened(value: Any) -> Opened | None:
         return _partial(value)
     if isinstance(value, types.MethodType):
         return _parts([("", value.__self__)], lambda p: getattr(p[0], value.__name__))
-    if isinstance(value, types.FunctionType) and value.__closure__:
-        return _closure(value)
+    if isinstance(value, types.FunctionType) and getattr(value, "__wrapped__", None) is None:
+        return _function(value)
+    if isinstance(value, types.FunctionType) and value.__closure__ and (found := _function(value)) is not None:
+        return found
     if callable(value) and not isinstance(value, type) and (inner := getattr(value, "__wrapped__", None)) is not None:
         return opened(inner)  # of jax.jit
     if type(value).__module__.startswith("flax.nnx") and isinstance(inner := getattr(value, "fun", None), FUNCTION):
         return opened(inner)  # of nnx.jit
-    return None if isinstance(value, types.FunctionType | type | types.ModuleType) else _tree("function", value)
+    return None if isinstance(value, FUNCTION | type | types.ModuleType) else _tree("function", value)
 
 
 def is_equinox(value: Any) -> bool:
@@ -178,30 +180,53 @@ def _partial(value: functools.partial[Any]) -> Opened | None:
     return _parts(parts, joined_again)
 
 
-def _closure(function: types.FunctionType) -> Opened | None:
-    """Take a function apart that closes over arrays, or over callables that hold some."""
-    names, cells = function.__code__.co_freevars, function.__closure__ or ()
-    contents = [(name, cell.cell_contents) for name, cell in zip(names, cells, strict=True) if _filled(cell)]
-    if len(contents) < len(cells):
+def _function(function: types.FunctionType) -> Opened | None:
+    """Take a function apart that closes over arrays or over callables that hold some; if none does, by its globals."""
+    if id(function) in _within:  # it calls itself
         return None
+    _within.append(id(function))
+    try:
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        inside = {name: cell.cell_contents for name, cell in cells.items() if _filled(cell)}
+        found = _parts(list(inside.items()), lambda new: _with(function, dict(zip(inside, new, strict=True)), {}))
+        if found is not None:
+            return found
+        known = function.__globals__
+        used = {name: known[name] for name in _names(function.__code__) if name in known and _holds(known[name])}
+        return _parts(list(used.items()), lambda new: _with(function, {}, dict(zip(used, new, strict=True))))
+    finally:
+        _within.pop()
 
-    def joined_again(parts: list[Any]) -> Any:
-        closure = tuple(types.CellType(part) for part in parts)
-        new = types.FunctionType(
-            function.__code__, function.__globals__, function.__name__, function.__defaults__, closure
-        )
-        new.__kwdefaults__ = function.__kwdefaults__
-        new.__dict__.update({k: v for k, v in function.__dict__.items() if k != "__wrapped__"})
-        return new
 
-    return _parts(contents, joined_again)
+_within: list[int] = []  # the functions that are being taken apart
+
+
+def _with(function: types.FunctionType, inside: Mapping[str, Any], known: Mapping[str, Any]) -> types.FunctionType:
+    """Return a copy of a function with other values in its closure and its globals."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    closure = tuple(types.CellType(inside[name]) if name in inside else cell for name, cell in cells)
+    names = {**function.__globals__, **known} if known else function.__globals__
+    new = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, closure)
+    new.__kwdefaults__ = function.__kwdefaults__
+    new.__dict__.update({k: v for k, v in function.__dict__.items() if k != "__wrapped__"})
+    return new
 
 
 def _filled(cell: Any) -> bool:
     try:
-        return cell.cell_contents is not None or True
-    except ValueError:
+        return cell.cell_contents is not cell
+    except ValueError:  # it has no value yet
         return False
+
+
+def _names(code: types.CodeType) -> list[str]:
+    inner = (name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant))
+    return [*dict.fromkeys([*code.co_names, *inner])]
+
+
+def _holds(value: Any) -> bool:
+    """Return whether a global value is a model or a tree of parameters, not a function or a library."""
+    return isinstance(value, nnx.Module | dict | list | tuple | functools.partial) or is_equinox(value)
 
 
 def _parts(parts: list[tuple[str, Any]], joined_again: Callable[[list[Any]], Any]) -> Opened | None:
