@@ -102,6 +102,16 @@ def test_jax_models_are_made_or_taken_as_they_are(folder, name):
     assert jax.numpy.zeros(1, float).dtype == np.float32
 
 
+def test_files_of_equal_names_in_two_folders_and_of_an_installed_package(tmp_path):
+    for name, width in (("one", 4), ("two", 5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "layers.py").write_text(f"WIDTH = {width}\n")
+        text = "import einops, torch\nfrom layers import WIDTH\ndef make():\n    einops.rearrange\n"
+        (tmp_path / name / "einops.py").write_text(f"{text}    return torch.nn.Linear(3, WIDTH)\n")
+    modules: Any = [load_torch(f"{tmp_path}/{name}/einops.py:make") for name in ("one", "two", "one")]
+    assert [module.out_features for module in modules] == [4, 5, 4]
+
+
 def test_inputs_of_a_function(folder):
     assert load_inputs(f"{folder}/mine.py:one")[0].shape == (2, 3)
     assert [a.shape for a in load_inputs(f"{folder}/mine.py:several")[0]] == [(2, 3), (2,)]

@@ -156,18 +156,34 @@ def _imported(source: str, target: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _siblings(folder: Path) -> Iterator[None]:
-    """Let a user's file import the files beside it, even those that are called like a package of this project."""
-    hidden = [name for name in OURS if (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()]
-    root = Path(__file__).resolve().parents[2]
-    hidden = [] if folder == root else hidden
+    """Let a user's file import the files beside it.
+
+    They are found even where they are called like a package of this project, or like a file beside another file of the
+    user's. An installed package comes first, so that a user's einops.py may import einops.
+    """
+    hidden = [name for name in sys.modules if "." not in name and _is_beside(folder, name)]
     put_aside = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in hidden}
     for name in put_aside:
         del sys.modules[name]
-    sys.path.insert(0, str(folder))
+    sys.path.insert(0 if hidden else len(sys.path), str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        _folders.add(folder)
         for name in [n for n in sys.modules if n.partition(".")[0] in hidden]:
             del sys.modules[name]
         sys.modules.update(put_aside)
+
+
+_folders: set[Path] = set()  # whose files have been loaded
+
+
+def _is_beside(folder: Path, name: str) -> bool:
+    """Return whether a folder has a file of this name that another one, of ours or of the user's, stands for."""
+    if not ((folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()):
+        return False
+    file = getattr(sys.modules[name], "__file__", None)
+    home = Path(file).resolve().parent if file else None
+    home = home.parent if home and home.name == name else home
+    return home is not None and home != folder and (name in OURS or home in _folders)
