@@ -1,0 +1,209 @@
+"""A PyTorch module under test: a copy in float64, its tensors by name, called with any inputs."""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from torch import nn
+
+from data import UserError
+from parity.sides.arrays import is_array, is_float, to_numpy
+from parity.sides.faults import explained
+from parity.sides.randomise import randomise_, with_statistics_of
+
+COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
+
+
+class TorchModule:
+    """A copy of a module in one dtype, on the CPU. The module that is given stays as it is."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64):
+        self.dtype, self.notes = dtype, list[str]()
+        self.module = _copied(module)
+        with self.defaults():
+            if _materialised(self.module):
+                self.notes.append("the PyTorch module is on the meta device: its parameters are made anew")
+            _to_dtype(self.module, dtype)
+        self.module.eval()
+        self.tied = _tied(self.module)
+        every = all(not p.requires_grad for p in self.module.parameters())
+        named = dict(self.module.named_parameters())
+        self.trained = frozenset(k for k, p in named.items() if (p.requires_grad or every) and p.is_floating_point())
+        saved = self.module.state_dict(keep_vars=True)
+        self.saved = frozenset(k for k, v in saved.items() if isinstance(v, torch.Tensor))
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the module's own parameters and buffers by name, one name of each."""
+        return dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return copies of parameters and buffers, those that are not saved, too; one name of each (see `tied`)."""
+        return {name: to_numpy(tensor) for name, tensor in self.tensors.items()}
+
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool) -> Any:
+        """Return the output tree; gradients are enabled, and in training mode the statistics move on.
+
+        Args:
+            args: positional inputs: arrays of numpy, or tensors, which are used as they are.
+            kwargs: inputs by name.
+            train: the mode.
+        """
+        self.module.train(train)
+        with self.defaults(), torch.enable_grad():
+            return self.module(*self.tensors_of(args), **self.tensors_of(dict(kwargs)))
+
+    def tensors_of(self, tree: Any) -> Any:
+        """Return inputs as tensors: floats in the module's dtype, integers in int64."""
+        return jax.tree.map(self._tensor, tree, is_leaf=lambda x: x is None)
+
+    def _tensor(self, array: Any) -> Any:
+        if isinstance(array, torch.Tensor) or not is_array(array):
+            return array
+        tensor = torch.from_numpy(to_numpy(array))
+        if tensor.is_floating_point():
+            return tensor.to(self.dtype)
+        if tensor.is_complex():
+            return tensor.to(COMPLEX.get(self.dtype, tensor.dtype))
+        return tensor if tensor.dtype == torch.bool else tensor.long()
+
+    def randomise(self, seed: int, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = {}) -> None:
+        """Give the copy numbers at which nothing is special; statistics are those of the inputs, moved at random."""
+        randomise_(self.module, self.trained, seed)
+        if args or kwargs:
+            with_statistics_of(self.module, seed, lambda: self.call(args, kwargs, train=False))
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Put every tensor back afterwards: a call in training mode moves statistics."""
+        before = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, tensor in self.tensors.items():
+                    if name in before and before[name].shape == tensor.shape:
+                        tensor.copy_(before[name])
+
+    @contextlib.contextmanager
+    def defaults(self) -> Iterator[None]:
+        """Let PyTorch make tensors in this dtype, and draw the same random numbers each time."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise UserError(f"the PyTorch side is the class {module.__name__}: call it, {module.__name__}(...)")
+    if not isinstance(module, nn.Module):
+        raise UserError(f"the PyTorch side is {type(module).__name__}: expected a torch.nn.Module")
+    if any(torch.nn.parameter.is_lazy(p) for p in module.parameters()):
+        raise UserError("the PyTorch module has lazy parameters: call it once, which makes them")
+    memo: dict[int, Any] = {}
+    for layer in module.modules():  # weight norm keeps what it has computed, which cannot be copied with its history
+        for value in vars(layer).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:
+        raise UserError(f"the PyTorch module cannot be copied: {explained(error)}") from error
+
+
+def _tied(module: nn.Module) -> dict[str, str]:
+    """Return the other names of a tensor that has several, and its first."""
+    first: dict[int, str] = {}
+    tied = {}
+    pairs = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    for name, tensor in pairs:
+        known = first.setdefault(id(tensor), name)
+        if known != name:
+            tied[name] = known
+    return tied
+
+
+def _materialised(module: nn.Module) -> bool:
+    """Give a module on the meta device memory and initial values; return whether there was anything to do."""
+    hollow = {n for n, t in [*module.named_parameters(), *module.named_buffers()] if t.is_meta}
+    if not hollow:
+        return False
+    tied = _tied(module)
+    with torch.no_grad():
+        for layer in module.modules():
+            if any(t is not None and t.is_meta for t in [*layer._parameters.values(), *layer._buffers.values()]):
+                _fill_layer(layer)
+    for name, first in tied.items():
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, _tensor_of(module, first))
+    empty = [n for n, b in module.named_buffers() if n in hollow and _is_hollow(b)]
+    if empty:
+        raise UserError(
+            f"the PyTorch module is on the meta device, and nothing tells the values of its buffer {empty[0]}: "
+            "make it on the CPU"
+        )
+    for name, p in module.named_parameters():
+        if name in hollow and p.isnan().any():
+            with torch.no_grad():
+                p.normal_(0, 1 / max(1, p[0].numel() if p.ndim else 1) ** 0.5)
+    return True
+
+
+def _nothing(tensor: torch.Tensor) -> Any:
+    """Return what stands for no value, until the layer's own reset has written one."""
+    return torch.nan if is_float(tensor) else torch.iinfo(tensor.dtype).max if tensor.dtype != torch.bool else True
+
+
+def _is_hollow(tensor: torch.Tensor) -> bool:
+    return bool(tensor.isnan().any() if is_float(tensor) else (tensor == _nothing(tensor)).all())
+
+
+def _fill_layer(layer: nn.Module) -> None:
+    for name, p in layer._parameters.items():
+        if p is not None and p.is_meta:
+            layer._parameters[name] = nn.Parameter(torch.full_like(p, torch.nan, device="cpu"), p.requires_grad)
+    for name, b in layer._buffers.items():
+        if b is not None and b.is_meta:
+            layer._buffers[name] = torch.full_like(b, _nothing(b), device="cpu")
+    for method in ("reset_parameters", "_reset_parameters", "init_weights"):
+        if callable(reset := getattr(layer, method, None)):
+            with contextlib.suppress(TypeError):  # it wants arguments
+                reset()
+            break
+
+
+def _tensor_of(module: nn.Module, name: str) -> torch.Tensor:
+    owner, _, leaf = name.rpartition(".")
+    return getattr(module.get_submodule(owner), leaf)
+
+
+def _to_dtype(module: nn.Module, dtype: torch.dtype) -> None:
+    """Turn parameters, buffers and other tensors that a module keeps into one dtype; ties stay."""
+    module.to("cpu")
+
+    def cast(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_complex():
+            return tensor.to(COMPLEX.get(dtype, tensor.dtype))
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    module._apply(cast)
+    for layer in module.modules():
+        for name, value in list(vars(layer).items()):
+            if name in ("_parameters", "_buffers", "_modules") or isinstance(value, nn.Parameter | nn.Module):
+                continue
+            if isinstance(value, torch.Tensor):
+                vars(layer)[name] = cast(value.cpu())
+            elif type(value) in (list, tuple) and any(type(v) is torch.Tensor for v in value):
+                vars(layer)[name] = type(value)(cast(v.cpu()) if type(v) is torch.Tensor else v for v in value)
+            elif type(value) is dict and any(type(v) is torch.Tensor for v in value.values()):
+                vars(layer)[name] = {k: cast(v.cpu()) if type(v) is torch.Tensor else v for k, v in value.items()}
