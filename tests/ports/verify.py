@@ -1,0 +1,246 @@
+"""Prove the pairs of this folder by their true conversions, in float64, without the checker: outputs and gradients.
+
+`python -m tests.ports.verify [NAME ...]` prints the errors of the right pairs; `--bugs` what each planted bug changes.
+"""
+
+import inspect
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+from unittest import mock
+
+import equinox as eqx
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+from flax.linen import recurrent
+
+from tests.ports import FOLDER, NAMES, pair
+
+Arrays = dict[str, np.ndarray]
+
+
+class Values(NamedTuple):
+    """What both sides compute: outputs by number, gradients by name (of PyTorch's parameters and inputs)."""
+
+    outputs: list[np.ndarray]
+    gradients: Arrays
+    scales: dict[str, float]  # what an error of a gradient is divided by
+
+
+def named(values: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs as positional and named arguments."""
+    if isinstance(values, dict):
+        return (), values
+    return (values if isinstance(values, tuple) else (values,)), {}
+
+
+def floating(array: Any) -> bool:
+    return np.issubdtype(np.asarray(array).dtype, np.floating)
+
+
+def wide(values: Any) -> Any:
+    """Floats as float64; integers and booleans as they are."""
+    return jax.tree.map(lambda a: np.asarray(a, np.float64) if floating(a) else np.asarray(a), values)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    return np.moveaxis(array, 1, -1) if array.ndim > 2 and floating(array) else array
+
+
+def flat(tree: Any) -> list[Any]:
+    """Leaves of an output: dicts by sorted names, as JAX orders them."""
+    return [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
+
+
+def torch_values(module: torch.nn.Module, given: Any, seed: int = 0) -> tuple[Values, list[np.ndarray], Arrays]:
+    """Outputs and gradients in float64; the cotangents; the state_dict."""
+    module = module.double().eval()
+    tensors = jax.tree.map(lambda a: torch.tensor(a, requires_grad=floating(a)), wide(given))
+    args, kwargs = named(tensors)
+    outputs = flat(module(*args, **kwargs))
+    rng = np.random.default_rng(seed)
+    cotangents = [rng.normal(size=tuple(o.shape)) for o in outputs]
+    loss = sum((o * torch.tensor(c)).sum() for o, c in zip(outputs, cotangents, strict=True) if o.is_floating_point())
+    assert isinstance(loss, torch.Tensor)
+    loss.backward()
+    gradients = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
+    gradients |= {f"input {i}": t.grad for i, t in enumerate(flat(tensors)) if t.requires_grad and t.grad is not None}
+    state = {n: t.detach().numpy().copy() for n, t in module.state_dict().items()}
+    found = {n: g.detach().numpy().copy() for n, g in gradients.items()}
+    return Values([o.detach().numpy().copy() for o in outputs], found, {}), cotangents, state
+
+
+def by_path(tree: Any) -> Arrays:
+    """Leaves of a tree by their path: names and numbers with "/" between."""
+    keyed, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in p): v for p, v in keyed}
+
+
+def functional(file: ModuleType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Callable[..., Any]]:
+    """The tree of leaves (values or shapes) and `call(tree, args, kwargs)` of what `make()` returns."""
+    model = file.make()
+    if isinstance(model, nn.Module):
+        tree = jax.eval_shape(lambda: model.init(jax.random.key(0), *args, **kwargs))
+        return tree, lambda t, a, k: model.apply(t, *a, **k)
+    if isinstance(model, nnx.Module):
+        for _, module in nnx.iter_modules(model):
+            if getattr(module, "dtype", None) == jnp.float32:
+                vars(module)["dtype"] = jnp.float64  # `nnx.Embed` keeps its parameter's dtype and casts to it
+        graph, state = nnx.split(model)
+        return nnx.to_pure_dict(state), lambda t, a, k: nnx.merge(graph, _restored(state, t))(*a, **k)
+    if isinstance(model, eqx.Module):
+        arrays, static = eqx.partition(model, eqx.is_array)
+        return arrays, lambda t, a, k: _batched(file, eqx.combine(t, static))(*a, **k)
+    function, tree = model
+    keyed = len(inspect.signature(function).parameters) > 1 and [*inspect.signature(function).parameters][1] == "rng"
+    rng = (jax.random.key(0),) if keyed else ()
+    return tree, lambda t, a, k: _batched(file, lambda *b, **c: function(t, *rng, *b, **c))(*a, **k)
+
+
+def _batched(file: ModuleType, call: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.vmap(call) if getattr(file, "ONE_EXAMPLE", False) else call
+
+
+def _restored(state: Any, tree: Any) -> Any:
+    return nnx.from_flat_state(
+        [(path, variable.replace(_at(tree, path))) for path, variable in nnx.to_flat_state(state)]
+    )
+
+
+def _at(tree: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def jax_values(
+    file: ModuleType, given: Any, state: Arrays, cotangents: list[np.ndarray], tied: Mapping[str, str]
+) -> Values:
+    """Outputs in PyTorch's layout, and gradients as derivatives along random directions, one of each parameter."""
+    with jax.enable_x64(True), _wide_carries():
+        given = wide(given)
+        last = getattr(file, "LAYOUT", "") == "channels last"
+        args, kwargs = named(jax.tree.map(channels_last, given) if last else given)
+        tree, call = functional(file, args, kwargs)
+        leaves = file.weights(state)
+        paths = by_path(tree)
+        missing, extra = sorted(paths.keys() - leaves.keys()), sorted(leaves.keys() - paths.keys())
+        assert not missing, f"no weights for {missing}"
+        assert not extra, f"no leaf {extra}"
+        for path, leaf in paths.items():
+            assert leaf.shape == leaves[path].shape, (path, leaf.shape, leaves[path].shape)
+        structure = jax.tree.structure(tree)
+        trained = {p: jnp.asarray(leaves[p], jnp.float64) for p in paths if floating(leaves[p])}
+        rest = {p: jnp.asarray(leaves[p]) for p in paths if not floating(leaves[p])}
+
+        def loss(trained: dict[str, Any], args: Any, kwargs: Any) -> Any:
+            every = trained | rest
+            out = flat(call(jax.tree.unflatten(structure, [every[p] for p in paths]), args, kwargs))
+            shaped = [c if o.shape == c.shape else channels_last(c) for o, c in zip(out, cotangents, strict=True)]
+            total = sum(
+                (o * c).sum() for o, c in zip(out, shaped, strict=True) if jnp.issubdtype(o.dtype, jnp.floating)
+            )
+            return jnp.asarray(total, jnp.float64), out
+
+        grad = jax.grad(loss, argnums=(0, 1, 2), has_aux=True, allow_int=True)
+        (gradient, *inputs), outputs = jax.jit(grad)(trained, args, kwargs)
+    outputs = [np.asarray(o) for o in outputs]
+    outputs = [o if o.shape == c.shape else np.moveaxis(o, -1, 1) for o, c in zip(outputs, cotangents, strict=True)]
+    found = {f"input {i}": np.asarray(g) for i, g in enumerate(flat(tuple(inputs))) if g.dtype != jax.dtypes.float0}
+    found = {n: np.moveaxis(g, -1, 1) if last and g.ndim > 2 else g for n, g in found.items()}
+    return Values(outputs, found | along_directions(file, state, tied, leaves, gradient), {})
+
+
+def along_directions(
+    file: ModuleType, state: Arrays, tied: Mapping[str, str], leaves: Arrays, gradient: Any
+) -> Arrays:
+    """The derivative along a random direction of each tensor: what the leaves' gradients are worth for it."""
+    found = {}
+    for name, tensor in state.items():
+        if not floating(tensor) or name in tied:
+            continue
+        step = direction(name, tensor)
+        moved = {n: t + step if n == name or tied.get(n) == name else t for n, t in state.items()}
+        changed = file.weights(moved)
+        found[name] = np.asarray(sum(float(np.vdot(gradient[p], changed[p] - leaves[p])) for p in gradient))
+    return found
+
+
+def direction(name: str, tensor: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(len(name) + sum(map(ord, name))).normal(size=tensor.shape)
+
+
+def _wide_carries() -> Any:
+    """Recurrent cells start from a float32 state: in float64 here, so that the proof is of the mathematics."""
+    cell = recurrent.OptimizedLSTMCell
+    start = cell.initialize_carry
+    return mock.patch.object(
+        cell, "initialize_carry", lambda *a, **k: jax.tree.map(lambda c: c.astype(jnp.float64), start(*a, **k))
+    )
+
+
+class Errors(NamedTuple):
+    """Relative errors, and the names of what is worst."""
+
+    output: float
+    gradient: float
+    worst: str
+    seconds: float
+
+
+def compare(name: str, folder: Path = FOLDER, conversion: Callable[[Arrays], Arrays] | None = None) -> Errors:
+    """Compare both sides of a pair with the true weights."""
+    begun = time.perf_counter()
+    torch_file, jax_file = pair(name, folder)
+    if conversion is not None:
+        jax_file.weights = conversion  # type: ignore[attr-defined]
+    module = torch_file.make()
+    given = torch_file.inputs()
+    theirs, cotangents, state = torch_values(module, given)
+    tied = ties(module)
+    given = torch_file.jax_inputs() if hasattr(torch_file, "jax_inputs") else given
+    ours = jax_values(jax_file, given, state, cotangents, tied)
+    output = max(relative(a, b) for a, b in zip(theirs.outputs, ours.outputs, strict=True))
+    gradient, worst = 0.0, ""
+    every = np.sqrt(sum(float(np.vdot(g, g)) for n, g in theirs.gradients.items() if not n.startswith("input")))
+    for key, g in theirs.gradients.items():
+        if key.startswith("input"):
+            error = relative(g, ours.gradients[key])
+        else:
+            step = direction(key, g)
+            size = max(float(np.linalg.norm(g)), 1e-6 * every) * float(np.linalg.norm(step))
+            error = abs(float(np.vdot(g, step)) - float(ours.gradients[key])) / size
+        if not error <= gradient:
+            gradient, worst = error, key
+    return Errors(output, gradient, worst, time.perf_counter() - begun)
+
+
+def ties(module: torch.nn.Module) -> dict[str, str]:
+    """Names of tensors that are another one's: {second name: first name}."""
+    first: dict[int, str] = {}
+    found = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) in first:
+            found[name] = first[id(tensor)]
+        first.setdefault(id(tensor), name)
+    return found
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    if a.shape != b.shape:
+        return np.inf
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    error = float(np.linalg.norm(a - b) / max(float(np.linalg.norm(a)), 1e-300))
+    return np.inf if np.isnan(error) else error
+
+
+if __name__ == "__main__":
+    for pair_name in [a for a in sys.argv[1:] if not a.startswith("--")] or NAMES:
+        print(pair_name, compare(pair_name), flush=True)
