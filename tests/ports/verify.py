@@ -71,7 +71,9 @@ def torch_values(module: torch.nn.Module, given: Any, seed: int = 0) -> tuple[Va
     assert isinstance(loss, torch.Tensor)
     loss.backward()
     gradients = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
-    gradients |= {f"input {i}": t.grad for i, t in enumerate(flat(tensors)) if t.requires_grad and t.grad is not None}
+    gradients |= {
+        f"<input {i}>": t.grad for i, t in enumerate(flat(tensors)) if t.requires_grad and t.grad is not None
+    }
     state = {n: t.detach().numpy().copy() for n, t in module.state_dict().items()}
     found = {n: g.detach().numpy().copy() for n, g in gradients.items()}
     return Values([o.detach().numpy().copy() for o in outputs], found, {}), cotangents, state
@@ -153,7 +155,7 @@ def jax_values(
         (gradient, *inputs), outputs = jax.jit(grad)(trained, args, kwargs)
     outputs = [np.asarray(o) for o in outputs]
     outputs = [o if o.shape == c.shape else np.moveaxis(o, -1, 1) for o, c in zip(outputs, cotangents, strict=True)]
-    found = {f"input {i}": np.asarray(g) for i, g in enumerate(flat(tuple(inputs))) if g.dtype != jax.dtypes.float0}
+    found = {f"<input {i}>": np.asarray(g) for i, g in enumerate(flat(tuple(inputs))) if g.dtype != jax.dtypes.float0}
     found = {n: np.moveaxis(g, -1, 1) if last and g.ndim > 2 else g for n, g in found.items()}
     return Values(outputs, found | along_directions(file, state, tied, leaves, gradient), {})
 
@@ -209,14 +211,14 @@ def compare(name: str, folder: Path = FOLDER, conversion: Callable[[Arrays], Arr
     ours = jax_values(jax_file, given, state, cotangents, tied)
     output = max(relative(a, b) for a, b in zip(theirs.outputs, ours.outputs, strict=True))
     gradient, worst = 0.0, ""
-    every = np.sqrt(sum(float(np.vdot(g, g)) for n, g in theirs.gradients.items() if not n.startswith("input")))
+    every = np.sqrt(sum(float(np.vdot(g, g)) for n, g in theirs.gradients.items() if not n.startswith("<input")))
     for key, g in theirs.gradients.items():
-        if key.startswith("input"):
+        if key.startswith("<input"):
             error = relative(g, ours.gradients[key])
         else:
             step = direction(key, g)
             size = max(float(np.linalg.norm(g)), 1e-6 * every) * float(np.linalg.norm(step))
-            error = abs(float(np.vdot(g, step)) - float(ours.gradients[key])) / size
+            error = float(abs(np.vdot(g, step) - ours.gradients[key]) / size)
         if not error <= gradient:
             gradient, worst = error, key
     return Errors(output, gradient, worst, time.perf_counter() - begun)
@@ -238,7 +240,7 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
         return np.inf
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     error = float(np.linalg.norm(a - b) / max(float(np.linalg.norm(a)), 1e-300))
-    return np.inf if np.isnan(error) else error
+    return float(np.inf) if np.isnan(error) else error
 
 
 if __name__ == "__main__":
