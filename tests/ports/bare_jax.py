@@ -81,7 +81,7 @@ def init(key, dim=24, hidden=36, layers=2):
 
 
 def make():
-    return decoder, init(jax.random.key(0))
+    return decoder, jax.jit(init)(jax.random.key(0))
 
 
 def weights(state):

@@ -66,7 +66,7 @@ def init(rng):
 
 
 def make():
-    return apply, init(jax.random.key(0))
+    return apply, jax.jit(init)(jax.random.key(0))
 
 
 def weights(state):

@@ -31,10 +31,9 @@ class MixerBlock(eqx.Module):
         y = jax.nn.gelu(y, approximate=False)
         y = jax.vmap(self.token_out)(y)
         x = x + y.T
-        y = jax.vmap(self.norm2)(x)
-        y = jax.vmap(self.channel_in)(y)
-        y = jax.nn.gelu(y, approximate=False)
-        return x + jax.vmap(self.channel_out)(y)
+        z = jax.vmap(self.norm2)(x)
+        z = jax.nn.gelu(jax.vmap(self.channel_in)(z), approximate=False)
+        return x + jax.vmap(self.channel_out)(z)
 
 
 class Mixer(eqx.Module):
@@ -60,7 +59,7 @@ class Mixer(eqx.Module):
 
 
 def make():
-    return Mixer(key=jax.random.key(0))
+    return eqx.filter_jit(Mixer)(key=jax.random.key(0))
 
 
 def weights(state):

@@ -89,7 +89,7 @@ class Translator(nnx.Module):
 
 
 def make():
-    return Translator(rngs=nnx.Rngs(0))
+    return nnx.jit(Translator)(rngs=nnx.Rngs(0))
 
 
 def weights(state):

@@ -6,6 +6,7 @@
 import contextlib
 import inspect
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from flax import nnx
 from flax.linen import recurrent
 
 from tests.ports import FOLDER, NAMES, pair
+from tests.ports.bugs import BUGS, Bug
 
 Arrays = dict[str, np.ndarray]
 
@@ -32,7 +34,6 @@ class Values(NamedTuple):
 
     outputs: list[np.ndarray]
     gradients: Arrays
-    scales: dict[str, float]  # what an error of a gradient is divided by
 
 
 def named(values: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -89,7 +90,7 @@ def torch_values(module: torch.nn.Module, given: Any, seed: int = 0) -> tuple[Va
     }
     state = {n: t.detach().numpy().copy() for n, t in module.state_dict().items()}
     found = {n: g.detach().numpy().copy() for n, g in gradients.items()}
-    return Values([o.detach().numpy().copy() for o in outputs], found, {}), cotangents, state
+    return Values([o.detach().numpy().copy() for o in outputs], found), cotangents, state
 
 
 def by_path(tree: Any) -> Arrays:
@@ -136,7 +137,12 @@ def _at(tree: Any, path: tuple[Any, ...]) -> Any:
 
 
 def jax_values(
-    file: ModuleType, given: Any, state: Arrays, cotangents: list[np.ndarray], tied: Mapping[str, str]
+    file: ModuleType,
+    given: Any,
+    state: Arrays,
+    cotangents: list[np.ndarray],
+    tied: Mapping[str, str],
+    gradients: bool = True,
 ) -> Values:
     """Outputs in PyTorch's layout, and gradients as derivatives along random directions, one of each parameter."""
     with jax.enable_x64(True):
@@ -163,12 +169,16 @@ def jax_values(
             return jnp.asarray(total, jnp.float64), out
 
         grad = jax.grad(loss, argnums=(0, 1, 2), has_aux=True, allow_int=True)
-        (gradient, *inputs), outputs = jax.jit(grad)(trained, args, kwargs)
+        if gradients:
+            (gradient, *inputs), outputs = jax.jit(grad)(trained, args, kwargs)
+        else:
+            gradient, inputs, outputs = {}, [], jax.jit(loss)(trained, args, kwargs)[1]
     outputs = [np.asarray(o) for o in outputs]
     outputs = [o if o.shape == c.shape else np.moveaxis(o, -1, 1) for o, c in zip(outputs, cotangents, strict=True)]
     found = {f"<input {i}>": np.asarray(g) for i, g in enumerate(flat(tuple(inputs))) if g.dtype != jax.dtypes.float0}
     found = {n: np.moveaxis(g, -1, 1) if is_channels_last(file) and g.ndim > 2 else g for n, g in found.items()}
-    return Values(outputs, found | along_directions(file, state, tied, leaves, gradient), {})
+    slopes = along_directions(file, state, tied, leaves, gradient) if gradients else {}
+    return Values(outputs, found | slopes)
 
 
 def along_directions(
@@ -226,7 +236,7 @@ class Errors(NamedTuple):
     seconds: float
 
 
-def compare(name: str, folder: Path = FOLDER, exact: bool = True) -> Errors:
+def compare(name: str, folder: Path = FOLDER, exact: bool = True, gradients: bool = True) -> Errors:
     """Compare both sides of a pair with the true weights; `exact`: in float64 where the code says float32, too."""
     begun = time.perf_counter()
     torch_file, jax_file = pair(name, folder)
@@ -235,11 +245,11 @@ def compare(name: str, folder: Path = FOLDER, exact: bool = True) -> Errors:
     tied = ties(module)
     with _all_in_float64() if exact else contextlib.nullcontext():
         theirs, cotangents, state = torch_values(module, given)
-        ours = jax_values(jax_file, inputs_of_jax(torch_file, jax_file), state, cotangents, tied)
+        ours = jax_values(jax_file, inputs_of_jax(torch_file, jax_file), state, cotangents, tied, gradients)
     output = max(relative(a, b) for a, b in zip(theirs.outputs, ours.outputs, strict=True))
     gradient, worst = 0.0, ""
     every = np.sqrt(sum(float(np.vdot(g, g)) for n, g in theirs.gradients.items() if not n.startswith("<input")))
-    for key, g in theirs.gradients.items():
+    for key, g in theirs.gradients.items() if gradients else ():
         if key.startswith("<input"):
             error = relative(g, ours.gradients[key])
         else:
@@ -270,6 +280,16 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.inf) if np.isnan(error) else error
 
 
+def change(bug: Bug) -> Errors:
+    """What a planted bug changes, with the true weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        bug.write(Path(folder))
+        return compare(bug.pair, Path(folder), gradients=bug.backward)
+
+
 if __name__ == "__main__":
-    for pair_name in [a for a in sys.argv[1:] if not a.startswith("--")] or NAMES:
+    wanted = [a for a in sys.argv[1:] if not a.startswith("--")] or NAMES
+    for pair_name in wanted:
         print(pair_name, compare(pair_name), flush=True)
+    for planted in [b for b in BUGS if b.pair in wanted] if "--bugs" in sys.argv else ():
+        print(planted.name, change(planted), flush=True)
