@@ -58,30 +58,31 @@ def decoder(params, x):
     return x
 
 
-def init(key, dim=24, hidden=36, layers=2):
-    def dense(key, rows, columns, bias=True):
-        w = jax.random.normal(key, (rows, columns)) / jnp.sqrt(rows)
+def init(seed, dim=24, hidden=36, layers=2):
+    rng = np.random.default_rng(seed)
+
+    def dense(rows, columns, bias=True):
+        w = jnp.asarray(rng.standard_normal((rows, columns), np.float32) / np.sqrt(rows))
         return {"w": w, "b": jnp.zeros(columns)} if bias else {"w": w}
 
-    def layer(key):
-        q, k, v, o, up, down = jax.random.split(key, 6)
+    def layer():
         return {
             "norm1": jnp.ones(dim),
             "attention": {
-                "q": dense(q, dim, dim),
-                "k": dense(k, dim, dim, bias=False),
-                "v": dense(v, dim, dim),
-                "o": dense(o, dim, dim),
+                "q": dense(dim, dim),
+                "k": dense(dim, dim, bias=False),
+                "v": dense(dim, dim),
+                "o": dense(dim, dim),
             },
             "norm2": jnp.ones(dim),
-            "mlp": {"up": dense(up, dim, hidden), "down": dense(down, hidden, dim)},
+            "mlp": {"up": dense(dim, hidden), "down": dense(hidden, dim)},
         }
 
-    return {"layers": [layer(k) for k in jax.random.split(key, layers)]}
+    return {"layers": [layer() for _ in range(layers)]}
 
 
 def make():
-    return decoder, jax.jit(init)(jax.random.key(0))
+    return decoder, init(0)
 
 
 def weights(state):

@@ -2,7 +2,7 @@
 
 `torch_lines` and `jax_lines` are texts, each on one line of the file after the edit. The first is the line
 at fault; the others are as good: where a wrong table meets the data, or the next line, where something
-is left out. `word` (in any case) is to be in the diagnosis; "" asks for none. `backward`: outputs are right, gradients are not.
+is left out. `word` (in any case) is to be in the diagnosis; "" asks for none. `backward`: only gradients are wrong.
 """
 
 from pathlib import Path

@@ -79,7 +79,7 @@ class DiffusionTransformer(nnx.Module):
 
 
 def make():
-    return nnx.jit(DiffusionTransformer)(rngs=nnx.Rngs(0))
+    return DiffusionTransformer(rngs=nnx.Rngs(0))
 
 
 def weights(state):

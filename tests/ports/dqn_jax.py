@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 LAYOUT = "channels last"
@@ -57,16 +58,17 @@ def apply(params, rng, frames, is_training=False):
     return {"policy": jax.nn.log_softmax(advantage), "q": q}
 
 
-def init(rng):
+def init(seed):
+    rng = np.random.default_rng(seed)
     params = {}
     for name, shape in SHAPES.items():
-        rng, key = jax.random.split(rng)
-        params[name] = {"w": 0.1 * jax.random.normal(key, shape), "b": jnp.zeros(shape[-1])}
+        w = 0.1 * rng.standard_normal(shape, np.float32)
+        params[name] = {"w": jnp.asarray(w), "b": jnp.zeros(shape[-1])}
     return params
 
 
 def make():
-    return apply, jax.jit(init)(jax.random.key(0))
+    return apply, init(0)
 
 
 def weights(state):

@@ -40,7 +40,7 @@ class Tagger(eqx.Module):
 
 
 def make():
-    return eqx.filter_jit(Tagger)(key=jax.random.key(0))
+    return Tagger(key=jax.random.key(0))
 
 
 def weights(state):

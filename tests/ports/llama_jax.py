@@ -91,7 +91,7 @@ class Llama(nnx.Module):
 
 
 def make():
-    return nnx.jit(Llama)(rngs=nnx.Rngs(0))
+    return Llama(rngs=nnx.Rngs(0))
 
 
 def weights(state):

@@ -59,7 +59,7 @@ class Mixer(eqx.Module):
 
 
 def make():
-    return eqx.filter_jit(Mixer)(key=jax.random.key(0))
+    return Mixer(key=jax.random.key(0))
 
 
 def weights(state):

@@ -89,7 +89,7 @@ class Translator(nnx.Module):
 
 
 def make():
-    return nnx.jit(Translator)(rngs=nnx.Rngs(0))
+    return Translator(rngs=nnx.Rngs(0))
 
 
 def weights(state):

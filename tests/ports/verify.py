@@ -1,6 +1,6 @@
 """Prove the pairs of this folder by their true conversions, in float64, without the checker: outputs and gradients.
 
-`python -m tests.ports.verify [NAME ...]` prints the errors of the right pairs; `--bugs` what each planted bug changes.
+`python -m tests.ports.verify [NAME ...]` prints the errors of the right pairs; with `--bugs` also what bugs change.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import inspect
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -30,10 +30,74 @@ Arrays = dict[str, np.ndarray]
 
 
 class Values(NamedTuple):
-    """What both sides compute: outputs by number, gradients by name (of PyTorch's parameters and inputs)."""
+    """What one side computes: outputs by name; gradients by name of PyTorch's parameter or input."""
 
-    outputs: list[np.ndarray]
+    outputs: Arrays
     gradients: Arrays
+
+
+class Errors(NamedTuple):
+    """Relative errors, and where the gradient's is largest."""
+
+    output: float
+    gradient: float
+    worst: str
+    seconds: float
+
+
+def compare(
+    name: str,
+    folder: Path = FOLDER,
+    exact: bool = True,
+    gradients: bool = True,
+    conversion: Callable[[Arrays, Any], Arrays] | None = None,
+) -> Errors:
+    """Compare both sides of a pair with the true weights.
+
+    `exact`: in float64 where the code says float32, too. `conversion(state, tree of leaves)`: instead of the file's.
+    """
+    begun = time.perf_counter()
+    torch_file, jax_file = pair(name, folder)
+    module = torch_file.make()
+    with jax.enable_x64(True), default_float64(), _all_in_float64() if exact else contextlib.nullcontext():
+        args, kwargs = named(wide(inputs_of_jax(torch_file, jax_file)))
+        args, kwargs = tuple(map(jnp.asarray, args)), {name: jnp.asarray(a) for name, a in kwargs.items()}
+        tree, call = functional(jax_file, args, kwargs)
+        names = flat_names(lambda t: call(t, args, kwargs), tree)
+        theirs, cotangents, state = torch_values(module, torch_file.inputs(), names)
+        convert = jax_file.weights if conversion is None else lambda state: conversion(state, tree)
+        side = JaxSide(tree, call, convert)
+        ours = jax_values(side, args, kwargs, state, cotangents, ties(module), gradients)
+    output = max(relative(array, ours.outputs[key]) for key, array in theirs.outputs.items())
+    error, worst = worst_gradient(theirs.gradients, ours.gradients) if gradients else (0.0, "")
+    return Errors(output, error, worst, time.perf_counter() - begun)
+
+
+def worst_gradient(theirs: Arrays, ours: Arrays) -> tuple[float, str]:
+    """The largest relative error; what is zero but for rounding is judged against the whole gradient."""
+    found, worst = 0.0, ""
+    every = np.sqrt(sum(float(np.vdot(g, g)) for n, g in theirs.items() if not n.startswith("<input")))
+    for key, g in theirs.items():
+        if key.startswith("<input"):
+            error = relative(g, ours[key] if ours[key].shape == g.shape else np.moveaxis(ours[key], -1, 1))
+        else:
+            step = direction(key, g)
+            size = max(float(np.linalg.norm(g)), 1e-6 * every) * float(np.linalg.norm(step))
+            error = float(abs(np.vdot(g, step) - ours[key]) / size)
+        if not error <= found:
+            found, worst = error, key
+    return found, worst
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    if a.shape != b.shape:
+        return float(np.inf)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    error = float(np.linalg.norm(a - b) / max(float(np.linalg.norm(a)), 1e-300))
+    return float(np.inf) if np.isnan(error) else error
+
+
+# Inputs and outputs
 
 
 def named(values: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -48,16 +112,15 @@ def floating(array: Any) -> bool:
 
 
 def wide(values: Any) -> Any:
-    """Floats as float64; integers and booleans as they are."""
-    return jax.tree.map(lambda a: np.asarray(a, np.float64) if floating(a) else np.asarray(a), values)
-
-
-def channels_last(array: np.ndarray) -> np.ndarray:
-    return np.moveaxis(array, 1, -1) if array.ndim > 2 and floating(array) else array
+    """Floats as float64; integers and booleans as they are. In the order in which they are given."""
+    if isinstance(values, dict):
+        return {name: wide(value) for name, value in values.items()}
+    if isinstance(values, tuple):
+        return tuple(wide(value) for value in values)
+    return np.asarray(values, np.float64) if floating(values) else np.asarray(values)
 
 
 def inputs_of_jax(torch_file: ModuleType, jax_file: ModuleType) -> Any:
-    """What the JAX side is given."""
     if hasattr(torch_file, "jax_inputs"):
         return torch_file.jax_inputs()
     given = torch_file.inputs()
@@ -68,35 +131,72 @@ def is_channels_last(jax_file: ModuleType) -> bool:
     return getattr(jax_file, "LAYOUT", "") == "channels last"
 
 
-def flat(tree: Any) -> list[Any]:
-    """Leaves of an output: dicts by sorted names, as JAX orders them."""
-    return [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
+def channels_last(array: np.ndarray) -> np.ndarray:
+    return np.moveaxis(array, 1, -1) if array.ndim > 2 and floating(array) else array
 
 
-def torch_values(module: torch.nn.Module, given: Any, seed: int = 0) -> tuple[Values, list[np.ndarray], Arrays]:
-    """Outputs and gradients in float64; the cotangents; the state_dict."""
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Arrays of an output by name; what is no array is left out."""
+    if hasattr(tree, "shape"):
+        return {path: tree}
+    if hasattr(tree, "keys"):
+        parts = [(str(key), tree[key]) for key in list(tree.keys())]
+    else:
+        parts = [(str(i), part) for i, part in enumerate(tree)] if isinstance(tree, tuple | list) else []
+    return {name: leaf for key, part in parts for name, leaf in flat(part, f"{path}/{key}").items()}
+
+
+def flat_names(call: Callable[[Any], Any], tree: Any) -> frozenset[str]:
+    """Names of what the JAX side gives out."""
+    return frozenset(jax.eval_shape(lambda t: flat(call(t)), tree))
+
+
+# PyTorch's side
+
+
+def torch_values(module: torch.nn.Module, given: Any, names: Collection[str]) -> tuple[Values, Arrays, Arrays]:
+    """Outputs (those that the JAX side has, too) and gradients in float64; the cotangents; the state_dict."""
     module = module.double().eval()
-    tensors = jax.tree.map(lambda a: torch.tensor(a, requires_grad=floating(a)), wide(given))
-    args, kwargs = named(tensors)
+    args, kwargs = named(wide(given))
+    args = tuple(torch.tensor(a, requires_grad=floating(a)) for a in args)
+    kwargs = {name: torch.tensor(a, requires_grad=floating(a)) for name, a in kwargs.items()}
     outputs = flat(module(*args, **kwargs))
-    rng = np.random.default_rng(seed)
-    cotangents = [rng.normal(size=tuple(o.shape)) for o in outputs]
-    loss = sum((o * torch.tensor(c)).sum() for o, c in zip(outputs, cotangents, strict=True) if o.is_floating_point())
+    if not outputs.keys() & names:  # a tuple against a dict
+        outputs = dict(zip(sorted(names), outputs.values(), strict=False))
+    outputs = {name: leaf for name, leaf in outputs.items() if name in names}
+    rng = np.random.default_rng(0)
+    cotangents = {n: rng.normal(size=tuple(o.shape)) for n, o in outputs.items()}
+    loss = sum((o * torch.tensor(cotangents[n])).sum() for n, o in outputs.items() if o.requires_grad)
     assert isinstance(loss, torch.Tensor)
     loss.backward()
     gradients = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
-    gradients |= {
-        f"<input {i}>": t.grad for i, t in enumerate(flat(tensors)) if t.requires_grad and t.grad is not None
-    }
+    for number, tensor in enumerate(t for t in [*args, *kwargs.values()] if t.requires_grad):
+        gradients[f"<input {number}>"] = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
     state = {n: t.detach().numpy().copy() for n, t in module.state_dict().items()}
     found = {n: g.detach().numpy().copy() for n, g in gradients.items()}
-    return Values([o.detach().numpy().copy() for o in outputs], found), cotangents, state
+    return Values({n: o.detach().numpy().copy() for n, o in outputs.items()}, found), cotangents, state
 
 
-def by_path(tree: Any) -> Arrays:
-    """Leaves of a tree by their path: names and numbers with "/" between."""
-    keyed, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {"/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in p): v for p, v in keyed}
+def ties(module: torch.nn.Module) -> dict[str, str]:
+    """Names of tensors that are another one's: {second name: first name}."""
+    first: dict[int, str] = {}
+    found = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) in first:
+            found[name] = first[id(tensor)]
+        first.setdefault(id(tensor), name)
+    return found
+
+
+# JAX's side
+
+
+class JaxSide(NamedTuple):
+    """A model as a function of its leaves, and the conversion of PyTorch's tensors to them."""
+
+    tree: Any
+    call: Callable[..., Any]
+    weights: Callable[[Arrays], Arrays]
 
 
 def functional(file: ModuleType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Callable[..., Any]]:
@@ -115,8 +215,8 @@ def functional(file: ModuleType, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         arrays, static = eqx.partition(model, eqx.is_array)
         return arrays, lambda t, a, k: _batched(file, eqx.combine(t, static))(*a, **k)
     function, tree = model
-    keyed = len(inspect.signature(function).parameters) > 1 and [*inspect.signature(function).parameters][1] == "rng"
-    rng = (jax.random.key(0),) if keyed else ()
+    parameters = [*inspect.signature(function).parameters]
+    rng = (jax.random.key(0),) if parameters[1] == "rng" else ()
     return tree, lambda t, a, k: _batched(file, lambda *b, **c: function(t, *rng, *b, **c))(*a, **k)
 
 
@@ -136,68 +236,97 @@ def _at(tree: Any, path: tuple[Any, ...]) -> Any:
     return tree
 
 
+def by_path(tree: Any) -> dict[str, Any]:
+    """Leaves of a tree by their path: names and numbers with "/" between."""
+    keyed, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in p): v for p, v in keyed}
+
+
 def jax_values(
-    file: ModuleType,
-    given: Any,
+    side: JaxSide,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
     state: Arrays,
-    cotangents: list[np.ndarray],
+    cotangents: Arrays,
     tied: Mapping[str, str],
-    gradients: bool = True,
+    gradients: bool,
 ) -> Values:
     """Outputs in PyTorch's layout, and gradients as derivatives along random directions, one of each parameter."""
-    with jax.enable_x64(True):
-        args, kwargs = named(wide(given))
-        tree, call = functional(file, args, kwargs)
-        leaves = file.weights(state)
-        paths = by_path(tree)
-        missing, extra = sorted(paths.keys() - leaves.keys()), sorted(leaves.keys() - paths.keys())
-        assert not missing, f"no weights for {missing}"
-        assert not extra, f"no leaf {extra}"
-        for path, leaf in paths.items():
-            assert leaf.shape == leaves[path].shape, (path, leaf.shape, leaves[path].shape)
-        structure = jax.tree.structure(tree)
-        trained = {p: jnp.asarray(leaves[p], jnp.float64) for p in paths if floating(leaves[p])}
-        rest = {p: jnp.asarray(leaves[p]) for p in paths if not floating(leaves[p])}
+    leaves, structure = checked(side), jax.tree.structure(side.tree)
+    arrays = leaves(state)
+    trained = {p: jnp.asarray(a, jnp.float64) for p, a in arrays.items() if floating(a)}
+    rest = {p: jnp.asarray(a) for p, a in arrays.items() if not floating(a)}
 
-        def loss(trained: dict[str, Any], args: Any, kwargs: Any) -> Any:
-            every = trained | rest
-            out = flat(call(jax.tree.unflatten(structure, [every[p] for p in paths]), args, kwargs))
-            shaped = [c if o.shape == c.shape else channels_last(c) for o, c in zip(out, cotangents, strict=True)]
-            total = sum(
-                (o * c).sum() for o, c in zip(out, shaped, strict=True) if jnp.issubdtype(o.dtype, jnp.floating)
-            )
-            return jnp.asarray(total, jnp.float64), out
+    def loss(trained: dict[str, Any], args: Any, kwargs: Any) -> Any:
+        every = trained | rest
+        out = flat(side.call(jax.tree.unflatten(structure, [every[p] for p in arrays]), args, kwargs))
+        total = jnp.zeros((), jnp.float64)
+        for name, cotangent in cotangents.items():
+            if jnp.issubdtype(out[name].dtype, jnp.floating):
+                same = out[name].shape == cotangent.shape
+                total += (out[name] * (cotangent if same else channels_last(cotangent))).sum()
+        return total, {name: out[name] for name in cotangents}
 
+    if gradients:
         grad = jax.grad(loss, argnums=(0, 1, 2), has_aux=True, allow_int=True)
-        if gradients:
-            (gradient, *inputs), outputs = jax.jit(grad)(trained, args, kwargs)
-        else:
-            gradient, inputs, outputs = {}, [], jax.jit(loss)(trained, args, kwargs)[1]
-    outputs = [np.asarray(o) for o in outputs]
-    outputs = [o if o.shape == c.shape else np.moveaxis(o, -1, 1) for o, c in zip(outputs, cotangents, strict=True)]
-    found = {f"<input {i}>": np.asarray(g) for i, g in enumerate(flat(tuple(inputs))) if g.dtype != jax.dtypes.float0}
-    found = {n: np.moveaxis(g, -1, 1) if is_channels_last(file) and g.ndim > 2 else g for n, g in found.items()}
-    slopes = along_directions(file, state, tied, leaves, gradient) if gradients else {}
+        (gradient, *given), outputs = jax.jit(grad)(trained, args, kwargs)
+        given = [*given[0], *[given[1][name] for name in kwargs]]
+    else:
+        gradient, given, outputs = {}, [], jax.jit(loss)(trained, args, kwargs)[1]
+    outputs = {n: np.asarray(o) for n, o in outputs.items()}
+    outputs = {n: o if o.shape == cotangents[n].shape else np.moveaxis(o, -1, 1) for n, o in outputs.items()}
+    floats = [np.asarray(g) for g in given if g.dtype != jax.dtypes.float0]
+    found = {f"<input {i}>": g for i, g in enumerate(floats)}
+    slopes = along_directions(leaves, state, tied, gradient) if gradients else {}
     return Values(outputs, found | slopes)
 
 
+def checked(side: JaxSide) -> Callable[[Arrays], Arrays]:
+    """The conversion, in the order of the tree's leaves, refused where a name or a shape is none of the tree's."""
+    paths = by_path(side.tree)
+
+    def leaves(state: Arrays) -> Arrays:
+        found = side.weights(state)
+        missing, extra = sorted(paths.keys() - found.keys()), sorted(found.keys() - paths.keys())
+        assert not missing, f"no weights for {missing}"
+        assert not extra, f"no leaf {extra}"
+        for path, leaf in paths.items():
+            assert leaf.shape == found[path].shape, (path, leaf.shape, found[path].shape)
+        return {path: found[path] for path in paths}
+
+    return leaves
+
+
 def along_directions(
-    file: ModuleType, state: Arrays, tied: Mapping[str, str], leaves: Arrays, gradient: Any
+    leaves: Callable[[Arrays], Arrays], state: Arrays, tied: Mapping[str, str], gradient: Mapping[str, Any]
 ) -> Arrays:
     """The derivative along a random direction of each tensor: what the leaves' gradients are worth for it."""
-    found = {}
+    found, before = {}, leaves(state)
     for name, tensor in state.items():
         if not floating(tensor) or name in tied:
             continue
         step = direction(name, tensor)
-        moved = {n: t + step if n == name or tied.get(n) == name else t for n, t in state.items()}
-        changed = file.weights(moved)
-        found[name] = np.asarray(sum(float(np.vdot(gradient[p], changed[p] - leaves[p])) for p in gradient))
+        after = leaves({n: t + step if n == name or tied.get(n) == name else t for n, t in state.items()})
+        found[name] = np.asarray(sum(float(np.vdot(gradient[p], after[p] - before[p])) for p in gradient))
     return found
 
 
 def direction(name: str, tensor: np.ndarray) -> np.ndarray:
     return np.random.default_rng(len(name) + sum(map(ord, name))).normal(size=tensor.shape)
+
+
+# Float64
+
+
+@contextlib.contextmanager
+def default_float64() -> Iterator[None]:
+    """What a PyTorch module makes in its forward pass (masks, tables) is float64, too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextlib.contextmanager
@@ -217,7 +346,6 @@ def _all_in_float64() -> Iterator[None]:
         mock.patch.object(jnp, "float32", jnp.float64),
         mock.patch.object(jax.nn, "dot_product_attention", _attention),
         mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
-        jax.enable_x64(True),
     ):
         yield
 
@@ -225,59 +353,6 @@ def _all_in_float64() -> Iterator[None]:
 def _attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / np.sqrt(query.shape[-1])
     return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), value)
-
-
-class Errors(NamedTuple):
-    """Relative errors, and the names of what is worst."""
-
-    output: float
-    gradient: float
-    worst: str
-    seconds: float
-
-
-def compare(name: str, folder: Path = FOLDER, exact: bool = True, gradients: bool = True) -> Errors:
-    """Compare both sides of a pair with the true weights; `exact`: in float64 where the code says float32, too."""
-    begun = time.perf_counter()
-    torch_file, jax_file = pair(name, folder)
-    module = torch_file.make()
-    given = torch_file.inputs()
-    tied = ties(module)
-    with _all_in_float64() if exact else contextlib.nullcontext():
-        theirs, cotangents, state = torch_values(module, given)
-        ours = jax_values(jax_file, inputs_of_jax(torch_file, jax_file), state, cotangents, tied, gradients)
-    output = max(relative(a, b) for a, b in zip(theirs.outputs, ours.outputs, strict=True))
-    gradient, worst = 0.0, ""
-    every = np.sqrt(sum(float(np.vdot(g, g)) for n, g in theirs.gradients.items() if not n.startswith("<input")))
-    for key, g in theirs.gradients.items() if gradients else ():
-        if key.startswith("<input"):
-            error = relative(g, ours.gradients[key])
-        else:
-            step = direction(key, g)
-            size = max(float(np.linalg.norm(g)), 1e-6 * every) * float(np.linalg.norm(step))
-            error = float(abs(np.vdot(g, step) - ours.gradients[key]) / size)
-        if not error <= gradient:
-            gradient, worst = error, key
-    return Errors(output, gradient, worst, time.perf_counter() - begun)
-
-
-def ties(module: torch.nn.Module) -> dict[str, str]:
-    """Names of tensors that are another one's: {second name: first name}."""
-    first: dict[int, str] = {}
-    found = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) in first:
-            found[name] = first[id(tensor)]
-        first.setdefault(id(tensor), name)
-    return found
-
-
-def relative(a: np.ndarray, b: np.ndarray) -> float:
-    if a.shape != b.shape:
-        return np.inf
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    error = float(np.linalg.norm(a - b) / max(float(np.linalg.norm(a)), 1e-300))
-    return float(np.inf) if np.isnan(error) else error
 
 
 def change(bug: Bug) -> Errors:
