@@ -786,6 +786,7 @@ BARE = (
         "even, odd = jnp.split(x, 2, axis=-1)",
         (
             "turned = pairs * freqs_cis[None, :, None, :]",
+            "return torch.view_as_real(turned).flatten(3)",
             "pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))",
         ),
         (
@@ -844,7 +845,11 @@ BARE = (
         "bare-complex-conjugate",
         "torch.polar(torch.ones_like(angles), angles)",
         "torch.polar(torch.ones_like(angles), -angles)",
-        ("turned = pairs * freqs_cis[None, :, None, :]", "return torch.polar(torch.ones_like(angles), -angles)"),
+        (
+            "turned = pairs * freqs_cis[None, :, None, :]",
+            "return torch.view_as_real(turned).flatten(3)",
+            "return torch.polar(torch.ones_like(angles), -angles)",
+        ),
         (
             "even * jnp.cos(angles) - odd * jnp.sin(angles),",
             "turned = jnp.stack(",

@@ -148,7 +148,11 @@ def flat(tree: Any, path: str = "") -> dict[str, Any]:
 
 def flat_names(call: Callable[[Any], Any], tree: Any) -> frozenset[str]:
     """Names of what the JAX side gives out."""
-    return frozenset(jax.eval_shape(lambda t: flat(call(t)), tree))
+    shapes = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, jnp.float64 if jnp.issubdtype(a.dtype, jnp.floating) else a.dtype),
+        tree,
+    )
+    return frozenset(jax.eval_shape(lambda t: flat(call(t)), shapes))
 
 
 # PyTorch's side
