@@ -138,16 +138,6 @@ GPT = (
         "return embed.attend(x)",
         "tied",
     ),
-    jax_bug(
-        "gpt-values-for-keys",
-        'logits = jnp.einsum("bqhd,bkhd->bhqk", query, key)',
-        'logits = jnp.einsum("bqhd,bkhd->bhkq", query, key)',
-        (
-            'scores = scores.masked_fill(~self.mask[:, :, :length, :length], float("-inf"))',
-            "scores = q @ k.transpose(-2, -1) / math",
-        ),
-        ('logits = jnp.einsum("bqhd,bkhd->bhkq", query, key)', "logits = jnp.where(causal, logits, -1e30)"),
-    )._replace(name="gpt-scores-transposed"),
 )
 
 LLAMA = (
@@ -1188,3 +1178,18 @@ OTHERS = (
 )
 
 BUGS = GPT + LLAMA + VIT + BERT + UNET + RECURRENT + CONVNEXT + WAV + VAE + BARE + DQN + GEMMA + SEQ2SEQ + OTHERS
+
+# Right again if whole blocks or rows of some weights were put in another order, which no usual conversion does: a
+# checker whose rules permute has to name the permutation.
+PERMUTED = frozenset(
+    {
+        "llama-rotary-pairs",
+        "llama-groups-tiled",
+        "bare-rotary-halves",
+        "vit-patches-by-columns",
+        "mixer-patches-by-columns",
+        "unet-cosine-first",
+        "unet-skip-first",
+        "dit-sine-first",
+    }
+)
