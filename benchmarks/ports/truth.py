@@ -1,6 +1,6 @@
 """Find which of these public pairs are right, by their packages' own conversion of weights, in float64.
 
-`python benchmarks/ports/truth.py [NAME ...]` from the root of a checkout prints the relative errors of outputs and of
+`python -m benchmarks.ports.truth [NAME ...]` prints the relative errors of outputs and of
 gradients: as the code stands, and with float64 where it says float32.
 """
 
