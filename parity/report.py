@@ -34,6 +34,8 @@ class Failure(NamedTuple):
     bound: float
     diagnosis: str
     fault: CompilerFault | None = None  # what the compiler is to blame for
+    torch_line: str = ""  # where PyTorch's side parts, "my_torch.py:41 `F.gelu(self.fc1(x))`"
+    jax_line: str = ""
 
 
 class Result(NamedTuple):
@@ -53,6 +55,7 @@ class Report(NamedTuple):
     name: str
     results: tuple[Result, ...]
     zeros: frozenset[str] = frozenset()  # tensors whose true gradient was found to be zero
+    notes: tuple[str, ...] = ()  # what else a reader should know: layouts, tables, precision
 
     @property
     def ok(self) -> bool:
@@ -84,7 +87,14 @@ class Report(NamedTuple):
             for r in self.results
         ]
         failures = [_failure_to_json(failure) for failure in self.failures]
-        return {"name": self.name, "ok": self.ok, "verdict": self.verdict, "checks": checks, "failures": failures}
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "checks": checks,
+            "failures": failures,
+            "notes": list(self.notes),
+        }
 
 
 def _failure_to_json(failure: Failure) -> dict[str, Any]:
@@ -109,6 +119,8 @@ def print_report(console: Console, report: Report) -> None:
         where = f"{result.where} ({result.note})" if result.where and result.note else result.where or result.note
         table.add_row(result.check, f"{result.error:.1e}", bound, verdict, where)
     console.print(table)
+    for note in report.notes:
+        console.print(f"  {note}", soft_wrap=True, highlight=False, markup=False)
     for failure in report.failures:
         line = f"{report.name}: {failure.check} fails at {failure.layer} ({failure.stage}): {failure.diagnosis}"
         console.print(line, soft_wrap=True, highlight=False, markup=False, style="red")

@@ -236,7 +236,9 @@ def nearby_keys(walk: "Walk", cells: Sequence["Cell"], hops: int = 1) -> list[st
         for number in trace.ops[op].inputs:
             keys |= dict.fromkeys(sorted(trace.values[number].keys))
     if hops > 1:  # what else is put together with the data there: the other half of a recurrent layer's gates
-        sides = [n for op in ops for n in trace.ops[op].inputs if trace.values[n].data and trace.values[n].maker not in ops]
+        sides = [
+            n for op in ops for n in trace.ops[op].inputs if trace.values[n].data and trace.values[n].maker not in ops
+        ]
         for number in sides:
             for op in trace.makers(number, hops):
                 for n in trace.ops[op].inputs:
@@ -247,7 +249,15 @@ def nearby_keys(walk: "Walk", cells: Sequence["Cell"], hops: int = 1) -> list[st
 class _Trial:
     """Rules for the unknown leaves of one equation, tried on it."""
 
-    def __init__(self, walk: "Walk", equation: Any, cells: Sequence["Cell"], known: Bindings, pieces: list[Piece], keys: list[str]):
+    def __init__(
+        self,
+        walk: "Walk",
+        equation: Any,
+        cells: Sequence["Cell"],
+        known: Bindings,
+        pieces: list[Piece],
+        keys: list[str],
+    ):
         self.walk, self.equation, self.cells, self.known = walk, equation, cells, known
         self.pieces, self.keys = pieces, keys
         self.chosen: dict[Piece, Found] = {}
@@ -398,8 +408,10 @@ class _Trial:
         if any(self._alike(number, result) for number in numbers):
             return VALUE
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
-        if several and self.known.keeps_all(combination.values()) and any(
-            all(self._strict(part) for part in parts) for parts in _chunks(result)
+        if (
+            several
+            and self.known.keeps_all(combination.values())
+            and any(all(self._strict(part) for part in parts) for parts in _chunks(result))
         ):
             return VALUE
         if self._by_sources(combination):
@@ -411,7 +423,11 @@ class _Trial:
         if len(combination) != 1 or self.equation.primitive.name not in ZEROS:
             return False
         ((piece, found),) = combination.items()
-        if found.rule is None or len(found.rule.sources) < 2 or any(s.startswith(("sum", "add")) for s in found.rule.steps):
+        if (
+            found.rule is None
+            or len(found.rule.sources) < 2
+            or any(s.startswith(("sum", "add")) for s in found.rule.steps)
+        ):
             return False
         for key in found.rule.sources:
             state = {k: self.known.state[k] * (k == key) for k in found.rule.sources}

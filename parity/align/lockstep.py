@@ -171,7 +171,9 @@ class Walk:
         if smaller is not None:
             return smaller
         if equation.primitive.name in ZEROS and any(c.symbol is None and not np.any(c.array) for c in cells):
-            return [Cell(np.zeros(v.aval.shape, v.aval.dtype)) for v in equation.outvars]  # a state that starts as zero
+            return [
+                Cell(np.zeros(v.aval.shape, v.aval.dtype)) for v in equation.outvars
+            ]  # a state that starts as zero
         pieces = _pieces(cells)
         parts, memo = tuple(cells), {}
 

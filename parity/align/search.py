@@ -25,7 +25,11 @@ FOLLOWS = "what follows it"
 DEBUG = False
 MOST_DIFFERENCES = 12
 MOST_TIED = 6  # weights that met the same data, of which all orders are tried
-MOST_OPTIONS, WINDOW, BEHIND = 80, 60, 60  # what is tried for one weight, how far it is walked on, how far back one is looked for
+MOST_OPTIONS, WINDOW, BEHIND = (
+    80,
+    60,
+    60,
+)  # what is tried for one weight, how far it is walked on, how far back one is looked for
 
 
 class Aligned(NamedTuple):
@@ -106,7 +110,14 @@ class Search:
         known = Bindings(self.leaves, self.trained, self.state, {**self.given, **(given or {})})
         given_up = self.given_up if stop is None else None
         walk = Walk(
-            self.trace, self.index, known, self.forces, stop=stop, hasty=stop is not None, given_up=given_up, before=before
+            self.trace,
+            self.index,
+            known,
+            self.forces,
+            stop=stop,
+            hasty=stop is not None,
+            given_up=given_up,
+            before=before,
         )
         cells = [Cell(symbol=known.symbol(path)) for path in sorted(self.leaves)]
         cells += [walk.input(array) for array in self.inputs]
@@ -135,7 +146,15 @@ class Search:
                 tried.add(key)
                 score = len(self.walk({**sure, **option}, stop, walk.cells[:at]).found)
                 if DEBUG:
-                    print('      try', at, front, score, best, len(reached), {p.path: (f.rule, f.why) for p, f in option.items()})
+                    print(
+                        "      try",
+                        at,
+                        front,
+                        score,
+                        best,
+                        len(reached),
+                        {p.path: (f.rule, f.why) for p, f in option.items()},
+                    )
                 if score > best:
                     best, start = score, at
                     chosen = {**sure, **{p: f._replace(why=FOLLOWS) for p, f in option.items()}}

@@ -13,7 +13,7 @@ Operation = Callable[..., Any]
 def computed(name: str, values: Sequence[Any], params: dict[str, Any]) -> list[np.ndarray] | None:
     """Return an equation's results, None if numpy has no such operation."""
     run = OPERATIONS.get(name)
-    if run is None or any(getattr(v, "dtype", None) is None or v.dtype.kind not in "fiub" for v in values):
+    if run is None or any(getattr(getattr(v, "dtype", None), "kind", "") not in list("fiub") for v in values):
         return None
     if any(v.dtype.kind == "f" and v.dtype.itemsize < 4 for v in values):
         return None
@@ -108,20 +108,54 @@ OPERATIONS: dict[str, Operation] = {
     **{
         name: _unary(function)
         for name, function in {
-            "neg": np.negative, "exp": np.exp, "log": np.log, "tanh": np.tanh, "sin": np.sin, "cos": np.cos,
-            "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "logistic": _logistic, "erf": special.erf,
-            "erfc": special.erfc, "log1p": np.log1p, "expm1": np.expm1, "abs": np.abs, "sign": np.sign,
-            "square": np.square, "floor": np.floor, "ceil": np.ceil, "stop_gradient": lambda x: x, "copy": lambda x: x,
-            "copy_p": lambda x: x, "exp2": np.exp2, "cbrt": np.cbrt, "not": np.invert, "atan": np.arctan,
+            "neg": np.negative,
+            "exp": np.exp,
+            "log": np.log,
+            "tanh": np.tanh,
+            "sin": np.sin,
+            "cos": np.cos,
+            "sqrt": np.sqrt,
+            "rsqrt": lambda x: 1 / np.sqrt(x),
+            "logistic": _logistic,
+            "erf": special.erf,
+            "erfc": special.erfc,
+            "log1p": np.log1p,
+            "expm1": np.expm1,
+            "abs": np.abs,
+            "sign": np.sign,
+            "square": np.square,
+            "floor": np.floor,
+            "ceil": np.ceil,
+            "stop_gradient": lambda x: x,
+            "copy": lambda x: x,
+            "copy_p": lambda x: x,
+            "exp2": np.exp2,
+            "cbrt": np.cbrt,
+            "not": np.invert,
+            "atan": np.arctan,
         }.items()
     },  # fmt: skip
     **{
         name: _binary(function)
         for name, function in {
-            "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide, "max": np.maximum,
-            "min": np.minimum, "pow": np.power, "add_any": np.add, "atan2": np.arctan2, "eq": np.equal,
-            "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-            "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+            "add": np.add,
+            "sub": np.subtract,
+            "mul": np.multiply,
+            "div": _divide,
+            "max": np.maximum,
+            "min": np.minimum,
+            "pow": np.power,
+            "add_any": np.add,
+            "atan2": np.arctan2,
+            "eq": np.equal,
+            "ne": np.not_equal,
+            "lt": np.less,
+            "le": np.less_equal,
+            "gt": np.greater,
+            "ge": np.greater_equal,
+            "and": np.bitwise_and,
+            "or": np.bitwise_or,
+            "xor": np.bitwise_xor,
         }.items()
     },  # fmt: skip
     "integer_pow": lambda x, *, y, **_: np.asarray(x ** np.asarray(y, x.dtype), x.dtype),

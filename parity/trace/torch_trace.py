@@ -60,7 +60,7 @@ class TorchRecorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and record it."""
         kwargs = dict(kwargs or {})
-        low = _keep_double(func, args, kwargs)
+        low = _keep_double(kwargs)
         before = [self.number(t) for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
         settings, keywords = tree_map(self._ref, (args, kwargs))
         out = func(*args, **kwargs)
@@ -74,7 +74,9 @@ class TorchRecorder(TorchDispatchMode):
         outputs = []
         for tensor in tensors:
             value = Value(as_numpy(tensor), number, data, frozenset() if data else keys)
-            value.low = low or tensor.dtype in LOW or (not given and tensor.is_floating_point() and is_single(value.array))
+            value.low = (
+                low or tensor.dtype in LOW or (not given and tensor.is_floating_point() and is_single(value.array))
+            )
             outputs.append(self._remember(tensor, value))
         name = str(func).removeprefix("aten.").partition(".")[0]
         op = Op(name, tuple(before), tuple(outputs), line_of_stack(sys._getframe(1)), self.place, settings, keywords)
@@ -175,7 +177,7 @@ def is_single(array: np.ndarray) -> bool:
     return bool((mantissa != np.round(mantissa)).any())
 
 
-def _keep_double(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _keep_double(kwargs: dict[str, Any]) -> bool:
     """Ask for float64 where float32 is asked for; tell whether a lower precision is left."""
     if kwargs.get("dtype") is torch.float32:
         kwargs["dtype"] = torch.float64

@@ -1,0 +1,197 @@
+"""Both sides of a port, recorded and aligned: what every check of it starts from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from parity.align.bindings import CONFIRMED
+from parity.align.search import FOLLOWS, Aligned, Search
+from parity.align.symbols import whole
+from data import UserError
+from parity.mapping import Mapping as Weights
+from parity.mapping import file as mapping_file
+from parity.mapping.candidates import rules
+from parity.mapping.assembled import assembled
+from parity.mapping.rule import Rule
+from parity.sides.arrays import to_numpy, x64
+from parity.sides.draw import Inputs
+from parity.sides.inputs import both_sides
+from parity.sides.jax_side import JaxSide
+from parity.sides.outputs import Leaves, named_leaves
+from parity.sides.pairing import twins
+from parity.sides.torch_module import TorchModule
+from parity.trace.jax_eval import floating, line_of, traced
+from parity.trace.lines import Line
+from parity.trace.torch_trace import record
+
+SEED = 0
+
+
+class PortPair(NamedTuple):
+    """A PyTorch module and a JAX model with the same weights, and what both compute."""
+
+    torch: TorchModule
+    jax: JaxSide
+    torch_inputs: Inputs
+    jax_inputs: Inputs
+    outputs: Leaves  # PyTorch's, as tensors of the recorded pass
+    aligned: Aligned
+    weights: Weights
+    leaves: dict[str, np.ndarray]  # JAX's, as PyTorch's weights make them
+    unconfirmed: dict[str, str]  # leaves whose origin nothing confirms, and by what they were taken
+    float32: tuple[Line, ...]  # where the JAX side computes in float32
+    notes: tuple[str, ...]
+
+
+def align(
+    torch_module: Any,
+    model: Any,
+    inputs: Any,
+    jax_inputs: Any = None,
+    *,
+    layout: str | None = None,
+    mapping: Mapping[str, Rule] | Mapping[str, str] | Path | None = None,
+    seed: int = SEED,
+) -> PortPair:
+    """Record both sides on the same inputs and weights, and find which value is which.
+
+    Args:
+        torch_module: the reference.
+        model: what `parity.sides.jax_side` takes.
+        inputs: an array, a tuple, or a dict by name.
+        jax_inputs: the same, where the JAX side is given something else.
+        layout: see `parity.sides.inputs.LAYOUTS`; None: found.
+        mapping: rules of leaves that are known, by path; keys of the state_dict to paths of leaves; or a file of either.
+        seed: of the weights.
+
+    Raises:
+        UserError: a side cannot be called so.
+    """
+    module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
+    module.randomise(seed, *ours)
+    known = _known(mapping, module, side)
+    args, kwargs = module.tensors_of(ours.args), module.tensors_of(dict(ours.kwargs))
+    given = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
+    with module.defaults(), module.kept():
+        output, recorder = record(module.module, lambda: module.call(args, kwargs, train=False), given, module.tensors)
+    outputs = named_leaves(output)
+    stand_ins = {name: np.zeros(array.shape) for name, array in named_leaves(side.output).items()}
+    pairs = twins({name: to_numpy(array) for name, array in outputs.items()}, stand_ins)
+    targets = recorder.numbers_of(
+        [outputs[twin.name] for twin in pairs if isinstance(outputs[twin.name], torch.Tensor)]
+    )
+    with x64():
+        closed, arrays = _traced(side, theirs)
+        search = Search(recorder.trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
+        aligned = search.run()
+        narrow = tuple(dict.fromkeys(_narrow_lines(closed.jaxpr)))
+    weights, unconfirmed = _weights(module, side, aligned)
+    leaves = {path: array if (v := _value(aligned, path, array)) is None else v for path, array in side.leaves.items()}
+    notes = (words, *module.notes, *side.notes)
+    return PortPair(
+        module,
+        side,
+        ours,
+        theirs,
+        outputs,
+        aligned,
+        weights,
+        leaves,
+        unconfirmed,
+        narrow,
+        tuple(n for n in notes if n),
+    )
+
+
+def _known(mapping: Any, module: TorchModule, side: JaxSide) -> dict[str, Rule]:
+    """Return the rules that a mapping gives."""
+    shapes = {key: array.shape for key, array in module.parameters.items()}
+    leaves = {path: array.shape for path, array in side.leaves.items()}
+    if isinstance(mapping, Path):
+        given = mapping_file.read(mapping, shapes, leaves)
+        mapping, names = dict(given.rules), given.keys
+    else:
+        names = {k: v for k, v in (mapping or {}).items() if isinstance(v, str)}
+        mapping = {k: v for k, v in (mapping or {}).items() if not isinstance(v, str)}
+    for key, path in names.items():
+        if key not in shapes or path not in leaves:
+            raise UserError(f"the mapping names '{key}' and '{path}', which are not both there")
+        rule = next(rules({key: shapes[key]}, leaves[path]), None)
+        if rule is None:
+            raise UserError(
+                f"the mapping takes {key} {shapes[key]} for {path} {leaves[path]}, which cannot be made of it"
+            )
+        mapping[path] = rule
+    return mapping
+
+
+def _traced(side: JaxSide, inputs: Inputs) -> tuple[Any, list[Any]]:
+    """Return the jaxpr of the JAX side's pass in evaluation mode, and its inputs in the jaxpr's order."""
+    leaves = {path: jnp.asarray(array) for path, array in side.leaves.items()}
+    if side.concrete:  # it looks at its inputs' values in Python
+        run = lambda leaves: side.call(leaves, *inputs, train=False)[0]  # noqa: E731
+        return traced(run, leaves)[0], []
+    given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
+    run_all = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
+    return traced(run_all, leaves, given)[0], jax.tree.leaves(given)
+
+
+def _weights(module: TorchModule, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:
+    """Return the mapping of weights that was found, and what of it nothing confirms."""
+    known, rules, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
+    kept: dict[str, np.ndarray] = {}
+    for path, array in side.leaves.items():
+        found = {piece.region: f for piece, f in known.found.items() if piece.path == path}
+        sure = all(f.why in (*CONFIRMED, FOLLOWS) for f in found.values())
+        rule = None
+        if found and all(f.rule is not None for f in found.values()):
+            rule = assembled({region: f.rule for region, f in found.items() if f.rule is not None})
+        if rule is not None and _gives(rule, module.parameters, _value(aligned, path, array)):
+            rules[path] = rule
+        else:
+            kept[path] = array
+        if not sure or (not found and path in side.trained):
+            unconfirmed[path] = next((f.why for f in found.values() if f.why not in CONFIRMED), "it meets no data")
+    parameters = module.parameters
+    shapes = {key: array.shape for key, array in parameters.items() if key in module.saved}
+    used = {key for rule in rules.values() for key in rule.sources}
+    alone = {key: parameters[key] for key in shapes if key not in used}
+    leaves = {path: array.shape for path, array in side.leaves.items()}
+    tied = {key: other for key, other in module.tied.items() if key in module.saved or other in module.saved}
+    return Weights(rules, shapes, leaves, kept, alone, tied), unconfirmed
+
+
+def _value(aligned: Aligned, path: str, array: np.ndarray) -> np.ndarray | None:
+    """Return the numbers that a leaf was found to have."""
+    piece = whole(path, array.shape)
+    found = aligned.walk.bindings.values([piece])
+    return None if found is None else found[piece]
+
+
+def _gives(rule: Rule, state: Mapping[str, np.ndarray], value: np.ndarray | None) -> bool:
+    return value is not None and np.array_equal(np.asarray(rule(state), np.float64), np.asarray(value, np.float64))
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [t for t in jax.tree.leaves(tree) if isinstance(t, torch.Tensor)]
+
+
+def _narrow_lines(jaxpr: Any) -> list[Line]:
+    """Return the lines whose results are floats of less than 64 bits."""
+    lines = []
+    for equation in jaxpr.eqns:
+        line = line_of(equation)
+        for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+            inner = equation.params.get(key)
+            if inner is not None:
+                lines += _narrow_lines(inner.jaxpr if hasattr(inner, "consts") else inner)
+        if line and any(
+            hasattr(v.aval, "dtype") and floating(v.aval) and v.aval.dtype.itemsize < 8 for v in equation.outvars
+        ):
+            lines.append(line)
+    return lines

@@ -1,0 +1,181 @@
+"""Any port: proved, its weights found and carried, what differs located to the line on both sides.
+
+found = parity.match(torch_module, jax_model, inputs)     # found.to_flax(state_dict), found.to_torch(variables)
+report = parity.check(torch_module, jax_model, inputs)    # report.ok, report.failures
+parity.assert_port(torch_module, jax_model, inputs)       # in a test of yours
+"""
+
+import argparse
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data import UserError
+from parity.align.pair import PortPair, align
+from parity.mapping import Mapping as Weights
+from parity.mapping.native import native_names
+from parity.mapping.rule import Rule
+from parity.port_checks import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
+from parity.report import Report, Result
+from parity.sides import load
+from parity.sides.draw import drawn, parse_input
+
+PURPOSES = ("training", "inference")
+ACCEPTABLE = {"trap-1": "BatchNorm keeps the biased variance"}
+
+
+class Port(NamedTuple):
+    """What was found out about a port."""
+
+    pair: PortPair
+    report: Report
+    model: Any = None  # the JAX model as it was given
+
+    @property
+    def mapping(self) -> Weights:
+        """Return how each leaf is made of PyTorch's tensors."""
+        return self.pair.weights
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Return the names of leaves in files, where they are not their paths (NNX)."""
+        return native_names(self.model)
+
+    @property
+    def ok(self) -> bool:
+        """Whether both are proved to be the same."""
+        return self.report.ok
+
+    @property
+    def verdict(self) -> str:
+        """Return one line."""
+        if self.ok:
+            return f"{len(self.report.results)} checks hold"
+        failure = self.report.failures[0]
+        return f"{failure.check} fails at {failure.layer}: {failure.diagnosis}"
+
+    def to_flax(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the JAX model's variables for a state_dict of the module."""
+        return self.mapping.to_flax(state_dict)
+
+    def to_torch(self, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return the module's state_dict for variables of the JAX model."""
+        return self.mapping.to_torch(variables)
+
+
+def match(
+    torch_module: Any,
+    jax_model: Any,
+    inputs: Any,
+    jax_inputs: Any = None,
+    *,
+    layout: str | None = None,
+    mapping: Mapping[str, Rule] | Mapping[str, str] | Path | None = None,
+    seed: int = 0,
+) -> Port:
+    """Find how the weights of a JAX model are made of a PyTorch module's, and prove it by the forward pass.
+
+    Args:
+        torch_module: the reference; any `torch.nn.Module`.
+        jax_model: a Linen, NNX or Equinox module, a pair (apply, params), or a function that holds its parameters.
+        inputs: an array, a tuple of arrays, or a dict by name, as both sides take them; pictures channels last or
+            first (see `layout`).
+        jax_inputs: the same, where the JAX model is given something else.
+        layout: how the inputs are given: see `parity.sides.inputs.LAYOUTS`; None: what both sides take.
+        mapping: rules of leaves that are known already, or a file of them.
+        seed: of the random weights.
+
+    Raises:
+        UserError: a side cannot be called with these inputs.
+    """
+    return check_port(
+        torch_module, jax_model, inputs, jax_inputs, purpose="inference", layout=layout, mapping=mapping, seed=seed
+    )
+
+
+def check_port(
+    torch_module: Any,
+    jax_model: Any,
+    inputs: Any,
+    jax_inputs: Any = None,
+    *,
+    purpose: str = "training",
+    accept: Collection[str] = (),
+    layout: str | None = None,
+    mapping: Mapping[str, Rule] | Mapping[str, str] | Path | None = None,
+    output_mask: Any = None,
+    name: str = "",
+    seed: int = 0,
+) -> Port:
+    """Prove that a JAX model is a port of a PyTorch module, or say where they part; arguments as for `match`.
+
+    Args:
+        purpose: "inference": weights and forward pass; "training": gradients and statistics, too.
+        accept: conventions that are no fault here: "trap-1", Flax's BatchNorm keeps the biased variance.
+        output_mask: of positions of the output that are compared, True; padded ones may differ.
+        name: what the report is called.
+
+    Raises:
+        UserError: an argument is wrong, or a side cannot be called with these inputs.
+    """
+    if purpose not in PURPOSES:
+        raise UserError(f"purpose '{purpose}': expected {' or '.join(PURPOSES)}")
+    if unknown := [word for word in accept if word not in ACCEPTABLE]:
+        raise UserError(f"accept '{unknown[0]}': known are {', '.join(ACCEPTABLE)}")
+    pair = align(torch_module, jax_model, inputs, jax_inputs, layout=layout, mapping=mapping, seed=seed)
+    name = name or type(jax_model).__name__
+    results: list[Result] = [check_weights(pair)]
+    if not results[0].failure:
+        results += check_forward(pair, output_mask)
+    if not any(result.failure for result in results):
+        results.append(check_round_trip(pair))
+        if purpose == "training":
+            results += check_gradients(pair)
+            results += check_statistics(pair, accept)
+    return Port(pair, Report(name, tuple(results), notes=_notes(pair)), jax_model)
+
+
+def assert_port(torch_module: Any, jax_model: Any, inputs: Any, jax_inputs: Any = None, **options: Any) -> None:
+    """Raise an AssertionError that says what differs, unless `check_port` proves the port; for a test of yours."""
+    report = check_port(torch_module, jax_model, inputs, jax_inputs, **options).report
+    if not report.ok:
+        lines = [f"{f.check} fails at {f.layer} ({f.stage}): {f.diagnosis}" for f in report.failures]
+        raise AssertionError("\n".join([f"{report.name}: {len(lines)} of {len(report.results)} checks fail", *lines]))
+
+
+def prove(args: argparse.Namespace) -> Port:
+    """Prove the pair that a command line names; see `parity.convert_port`."""
+    torch_module, model = load.load_torch(args.name), load.load_jax(str(args.source))
+    inputs, jax_inputs = inputs_of(args)
+    options = {"purpose": "inference", "layout": args.layout, "mapping": args.mapping}
+    return check_port(torch_module, model, inputs, jax_inputs, **options)
+
+
+def inputs_of(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Return PyTorch's inputs, and JAX's or None, that a command line describes.
+
+    Raises:
+        UserError: a description is wrong, or there is none.
+    """
+    if getattr(args, "inputs", None):
+        if args.input:
+            raise UserError("--input and --inputs: give one of them")
+        return load.load_inputs(args.inputs)
+    if not args.input:
+        raise UserError("a pair needs inputs: --input 8,32,32,3, or --input int:3,12:50, or --inputs my.py:make")
+    mine = drawn([parse_input(text) for text in args.input])
+    other = getattr(args, "jax_input", None)
+    return mine, drawn([parse_input(text, option="--jax-input") for text in other]) if other else None
+
+
+def _notes(pair: PortPair) -> tuple[str, ...]:
+    """Return what a report says beside its checks."""
+    notes = list(pair.notes)
+    if pair.float32:
+        more = f" and {len(pair.float32) - 3} more lines" if len(pair.float32) > 3 else ""
+        notes.append(f"computes in float32 at {', '.join(str(line) for line in pair.float32[:3])}{more}")
+    notes += [f"without a twin: {line}" for line in pair.weights.without_twin()]
+    notes += [f"{path} is taken by {why}: nothing confirms it" for path, why in pair.unconfirmed.items()]
+    return tuple(notes)
