@@ -1,7 +1,7 @@
 """DINOv2, layer scale. PyTorch side: transformers' own.
 
 Truth: **wrong**, 0.17: `FlaxDinov2LayerScale` multiplies by `layerscale_value` twice beside its parameter, which
-PyTorch uses alone. Nothing shows at the default of 1.
+PyTorch uses alone. Nothing shows at the default of 1 (4e-16).
 """
 
 import numpy as np
