@@ -1,6 +1,7 @@
 """Proof that a PyTorch and a Flax network are the same network, and train the same way.
 
-`to_flax` and `to_torch` copy weights and need numpy alone; `check` needs both frameworks. All load on first use.
+`to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match` and `assert_port` need both
+frameworks. All load on first use.
 """
 
 import importlib
@@ -11,17 +12,19 @@ from parity.hidden_packages import check_packages
 check_packages("data", "experiment", "jaxnets", "torchnets")
 
 if TYPE_CHECKING:
-    from parity.checks import check
     from parity.copy import CopyError, to_flax, to_torch
+    from parity.ports import assert_port, check, match
     from parity.report import Failure, Report
 
-__all__ = ["CopyError", "Failure", "Report", "check", "to_flax", "to_torch"]
+__all__ = ["CopyError", "Failure", "Report", "assert_port", "check", "match", "to_flax", "to_torch"]
 
 MODULES = {
     "CopyError": "parity.copy",
     "Failure": "parity.report",
     "Report": "parity.report",
-    "check": "parity.checks",
+    "assert_port": "parity.ports",
+    "check": "parity.ports",
+    "match": "parity.ports",
     "to_flax": "parity.copy",
     "to_torch": "parity.copy",
 }

@@ -3,7 +3,7 @@
 check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless JAX_PLATFORMS names another device.
 Exit status 0: the same; 1: a check fails; 3: the port is the same, but the compiler computes something else (see
 docs/compiler.md).
-check my_torch:make my_flax:make --input 8,32,32,3 compares a PyTorch and a Flax module of yours.
+check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
@@ -34,7 +34,17 @@ from parity.pool import DEVICE, check_models, set_defaults
 from parity.report import exit_status, print_report, verdict
 
 PAIR = ("input", "inputs", "layout", "mapping", "weights", "emit")  # options of `convert` for a pair of the user's
-FILES = ("emit", "json", "plot", "save_mapping", "save_script", "target")  # options of the files that a command writes
+# Options of a pair of the user's alone.
+PAIR_OPTIONS = ("input", "jax_input", "inputs", "layout", "accept", "html", "mapping", "save_mapping", "save_script")
+FILES = (
+    "emit",
+    "html",
+    "json",
+    "plot",
+    "save_mapping",
+    "save_script",
+    "target",
+)  # options of the files that a command writes
 
 
 def main() -> None:
@@ -72,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="networks to check, by default all; or a PyTorch and a Flax module of yours, module:name or file.py:name",
     )
-    check.add_argument("--input", metavar="SHAPE", help="of your modules: 8,32,32,3, eight examples, channels last")
-    check.add_argument("--mapping", type=Path, metavar="FILE", help="names of your tensors that are known already")
+    _add_pair(check)
+    check.add_argument("--mapping", type=Path, metavar="FILE", help="what is known of your weights: rules or names")
     check.add_argument("--save-mapping", type=Path, metavar="FILE", help="write the names that are found to FILE")
     check.add_argument(
         "--save-script",
@@ -98,6 +108,29 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
     _add_convert(convert)
     return parser
+
+
+def _add_pair(check: argparse.ArgumentParser) -> None:
+    pair = check.add_argument_group("a pair of yours")
+    pair.add_argument(
+        "--input",
+        action="append",
+        metavar="[NAME=][KIND:]SHAPE[:BOUNDS]",
+        help="8,32,32,3: floats, eight examples, channels last; int:3,12:50: integers below 50; mask=bool:3,12; "
+        "once for each input",
+    )
+    pair.add_argument(
+        "--jax-input", action="append", metavar="...", help="the same, where the JAX side is given others"
+    )
+    pair.add_argument("--inputs", metavar="FILE.py:NAME", help="function that makes the inputs: array, tuple or dict")
+    pair.add_argument("--layout", metavar="LAYOUT", help="of images and sequences, if it is not found")
+    pair.add_argument(
+        "--for", dest="purpose", default="training", choices=("training", "inference"), help="what it must do"
+    )
+    pair.add_argument(
+        "--accept", action="append", default=[], metavar="NAME", help="convention that is no fault: trap-1"
+    )
+    pair.add_argument("--html", type=Path, metavar="FILE", help="write a page that shows both sources to FILE")
 
 
 def _add_convert(convert: argparse.ArgumentParser) -> None:
@@ -147,7 +180,7 @@ def run_check(args: argparse.Namespace) -> int:
     """Check registered networks, or a pair of the user's; return the exit status."""
     if any(":" in name for name in args.names):
         return run_pair(args)
-    if args.input or args.mapping or args.save_mapping or args.save_script:
+    if any(getattr(args, name) for name in PAIR_OPTIONS):
         raise UserError(
             "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
         )
@@ -173,14 +206,17 @@ def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) 
 
 def run_pair(args: argparse.Namespace) -> int:
     """Check a pair of the user's, print what is found; return the exit status."""
-    if len(args.names) != 2 or not all(":" in name for name in args.names) or not args.input or args.full:
+    given = args.input or args.inputs
+    if len(args.names) != 2 or not all(":" in name for name in args.names) or not given or args.full:
         raise UserError("a pair of yours is checked by: check my_torch:make my_flax:make --input SHAPE")
     _writable(args.json)
+    _writable(args.html)
     if args.save_script:
         check_new(args.save_script)
     start, console = time.perf_counter(), _console()
-    files = args.mapping, args.save_mapping
-    report = _load("user_pair").check_pair(console, *args.names, args.input, *files)
+    report = _load("user_pair").check_pair(console, args)
+    if args.html:
+        write(args.html, _load("port_html").page(report).encode())
     if args.json:
         write(args.json, (json.dumps([report.to_json()], indent=2) + "\n").encode())
     if args.save_script:

@@ -1,7 +1,7 @@
 """The checks of any port: each a function from the aligned pair to results.
 
-What the walk of `parity.align` found equal, it found operation by operation, with PyTorch's numbers put in JAX's place. Here the
-JAX model computes by itself, as its user would run it.
+What the walk of `parity.align` found equal, it found operation by operation, with PyTorch's numbers in JAX's place.
+Here the JAX model computes by itself, as its user would run it.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,17 +17,18 @@ from parity.align.explain import explained
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import PortPair
-from parity.compare import describe, relative_error, total_norm, worst
 from parity.compare import Difference as Compared
+from parity.compare import describe, relative_error, total_norm, worst
 from parity.report import Failure, Result
 from parity.sides.arrays import to_numpy, x64
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import twins
 from parity.sides.torch_module import TorchModule
+from parity.trace.lines import Line
 
 # In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
 FORWARD, GRADIENT, STATISTICS = 1e-12, 1e-10, 1e-12
-# Where a port computes in float32, it must be as near to PyTorch's float64 as PyTorch's own float32 is, within this factor.
+# Where a port computes in float32, it must be as near to PyTorch's float64 as PyTorch's own float32 is, by this factor.
 AS_NEAR, FLOAT32 = 5.0, 1e-6
 ZERO = 1e-13  # a gradient this small against all of them is zero but for rounding (trap 28)
 
@@ -81,8 +82,8 @@ def _failure(walk: Walk, found: Difference) -> Failure:
     """Return a difference in words, with the line on each side."""
     op = walk.trace.ops[found.op]
     cell = walk.cells[found.cell] if found.cell is not None else None
-    mine, theirs = str(op.line or op.name), str((cell.line if cell else None) or (cell.name if cell else "nothing"))
-    words, error = f"{mine} against {theirs}", np.inf
+    theirs = cell.line if cell is not None else None
+    words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
     if found.arranged is not None and found.counterpart is not None:
         other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
         error = relative_error(found.arranged, other)
@@ -90,7 +91,7 @@ def _failure(walk: Walk, found: Difference) -> Failure:
     if looks := explained(walk, found):
         words += f"; {looks}"
     layer = op.scope or op.name
-    return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, mine, theirs)
+    return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs)
 
 
 def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
@@ -172,17 +173,17 @@ def check_gradients(pair: PortPair) -> list[Result]:
     return [Result("gradients", top.error, top.bound, last.name, "", failure)]
 
 
-def _lines_of(pair: PortPair, key: str) -> tuple[str, str]:
+def _lines_of(pair: PortPair, key: str) -> tuple[Line | None, Line | None]:
     """Return the lines at which a tensor meets data on both sides."""
     walk = pair.aligned.walk
     ops = [op for op in walk.trace.ops if any(key in walk.trace.values[n].keys for n in op.inputs)]
     with_data = [op for op in ops if any(walk.trace.values[n].data for n in op.inputs)]
-    mine = next((str(op.line) for op in [*with_data, *ops] if op.line), key)
+    mine = next((op.line for op in [*with_data, *ops] if op.line), None)
     for piece, found in walk.bindings.found.items():
         trial = walk.bindings.trials.get(piece)
         if found.rule is not None and key in found.rule.sources and trial is not None and trial.at < len(walk.cells):
-            return mine, str(walk.cells[trial.at].line or piece.path)
-    return mine, key
+            return mine, walk.cells[trial.at].line
+    return mine, None
 
 
 def _torch_gradients(
@@ -272,7 +273,8 @@ def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
         row = Compared(
             path, relative_error(ours, theirs), STATISTICS if not pair.float32 else 1e-5, describe(ours, theirs)
         )
-        if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs):
+        share = _share(module.module, rule.sources[0])
+        if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
             biased += 1
             words = "; the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
             row = row._replace(detail=row.detail + words)
@@ -289,12 +291,13 @@ def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
     return [Result("statistics", top.error, top.bound, top.name, "", failure)]
 
 
-def _is_biased(before: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Tell whether both moved to a variance, one of them smaller by one factor throughout, (n - 1) / n."""
-    # before * keep + share * variance: with two unknowns, keep and the factor, the ratio of the moves must be constant.
-    for share in (0.1, 0.01, 0.001, 0.05, 0.2, 0.5, 0.003, 0.0003):
-        kept = (1 - share) * before
-        ratio = (theirs - kept) / (ours - kept)
-        if np.ptp(ratio) < 1e-6 and 0.3 < ratio.mean() < 1:
-            return True
-    return False
+def _is_biased(before: np.ndarray, ours: np.ndarray, theirs: np.ndarray, share: float) -> bool:
+    """Tell whether both moved to a variance, JAX's smaller by one factor throughout, (n - 1) / n."""
+    ratio = (theirs - (1 - share) * before) / (ours - (1 - share) * before)
+    return bool(np.ptp(ratio) < 1e-6 and 0 < ratio.mean() < 1)
+
+
+def _share(module: torch.nn.Module, key: str) -> float:
+    """Return the share of a batch in the statistics of the layer that a buffer belongs to."""
+    momentum = getattr(module.get_submodule(key.rpartition(".")[0]), "momentum", None)
+    return 1.0 if momentum is None else float(momentum)

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import linen as nn
+from flax import nnx
 
 from data import UserError
+from parity import checks
 from parity.align.pair import PortPair, align
 from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
@@ -135,6 +138,93 @@ def check_port(
             results += check_gradients(pair)
             results += check_statistics(pair, accept)
     return Port(pair, Report(name, tuple(results), notes=_notes(pair)), jax_model)
+
+
+def check(
+    torch_module: Any,
+    jax_model: Any,
+    inputs: Any,
+    jax_inputs: Any = None,
+    *,
+    purpose: str = "training",
+    accept: Collection[str] = (),
+    layout: str | None = None,
+    mapping: Mapping[str, Rule] | Mapping[str, str] | Path | None = None,
+    output_mask: Any = None,
+    name: str = "",
+    num_params: int | None = None,
+    seed: int = 0,
+    same_names: bool = False,
+    fail_fast: bool = False,
+) -> Report:
+    """Prove that two models are the same network, or say where they are not; neither is changed.
+
+    A Linen or NNX module with one floating-point input and the layers of its twin is checked layer by layer, in
+    float64 and float32, with dropout's masks shared (`parity.checks`). Any other port is checked operation by
+    operation.
+
+    Args:
+        torch_module: the reference.
+        jax_model: a Linen, NNX or Equinox module, a pair (apply, params), or a function that holds its parameters.
+        inputs: at least two examples: an array, a tuple of arrays, or a dict by name. An array of pictures is channels
+            last, (N, H, W, C), unless only channels first fits both sides.
+        jax_inputs: the same, where the JAX model is given something else.
+        purpose: "training", or "inference": weights and forward pass alone.
+        accept: conventions that are no fault here: "trap-1", Flax's BatchNorm keeps the biased variance.
+        layout: how the inputs are given: see `parity.sides.inputs.LAYOUTS`; None: what both sides take.
+        mapping: what is known of the weights: keys of the state_dict to paths of leaves, rules by path, or a file.
+        output_mask: of positions of the output that are compared, True; padded ones may differ.
+        name: what the report is called; by default the JAX model's class.
+        num_params: how many trainable values there must be; None if nobody has published it.
+        seed: of the random weights, statistics, masks and cotangents.
+        same_names: require the same names on both sides, up to `parity.to_flax`'s rule.
+        fail_fast: make no further check after the first that fails.
+
+    Returns:
+        A report with `ok` and `failures`; each failure names the line on both sides where it could be found.
+
+    Raises:
+        UserError: an argument is wrong, or a side cannot be called with these inputs.
+    """
+    plain = isinstance(jax_model, nn.Module | nnx.Module) and is_plain(inputs) and (jax_inputs, layout) == (None, None)
+    plain = plain and purpose == "training" and not accept and output_mask is None and not isinstance(mapping, Path)
+    plain = plain and all(isinstance(value, str) for value in (mapping or {}).values())
+    report = None
+    if plain or same_names:
+        options: Any = {"num_params": num_params, "seed": seed, "mapping": mapping, "same_names": same_names}
+        report = checks.check(torch_module, jax_model, inputs, name=name, fail_fast=fail_fast, **options)
+        if report.ok or same_names or report.verdict == "compiler":
+            return report
+    try:
+        wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}
+        port = check_port(torch_module, jax_model, inputs, jax_inputs, mapping=mapping, name=name, seed=seed, **wanted)
+    except UserError:
+        if report is None:
+            raise
+        return report
+    return port.report if report is None else better_of(report, port)
+
+
+def is_plain(inputs: Any) -> bool:
+    """Tell whether inputs are one array of floats, of examples."""
+    return isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f" and inputs.ndim > 1 and len(inputs) > 1
+
+
+def better_of(report: Report, port: Port) -> Report:
+    """Return the report that says more of a port that the check of layers does not pass."""
+    structure = report.failures[0].stage == "structure"
+    if structure or (port.ok and port.pair.float32):
+        return port.report
+    line = next((f for f in port.report.failures if f.torch_line and f.stage == report.failures[0].stage), None)
+    if line is None:
+        return report
+    results = [
+        r._replace(failure=r.failure._replace(torch_line=line.torch_line, jax_line=line.jax_line))
+        if r.failure is report.failures[0]
+        else r
+        for r in report.results
+    ]
+    return report._replace(results=tuple(r for r in results))
 
 
 def assert_port(torch_module: Any, jax_model: Any, inputs: Any, jax_inputs: Any = None, **options: Any) -> None:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parity.trace.lines import Line
+
 
 class CompilerFault(NamedTuple):
     """A part of a module's program that XLA computes wrong."""
@@ -34,8 +36,8 @@ class Failure(NamedTuple):
     bound: float
     diagnosis: str
     fault: CompilerFault | None = None  # what the compiler is to blame for
-    torch_line: str = ""  # where PyTorch's side parts, "my_torch.py:41 `F.gelu(self.fc1(x))`"
-    jax_line: str = ""
+    torch_line: Line | None = None  # of the user's PyTorch file, where the two part
+    jax_line: Line | None = None
 
 
 class Result(NamedTuple):
@@ -100,6 +102,9 @@ class Report(NamedTuple):
 def _failure_to_json(failure: Failure) -> dict[str, Any]:
     found = {**failure._asdict(), "error": _number(failure.error)}
     del found["fault"]
+    for side in ("torch_line", "jax_line"):
+        line: Line | None = found[side]
+        found[side] = None if line is None else {"file": line.file, "line": line.number, "text": line.text}
     if failure.fault:
         found["fault"] = {**failure.fault._asdict(), "error": _number(failure.fault.error)}
         del found["fault"]["arrays"]
@@ -124,6 +129,9 @@ def print_report(console: Console, report: Report) -> None:
     for failure in report.failures:
         line = f"{report.name}: {failure.check} fails at {failure.layer} ({failure.stage}): {failure.diagnosis}"
         console.print(line, soft_wrap=True, highlight=False, markup=False, style="red")
+        for side, place in (("PyTorch", failure.torch_line), ("JAX", failure.jax_line)):
+            if place is not None and str(place) not in failure.diagnosis:
+                console.print(f"  {side}: {place}", soft_wrap=True, highlight=False, markup=False)
     if report.fault and report.fault.script:
         console.print("The part as a script of its own (--save-script FILE writes it):", highlight=False)
         console.print(report.fault.script, soft_wrap=True, highlight=False, markup=False)

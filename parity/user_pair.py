@@ -1,9 +1,11 @@
 """A user's own pair: python -m parity check my_torch:make my_flax:make --input 8,32,32,3."""
 
+import argparse
 import importlib
 import importlib.util
 import inspect
 import json
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from flax import linen as nn
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import nn as torch_nn
 
 from data import UserError
@@ -24,48 +27,95 @@ from data.registry import nearest
 from experiment.runs.atomic import check_new, write_new
 from experiment.weights.layout import by_path, layer_path, layouts
 from jaxnets.environment import start_device
-from parity.checks import check
+from parity import checks
 from parity.flax_side import FlaxSide
+from parity.mapping.file import dump, text_of
 from parity.match import NAME, Match, match
+from parity.ports import check, check_port, inputs_of
 from parity.report import Report, print_report
+from parity.sides import load
+
+PLAIN = re.compile(r"[\d,x]+")  # a shape alone
 
 
-def check_pair(
-    console: Console, torch_target: str, flax_target: str, shape: str, mapping: Path | None, save: Path | None
-) -> Report:
-    """Load both modules, print which layer is which and what the checks say of them.
+class NotPlain(Exception):
+    """A pair is not for the checks of layers."""
+
+
+def check_pair(console: Console, args: argparse.Namespace) -> Report:
+    """Load both sides, print which weight is which and what the checks say of them.
 
     Args:
         console: where to.
-        torch_target: "module:name" or "file.py:name" of a PyTorch module, or of what makes one without an argument.
-        flax_target: the same of a Linen or an NNX module.
-        shape: of the input, channels last, "8,32,32,3".
-        mapping: file with names that are known already, as `save` is written.
-        save: new file for the names that are found.
+        args: of the command line: names, input, mapping, save_mapping and the other options of a pair.
 
     Raises:
         UserError: an argument is wrong.
     """
-    if save:
-        check_new(save)
+    if args.save_mapping:
+        check_new(args.save_mapping)
     start_device()
-    inputs = np.random.default_rng(0).normal(size=_shape(shape))
-    torch_module = _made(torch_target, (torch_nn.Module,), "a torch.nn.Module")
-    flax_module = _made(flax_target, (nn.Module, nnx.Module), "a flax.linen.Module or a flax.nnx.Module")
-    side = FlaxSide(flax_module, np.float64)
-    given = _read_mapping(mapping, torch_module, side, inputs) if mapping else {}
+    others = args.jax_input or args.inputs or args.layout or args.accept or args.purpose != "training"
+    if not others and len(args.input) == 1 and PLAIN.fullmatch(args.input[0]):
+        try:
+            return _check_layers(console, args)
+        except NotPlain:
+            pass
+    return _check_operations(console, args)
+
+
+def _check_layers(console: Console, args: argparse.Namespace) -> Report:
+    """Check a Linen or NNX module with one input layer by layer."""
+    inputs = np.random.default_rng(0).normal(size=_shape(args.input[0]))
+    torch_module = _made(args.names[0], (torch_nn.Module,), "a torch.nn.Module")
     try:
+        flax_module = _made(args.names[1], (nn.Module, nnx.Module), "a flax.linen.Module or a flax.nnx.Module")
+        side = FlaxSide(flax_module, np.float64)
+        given = _read_mapping(args.mapping, torch_module, side, inputs) if args.mapping else {}
         found = match(torch_module, side, inputs, given)
-    except Exception as error:
-        raise UserError(f"a pass of one of the modules fails, {_where(error)}") from None
+    except UserError:
+        if args.mapping or isinstance(_loaded(args.names[1]), nn.Module | nnx.Module):
+            raise
+        raise NotPlain from None
+    except Exception:  # more outputs, integer inputs, arrays that a layer shares: what the other check is for
+        raise NotPlain from None
+    name = f"{args.names[0]} {args.names[1]}"
+    report = checks.check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
+    if report.failures and report.verdict != "compiler":
+        if report.failures[0].stage == "structure":
+            raise NotPlain
+        report = check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
     _print_match(console, found, torch_module)
-    if save and found.keys:
-        write_new(save, (json.dumps(found.keys, indent=2) + "\n").encode())
-        console.print(f"the names found are saved in {save}, for --mapping", highlight=False)
-    name = f"{torch_target} {flax_target}"
-    report = check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
+    if args.save_mapping and found.keys:
+        write_new(args.save_mapping, (json.dumps(found.keys, indent=2) + "\n").encode())
+        console.print(f"the names found are saved in {args.save_mapping}, for --mapping", highlight=False)
     print_report(console, report)
     return report
+
+
+def _check_operations(console: Console, args: argparse.Namespace) -> Report:
+    """Check any pair operation by operation."""
+    torch_module, model = load.load_torch(args.names[0]), load.load_jax(args.names[1])
+    inputs, jax_inputs = inputs_of(args)
+    options = {"purpose": args.purpose, "accept": args.accept, "layout": args.layout, "mapping": args.mapping}
+    name = f"{args.names[0]} {args.names[1]}"
+    port = check_port(torch_module, model, inputs, jax_inputs, name=name, **options)
+    table = Table("JAX", "", "made of PyTorch's", title="weights", title_justify="left")
+    for path, rule in port.mapping.rules.items():
+        table.add_row(path, str(port.mapping.leaves[path]), Text(text_of(rule)))
+    console.print(table)
+    if args.save_mapping:
+        write_new(args.save_mapping, dump(port.mapping.rules).encode())
+        console.print(f"the rules found are saved in {args.save_mapping}, for --mapping", highlight=False)
+    print_report(console, port.report)
+    return port.report
+
+
+def _loaded(target: str) -> Any:
+    try:
+        return load.load_jax(target)
+    except UserError:
+        return None
 
 
 def _shape(text: str) -> tuple[int, ...]:

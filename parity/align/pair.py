@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from data import UserError
 from parity.align.bindings import CONFIRMED
 from parity.align.search import FOLLOWS, Aligned, Search
 from parity.align.symbols import whole
-from data import UserError
 from parity.mapping import Mapping as Weights
 from parity.mapping import file as mapping_file
-from parity.mapping.candidates import rules
 from parity.mapping.assembled import assembled
+from parity.mapping.candidates import rules
 from parity.mapping.rule import Rule
 from parity.sides.arrays import to_numpy, x64
 from parity.sides.draw import Inputs

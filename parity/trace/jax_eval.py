@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from parity.trace.numpy_ops import computed
 from parity.trace.lines import Line, line_of_frames
+from parity.trace.numpy_ops import computed
 
 BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 MOST_ROUNDS = 100_000  # of a while loop
