@@ -28,7 +28,7 @@ from parity.trace.lines import Line
 
 # In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
 FORWARD, GRADIENT, STATISTICS = 1e-12, 1e-10, 1e-12
-# Where a port computes in float32, it must be as near to PyTorch's float64 as PyTorch's own float32 is, by this factor.
+# Where a port computes in float32, it must be as near to PyTorch's float64 as PyTorch's float32 is, times this.
 AS_NEAR, FLOAT32 = 5.0, 1e-6
 ZERO = 1e-13  # a gradient this small against all of them is zero but for rounding (trap 28)
 
@@ -211,7 +211,7 @@ def _torch_gradients(
     return {
         name: np.zeros(tuple(tensor.shape)) if grad is None else to_numpy(grad)
         for (name, tensor), grad in zip(named.items(), gradients, strict=True)
-    }, cotangents
+    }, dict(cotangents)
 
 
 def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

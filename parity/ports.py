@@ -187,8 +187,10 @@ def check(
         UserError: an argument is wrong, or a side cannot be called with these inputs.
     """
     plain = isinstance(jax_model, nn.Module | nnx.Module) and is_plain(inputs) and (jax_inputs, layout) == (None, None)
-    plain = plain and purpose == "training" and not accept and output_mask is None and not isinstance(mapping, Path)
-    plain = plain and all(isinstance(value, str) for value in (mapping or {}).values())
+    plain = plain and purpose == "training" and not accept and output_mask is None
+    plain = (
+        plain and not isinstance(mapping, Path) and all(isinstance(value, str) for value in (mapping or {}).values())
+    )
     report = None
     if plain or same_names:
         options: Any = {"num_params": num_params, "seed": seed, "mapping": mapping, "same_names": same_names}
@@ -218,13 +220,9 @@ def better_of(report: Report, port: Port) -> Report:
     line = next((f for f in port.report.failures if f.torch_line and f.stage == report.failures[0].stage), None)
     if line is None:
         return report
-    results = [
-        r._replace(failure=r.failure._replace(torch_line=line.torch_line, jax_line=line.jax_line))
-        if r.failure is report.failures[0]
-        else r
-        for r in report.results
-    ]
-    return report._replace(results=tuple(r for r in results))
+    first = report.failures[0]._replace(torch_line=line.torch_line, jax_line=line.jax_line)
+    results = (r._replace(failure=first) if r.failure is report.failures[0] else r for r in report.results)
+    return report._replace(results=tuple(results))
 
 
 def assert_port(torch_module: Any, jax_model: Any, inputs: Any, jax_inputs: Any = None, **options: Any) -> None:
