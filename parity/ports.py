@@ -24,6 +24,7 @@ from parity.port_checks import check_forward, check_gradients, check_round_trip,
 from parity.report import Report, Result
 from parity.sides import load
 from parity.sides.draw import drawn, parse_input
+from parity.sides.faults import explained
 
 PURPOSES = ("training", "inference")
 ACCEPTABLE = {"trap-1": "BatchNorm keeps the biased variance"}
@@ -127,7 +128,12 @@ def check_port(
         raise UserError(f"purpose '{purpose}': expected {' or '.join(PURPOSES)}")
     if unknown := [word for word in accept if word not in ACCEPTABLE]:
         raise UserError(f"accept '{unknown[0]}': known are {', '.join(ACCEPTABLE)}")
-    pair = align(torch_module, jax_model, inputs, jax_inputs, layout=layout, mapping=mapping, seed=seed)
+    try:
+        pair = align(torch_module, jax_model, inputs, jax_inputs, layout=layout, mapping=mapping, seed=seed)
+    except UserError:
+        raise
+    except Exception as error:  # a side that cannot be recorded: one line, with the user's own
+        raise UserError(f"the two sides cannot be compared: {explained(error)}") from error
     name = name or type(jax_model).__name__
     results: list[Result] = [check_weights(pair)]
     if not results[0].failure:
@@ -200,10 +206,10 @@ def check(
     try:
         wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}
         port = check_port(torch_module, jax_model, inputs, jax_inputs, mapping=mapping, name=name, seed=seed, **wanted)
-    except UserError:
+    except UserError as error:
         if report is None:
             raise
-        return report
+        return report._replace(notes=(*report.notes, f"the lines were not found: {error}"))
     return port.report if report is None else better_of(report, port)
 
 
