@@ -32,9 +32,11 @@ VALUE, OTHER_ORDER, NEAREST, NAME, OWN, NOTHING, GIVEN = (
     "nothing",
     "the mapping given",
 )
+PART = "a part of its product"  # weaker: PyTorch may cut it up in another way, which is tried first
 CONFIRMED = (VALUE, OTHER_ORDER, GIVEN, OWN)
 MOST_JOINT = 400  # combinations of rules for several leaves that meet data at once
 MOST_NAMES = 3  # parameters that are considered because of their names
+MOST_LOST = 5  # operations that a value may be behind the last one that was met, for a weight to be looked for with it
 HOPS = 3  # how many operations further on parameters are looked for
 MOST_NEAR = 60  # rules whose results are compared with PyTorch's values, if none agrees
 MOST_PARTS = 60  # rules that are tried for a part of a leaf
@@ -97,7 +99,11 @@ class Bindings:
         unknown = [piece for piece in ordered if self._value(piece) is None]
         keys = nearby_keys(walk, cells)
         trial = _Trial(walk, equation, cells, self, unknown, keys)
-        if not (trial.confirm(trial.options()) or trial.one_by_one() or trial.in_parts()):
+        if any(cell.lost > MOST_LOST for cell in cells):  # behind a difference nothing can be confirmed
+            if walk.hasty:
+                raise Stop
+            trial.take_names()
+        elif not (trial.confirm(trial.options()) or trial.one_by_one() or trial.in_parts()):
             if walk.hasty:
                 raise Stop
             further = [key for key in nearby_keys(walk, cells, HOPS) if key not in keys]
@@ -105,7 +111,7 @@ class Bindings:
                 elsewhere = self._elsewhere([*keys, *further])
                 trial.confirm(itertools.islice(self._joint(elsewhere, unknown, equation), MOST_FAR))
             trial.keys += further
-        if trial.best is None:
+        if trial.best is None and not trial.chosen:
             trial.take_nearest() or trial.take_names()
         for piece, found in trial.chosen.items():
             if self._value(piece) is None:
@@ -262,7 +268,7 @@ class _Trial:
 
     def confirm(self, combinations: Iterable[dict[Piece, Found]]) -> bool:
         """Take the first combination whose result is among PyTorch's values; tell whether there is one."""
-        weak = None
+        weak: dict[str, dict[Piece, Found]] = {}
         for combination in combinations:
             result = self._result(combination)
             if result is None:
@@ -271,9 +277,12 @@ class _Trial:
             found = self._is_found(result, combination)
             if found == VALUE:
                 return self.choose(combination, VALUE)
-            if found == OTHER_ORDER and weak is None:
-                weak = combination
-        return weak is not None and self.choose(weak, OTHER_ORDER)
+            if found:
+                weak.setdefault(found, combination)
+        for why in (PART, OTHER_ORDER):
+            if why in weak:
+                return self.choose(weak[why], VALUE if why == PART else why)
+        return False
 
     def alternatives(self, piece: Piece) -> list[Found]:
         """Return all that a piece could be made of by this equation alone, if it is the only one unknown there.
@@ -282,13 +291,13 @@ class _Trial:
         """
         if len(self.pieces) > 1:
             return []
-        result: dict[str, list[Found]] = {VALUE: [], OTHER_ORDER: []}
+        result: dict[str, list[Found]] = {VALUE: [], PART: [], OTHER_ORDER: []}
         for option in self.known.rules_for(self.keys, piece, self.equation):
             computed = self._result({piece: option})
             why = self._is_found(computed, {piece: option}) if computed is not None else ""
             if why:
                 result[why].append(option)
-        return [*result[VALUE], *result[OTHER_ORDER]]
+        return [*result[VALUE], *result[PART], *result[OTHER_ORDER]]
 
     def one_by_one(self) -> bool:
         """Find the pieces one after another, each by a part of the result, where all meet data at once."""
@@ -395,8 +404,11 @@ class _Trial:
 
     def _is_found(self, result: np.ndarray, combination: Mapping[Piece, Found]) -> str:
         numbers = [n for n in self._matches(result) if n not in self.given]
-        if any(self._alike(number, result) for number in numbers):
+        same = [number for number in numbers if self._alike(number, result)]
+        if any(not self.walk.trace.values[number].part for number in same):
             return VALUE
+        if same:
+            return PART
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
         if several and self.known.keeps_all(combination.values()) and any(
             all(self._strict(part) for part in parts) for parts in _chunks(result)

@@ -43,6 +43,7 @@ class Cell:
     alike: bool = False  # whether one of them is laid out like it, up to the order of axes
     forced: bool = False  # whether PyTorch's value was put in its place although it differs
     exact: np.ndarray | None = None  # PyTorch's numbers, where the array holds them in a lower precision
+    lost: int = 0  # operations since the last value that was met
     computed: Any = None  # what JAX itself computed, before PyTorch's numbers were put in its place
 
     @property
@@ -252,6 +253,8 @@ class Walk:
                 cell.forced, cell.alike = True, True
                 cell.array = np.asarray(self.forces[cell.number], cell.array.dtype)
             self._look_up(cell)
+        if not cell.same and not cell.forced:
+            cell.lost = 1 + max((parent.lost for parent in cell.parents if parent.data), default=0)
         return cell
 
     def _look_up(self, cell: Cell) -> None:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from parity.trace.lines import line_of_stack
-from parity.trace.partials import partials
+from parity.trace.partials import partials, parts
 from parity.trace.values import VIEWS, Op, Ref, Trace, Value
 
 SINGLE_BITS = 12  # a number of float32 that needs more bits than this was rounded to float32
@@ -84,6 +84,8 @@ class TorchRecorder(TorchDispatchMode):
             steps += self._without_bias(func, name, args, kwargs, before, outputs)
             for array in steps:
                 trace.add(Value(array, number, data, partial=True))
+            for array in parts(name, args, kwargs, tensors):
+                trace.add(Value(array, number, data, partial=True, part=True))
         return out
 
     def number(self, tensor: torch.Tensor) -> int:
