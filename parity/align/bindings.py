@@ -410,10 +410,10 @@ class _Trial:
         if same:
             return PART
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
-        if several and self.known.keeps_all(combination.values()) and any(
+        if self.known.keeps_all(combination.values()) and any(
             all(self._strict(part) for part in parts) for parts in _chunks(result)
         ):
-            return VALUE
+            return VALUE if several else PART
         if self._by_sources(combination):
             return VALUE
         return OTHER_ORDER if numbers else ""

@@ -24,6 +24,7 @@ from parity.trace.values import Trace
 # How near a value must be, after one operation or a few on equal operands, by the precision that it is computed in.
 NEAR = {8: 1e-9, 4: 3e-6, 2: 3e-2}
 WINDOW = 60  # steps that a walk goes on behind a weight that nothing confirms
+LOST = 16  # operations without one that is met, after which a hasty walk ends
 MOST_ALIKE = 8  # values of equal numbers whose layouts are compared
 
 
@@ -197,7 +198,7 @@ class Walk:
         if symbol is None or symbol.piece is None:
             return None
         dtype = self.bindings.dtype(symbol)
-        if name == "slice" and p["strides"] is None:
+        if name == "slice" and set(p["strides"] or (1,)) == {1}:
             sizes = [b - a for a, b in zip(p["start_indices"], p["limit_indices"], strict=True)]
             return [Cell(symbol=symbols.cut(symbol, p["start_indices"], sizes, dtype))]
         if name == "dynamic_slice" and all(cell.symbol is None for cell in cells[1:]):
@@ -255,6 +256,8 @@ class Walk:
             self._look_up(cell)
         if not cell.same and not cell.forced:
             cell.lost = 1 + max((parent.lost for parent in cell.parents if parent.data), default=0)
+            if self.hasty and cell.lost > LOST:
+                raise Stop
         return cell
 
     def _look_up(self, cell: Cell) -> None:

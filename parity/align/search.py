@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.align.bindings import CONFIRMED, GIVEN, Bindings, Found, Stop
+from parity.align.bindings import CONFIRMED, GIVEN, MOST_LOST, Bindings, Found, Stop
 from parity.align.frontier import Difference, differences
 from parity.align.lockstep import Cell, Walk
 from parity.align.symbols import Piece, whole
@@ -22,8 +22,8 @@ from parity.trace.jax_eval import evaluate
 from parity.trace.values import Trace
 
 FOLLOWS = "what follows it"
-DEBUG = False
-MOST_DIFFERENCES = 12
+MOST_DIFFERENCES, MOST_CELLS = 12, 10**9
+FEW = 6  # options of a weight that are tried before other weights
 MOST_TIED = 6  # weights that met the same data, of which all orders are tried
 MOST_OPTIONS, WINDOW, BEHIND = 80, 60, 60  # what is tried for one weight, how far it is walked on, how far back one is looked for
 
@@ -61,6 +61,7 @@ class Search:
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
         self.given_up: set[Piece] = set()
+        self.length = MOST_CELLS  # of a whole walk
         self.walks, self.until = 0, time.monotonic() + seconds
 
     def run(self) -> Aligned:
@@ -117,7 +118,7 @@ class Search:
                 self.results = None
             return walk
         if stop is None:
-            self.results = results
+            self.results, self.length = results, len(walk.cells)
         return walk
 
     def _improved(self, walk: Walk, difference: Difference, tried: set[Any]) -> Walk | None:
@@ -133,16 +134,23 @@ class Search:
                 if key in tried or time.monotonic() > self.until:
                     continue
                 tried.add(key)
-                score = len(self.walk({**sure, **option}, stop, walk.cells[:at]).found)
-                if DEBUG:
-                    print('      try', at, front, score, best, len(reached), {p.path: (f.rule, f.why) for p, f in option.items()})
-                if score > best:
-                    best, start = score, at
+                trial = self.walk({**sure, **option}, stop, walk.cells[:at])
+                if len(trial.found) > best:
+                    best, start = len(trial.found), at
                     chosen = {**sure, **{p: f._replace(why=FOLLOWS) for p, f in option.items()}}
-        if chosen is None:
-            return None
+                    if self._settles(trial, difference, front, stop):
+                        return self._taken(walk, chosen, start)
+        return self._taken(walk, chosen, start) if chosen is not None else None
+
+    def _taken(self, walk: Walk, chosen: Mapping[Piece, Found], start: int) -> Walk:
         self.given = {**self.given, **chosen}
         return self.walk(before=walk.cells[:start])
+
+    def _settles(self, trial: Walk, difference: Difference, front: int, stop: int) -> bool:
+        """Tell whether a difference is gone and all of what follows it for a while agrees."""
+        met = any(number in trial.found for number in self.trace.ops[difference.op].outputs)
+        ended = len(trial.cells) > stop or len(trial.cells) >= self.length
+        return met and ended and all(cell.lost <= MOST_LOST for cell in trial.cells[front:])
 
     def _choices(self, walk: Walk, front: int) -> Iterator[tuple[int, Iterator[dict[Piece, Found]]]]:
         """Yield weights near a difference that could be others, each with the step at which it met data.
@@ -151,9 +159,12 @@ class Search:
         """
         known = walk.bindings
         trials = {id(t): t for t in known.trials.values() if front - BEHIND <= t.at <= front + WINDOW // 2}
-        for trial in trials.values():
-            if any(known.found[p].why not in (*CONFIRMED, FOLLOWS) for p in trial.chosen):
-                yield trial.at, trial.options()
+        unsure = [t for t in trials.values() if any(known.found[p].why not in (*CONFIRMED, FOLLOWS) for p in t.chosen)]
+        rest = []
+        for trial in unsure:
+            options = trial.options()
+            yield trial.at, itertools.islice(options, FEW)
+            rest.append((trial.at, options))
         late = [trial for trial in reversed(trials.values()) if trial.at <= front]
         groups: dict[Any, list[Any]] = {}
         for trial in late:
@@ -165,6 +176,7 @@ class Search:
         for trial in late:
             if len(trial.pieces) == 1:
                 yield trial.at, ({trial.pieces[0]: other} for other in trial.alternatives(trial.pieces[0]))
+        yield from rest
 
 
 def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[dict[Piece, Found]]:

@@ -21,7 +21,7 @@ from jaxnets.compiler_guard import guard
 from parity.align.bindings import CONFIRMED
 from parity.align.lockstep import Cell
 from parity.align.search import FOLLOWS, Aligned, Search
-from parity.sides.arrays import to_numpy, x64
+from parity.sides.arrays import to_numpy, wide, x64
 from parity.sides.inputs import both_sides
 from parity.sides.jax_side import JaxSide
 from parity.sides.outputs import named_leaves
@@ -101,8 +101,8 @@ def _traced(side: JaxSide, inputs: Any) -> tuple[Any, list[Any]]:
 def searched_files(files: tuple[ModuleType, ModuleType], seed: int = 0) -> Searched:
     """Search a pair of this folder."""
     torch_file, jax_file = files
-    inputs = torch_file.inputs()
-    other = torch_file.jax_inputs() if hasattr(torch_file, "jax_inputs") else None
+    inputs = jax.tree.map(wide, torch_file.inputs())
+    other = jax.tree.map(wide, torch_file.jax_inputs()) if hasattr(torch_file, "jax_inputs") else None
     model = jax_file.make()
     return searched(torch_file.make(), jax.vmap(model) if getattr(jax_file, "ONE_EXAMPLE", False) else model, inputs, other, seed)
 
@@ -112,12 +112,16 @@ def wrong_leaves(found: Searched, jax_file: ModuleType) -> list[str]:
     state = {name: to_numpy(t) for name, t in found.module.module.state_dict().items()}
     true, known, wrong = jax_file.weights(state), found.aligned.walk.bindings, []
     for path, array in true.items():
-        where = path if path in found.side.leaves else next((p for p in found.side.leaves if p.endswith("/" + path)), None)
+        where = next((p for p in found.side.leaves if _plain(p).endswith(_plain(path))), None)
         value = None if where is None else found.value(where)
         if value is None or value.shape != np.shape(array) or not np.allclose(value, array, atol=1e-6):
             why = [(f.why, f.rule) for p, f in known.found.items() if p.path == where]
             wrong.append(f"{path}: {why or 'not met' if where else 'no such leaf'}")
     return wrong
+
+
+def _plain(path: str) -> str:
+    return "/" + path.replace("/", "_").removeprefix("params_")
 
 
 def report(name: str, found: Searched, wrong: list[str]) -> bool:
