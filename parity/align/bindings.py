@@ -37,6 +37,7 @@ CONFIRMED = (VALUE, OTHER_ORDER, GIVEN, OWN)
 MOST_JOINT = 400  # combinations of rules for several leaves that meet data at once
 MOST_NAMES = 3  # parameters that are considered because of their names
 MOST_LOST = 5  # operations that a value may be behind the last one that was met, for a weight to be looked for with it
+BACK = 4  # operations back to the product of which a value is a part
 HOPS = 3  # how many operations further on parameters are looked for
 MOST_NEAR = 60  # rules whose results are compared with PyTorch's values, if none agrees
 MOST_PARTS = 60  # rules that are tried for a part of a leaf
@@ -126,7 +127,9 @@ class Bindings:
         if piece.path not in self.trained:
             yield Found(None, OWN)
         used = []
-        for found in self._rules(sorted(keys, key=lambda key: -alike(piece.path, key)), piece, kind):
+        size = int(np.prod(piece.shape, dtype=int))
+        order = sorted(keys, key=lambda key: (self.state[key].size != size, -alike(piece.path, key)))
+        for found in self._rules(order, piece, kind):
             if self.is_fresh(found):
                 yield found
             else:
@@ -174,7 +177,7 @@ class Bindings:
             return
         options = [list(self.rules_for(keys, piece, equation)) for piece in pieces]
         yield from itertools.islice(_in_order(pieces, options), MOST_JOINT)
-        combinations = itertools.islice(itertools.product(*options), MOST_JOINT)
+        combinations = itertools.islice(_nearest_first(options), MOST_JOINT)
         yield from (dict(zip(pieces, combination, strict=True)) for combination in combinations)
 
     def _elsewhere(self, keys: Sequence[str]) -> list[str]:
@@ -228,6 +231,9 @@ def nearby_ops(walk: "Walk", cells: Sequence["Cell"], hops: int = 1) -> list[int
             numbers |= walk.sources(cell)
     makers = {m for number in numbers if (m := trace.values[number].maker) is not None}
     numbers |= {n for maker in makers for n in trace.ops[maker].outputs}
+    for number in numbers:
+        if trace.values[number].partial:  # a part of what was computed before: what was added to the whole counts, too
+            makers |= set(trace.makers(number, BACK))
     ops = makers | {op for number in numbers for op in trace.takers(number)}
     for _ in range(hops - 1):
         ops |= {user for op in ops for number in trace.ops[op].outputs for user in trace.takers(number)}
@@ -463,6 +469,21 @@ def _in_order(pieces: Sequence[Piece], options: Sequence[Sequence[Found]]) -> It
         ]
         if turns[0] == option.rule and all(c is not None for c in chosen):
             yield dict(zip(pieces, chosen, strict=True))  # type: ignore[arg-type]
+
+
+def _nearest_first(options: Sequence[Sequence[Found]]) -> Iterator[tuple[Found, ...]]:
+    """Yield combinations, those of the first options of all before those of a late one."""
+    for total in range(sum(len(several) - 1 for several in options) + 1):
+        yield from _of_total(options, total)
+
+
+def _of_total(options: Sequence[Sequence[Found]], total: int) -> Iterator[tuple[Found, ...]]:
+    if not options:
+        if total == 0:
+            yield ()
+        return
+    for number, option in enumerate(options[0][: total + 1]):
+        yield from ((option, *rest) for rest in _of_total(options[1:], total - number))
 
 
 def _next(option: Found, by: int) -> Rule | None:

@@ -115,6 +115,9 @@ class TorchRecorder(TorchDispatchMode):
         if name == "addmm":
             self._plain[outputs[0]] = args[1] @ args[2]
             return []
+        if name == "convolution" and args[2] is not None:
+            self._plain[outputs[0]] = func(*args[:2], None, *args[3:])
+            return []
         if name == "add" and len(before) == 2 and all(isinstance(t, torch.Tensor) for t in args):
             data = [t for n, t in zip(before, args, strict=True) if self.trace.values[n].data]
             if len(data) == 1 and data[0].shape == args[0].shape:
