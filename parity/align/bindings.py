@@ -104,14 +104,10 @@ class Bindings:
             if walk.hasty:
                 raise Stop
             trial.take_names()
-        elif not (trial.confirm(trial.options()) or trial.one_by_one() or trial.in_parts()):
-            if walk.hasty:
+        elif not trial.near():
+            if walk.hasty and trial.again is None:
                 raise Stop
-            further = [key for key in nearby_keys(walk, cells, HOPS) if key not in keys]
-            if not trial.confirm(self._joint(further, unknown, equation)):
-                elsewhere = self._elsewhere([*keys, *further])
-                trial.confirm(itertools.islice(self._joint(elsewhere, unknown, equation), MOST_FAR))
-            trial.keys += further
+            trial.far()
         if trial.best is None and not trial.chosen:
             trial.take_nearest() or trial.take_names()
         for piece, found in trial.chosen.items():
@@ -265,12 +261,33 @@ class _Trial:
         self.chosen: dict[Piece, Found] = {}
         self.best: dict[Piece, Found] | None = None
         self.tried: list[tuple[dict[Piece, Found], np.ndarray]] = []
+        self.again: dict[Piece, Found] | None = None  # what is confirmed, but is another leaf's already
         self.given = {n for cell in cells for n in cell.same}
         self.at = len(walk.cells)
 
     def options(self) -> Iterator[dict[Piece, Found]]:
         """Yield what the pieces could be made of, by the parameters nearby."""
         return self.known._joint(self.keys, self.pieces, self.equation)
+
+    def near(self) -> bool:
+        """Find the pieces among the parameters that PyTorch uses with the same data."""
+        if self.confirm(self.options()):
+            return True
+        return self.again is None and (self.one_by_one() or self.in_parts())
+
+    def far(self) -> bool:
+        """Find the pieces among the parameters further on, then elsewhere; else they are tied to another leaf."""
+        known = self.known
+        further = [key for key in nearby_keys(self.walk, self.cells, HOPS) if key not in self.keys]
+        keys, self.keys = self.keys, [*self.keys, *further]
+        if self.confirm(known._joint(further, self.pieces, self.equation)):
+            return True
+        if self.again is not None:
+            return self.choose(self.again, VALUE)
+        elsewhere = known._joint(known._elsewhere([*keys, *further]), self.pieces, self.equation)
+        return self.confirm(itertools.islice(elsewhere, MOST_FAR)) or (
+            self.again is not None and self.choose(self.again, VALUE)
+        )
 
     def confirm(self, combinations: Iterable[dict[Piece, Found]]) -> bool:
         """Take the first combination whose result is among PyTorch's values; tell whether there is one."""
@@ -281,6 +298,9 @@ class _Trial:
                 continue
             self.tried.append((combination, result))
             found = self._is_found(result, combination)
+            if found and not all(self.known.is_fresh(f) for f in combination.values()):
+                self.again = self.again or (combination if found != OTHER_ORDER else None)
+                continue
             if found == VALUE:
                 return self.choose(combination, VALUE)
             if found:
