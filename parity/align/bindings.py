@@ -103,7 +103,7 @@ class Bindings:
         if any(cell.lost > MOST_LOST for cell in cells):  # behind a difference nothing can be confirmed
             if walk.hasty:
                 raise Stop
-            trial.take_names()
+            trial.hopeless = trial.take_names()
         elif not trial.near():
             if walk.hasty and trial.again is None:
                 raise Stop
@@ -261,6 +261,8 @@ class _Trial:
         self.chosen: dict[Piece, Found] = {}
         self.best: dict[Piece, Found] | None = None
         self.tried: list[tuple[dict[Piece, Found], np.ndarray]] = []
+        self.met = all(cell.lost <= 1 for cell in cells)  # else only a whole result is looked for
+        self.hopeless = False  # whether the data itself is behind a difference
         self.again: dict[Piece, Found] | None = None  # what is confirmed, but is another leaf's already
         self.given = {n for cell in cells for n in cell.same}
         self.at = len(walk.cells)
@@ -273,7 +275,7 @@ class _Trial:
         """Find the pieces among the parameters that PyTorch uses with the same data."""
         if self.confirm(self.options()):
             return True
-        return self.again is None and (self.one_by_one() or self.in_parts())
+        return self.again is None and self.met and (self.one_by_one() or self.in_parts())
 
     def far(self) -> bool:
         """Find the pieces among the parameters further on, then elsewhere; else they are tied to another leaf."""
@@ -318,7 +320,8 @@ class _Trial:
         if len(self.pieces) > 1:
             return []
         result: dict[str, list[Found]] = {VALUE: [], PART: [], OTHER_ORDER: []}
-        for option in self.known.rules_for(self.keys, piece, self.equation):
+        further = [key for key in nearby_keys(self.walk, self.cells, HOPS) if key not in self.keys]
+        for option in self.known.rules_for([*self.keys, *further], piece, self.equation):
             computed = self._result({piece: option})
             why = self._is_found(computed, {piece: option}) if computed is not None else ""
             if why:
@@ -436,7 +439,7 @@ class _Trial:
         if same:
             return PART
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
-        if self.known.keeps_all(combination.values()) and any(
+        if self.met and self.known.keeps_all(combination.values()) and any(
             all(self._strict(part) for part in parts) for parts in _chunks(result)
         ):
             return VALUE if several else PART

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.align.bindings import CONFIRMED, GIVEN, MOST_LOST, Bindings, Found, Stop
-from parity.align.frontier import Difference, differences
+from parity.align.bindings import CONFIRMED, GIVEN, Bindings, Found, Stop
+from parity.align.frontier import Difference, differences, torch_frontier
 from parity.align.lockstep import Cell, Walk
 from parity.align.symbols import Piece, whole
 from parity.mapping.rule import Rule
@@ -23,9 +23,12 @@ from parity.trace.values import Trace
 
 FOLLOWS = "what follows it"
 MOST_DIFFERENCES, MOST_CELLS = 12, 10**9
+MOST_TRIES, MOST_SOLID = 150, 40  # trials for one difference, and for one that no weight in doubt is near
+SETTLED = 10  # operations in a row that are not met, as some are in any port
 FEW = 6  # options of a weight that are tried before other weights
 MOST_TIED = 6  # weights that met the same data, of which all orders are tried
-MOST_OPTIONS, WINDOW, BEHIND = 80, 60, 60  # what is tried for one weight, how far it is walked on, how far back one is looked for
+# What is tried for one weight, how far it is walked on, how far back one is looked for, how far ahead.
+MOST_OPTIONS, WINDOW, BEHIND, AHEAD = 80, 60, 60, 30
 
 
 class Aligned(NamedTuple):
@@ -127,13 +130,15 @@ class Search:
         stop = front + WINDOW
         reached = {n for cell in walk.cells[:stop] if cell.alike for n in cell.same}
         best, chosen, start, known = len(reached), None, 0, walk.bindings
+        left = MOST_TRIES if self._in_doubt(walk, front) else MOST_SOLID
         for at, options in self._choices(walk, front):
             sure = {p: f for p, f in known.found.items() if p not in known.trials or known.trials[p].at < at}
             for option in itertools.islice(options, MOST_OPTIONS):
                 key = (frozenset(self.forces), tuple(option.items()))
-                if key in tried or time.monotonic() > self.until:
+                if key in tried or left <= 0 or time.monotonic() > self.until:
                     continue
                 tried.add(key)
+                left -= 1
                 trial = self.walk({**sure, **option}, stop, walk.cells[:at])
                 if len(trial.found) > best:
                     best, start = len(trial.found), at
@@ -148,17 +153,38 @@ class Search:
 
     def _settles(self, trial: Walk, difference: Difference, front: int, stop: int) -> bool:
         """Tell whether a difference is gone and all of what follows it for a while agrees."""
-        met = any(number in trial.found for number in self.trace.ops[difference.op].outputs)
         ended = len(trial.cells) > stop or len(trial.cells) >= self.length
-        return met and ended and all(cell.lost <= MOST_LOST for cell in trial.cells[front:])
+        if not ended or any(cell.lost > SETTLED for cell in trial.cells[front:]):
+            return False
+        return difference.op not in torch_frontier(self.trace, trial.found, self.targets)
+
+    def _near(self, walk: Walk, front: int) -> Iterator[Any]:
+        trials = {id(t): t for t in walk.bindings.trials.values()}
+        return (t for t in trials.values() if front - BEHIND <= t.at <= front + AHEAD and not t.hopeless)
+
+    def _in_doubt(self, walk: Walk, front: int) -> bool:
+        found = walk.bindings.found
+        return any(found[p].why not in (*CONFIRMED, FOLLOWS) for t in self._near(walk, front) for p in t.chosen)
+
+    def _above(self, walk: Walk, front: int) -> set[int]:
+        """Return the numbers of the cells that one comes from."""
+        numbers, open_ = set(), walk.cells[front : front + 1]
+        if not open_:
+            return set(range(len(walk.cells)))
+        while open_:
+            cell = open_.pop()
+            if cell.number not in numbers:
+                numbers.add(cell.number)
+                open_ += [parent for parent in cell.parents if parent.data and parent.number >= 0]
+        return numbers
 
     def _choices(self, walk: Walk, front: int) -> Iterator[tuple[int, Iterator[dict[Piece, Found]]]]:
         """Yield weights near a difference that could be others, each with the step at which it met data.
 
         First those that nothing confirms, then those that met the same data, in all orders, then whatever else fits.
         """
-        known = walk.bindings
-        trials = {id(t): t for t in known.trials.values() if front - BEHIND <= t.at <= front + WINDOW // 2}
+        known, above = walk.bindings, self._above(walk, front)
+        trials = {id(t): t for t in self._near(walk, front)}
         unsure = [t for t in trials.values() if any(known.found[p].why not in (*CONFIRMED, FOLLOWS) for p in t.chosen)]
         rest = []
         for trial in unsure:
@@ -174,7 +200,7 @@ class Search:
             if given and 1 < len(pieces) <= MOST_TIED:
                 yield min(trial.at for trial in group), _orders(pieces, known.found)
         for trial in late:
-            if len(trial.pieces) == 1:
+            if len(trial.pieces) == 1 and trial.at in above:
                 yield trial.at, ({trial.pieces[0]: other} for other in trial.alternatives(trial.pieces[0]))
         yield from rest
 
