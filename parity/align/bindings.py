@@ -109,7 +109,8 @@ class Bindings:
                 raise Stop
             trial.far()
         if trial.best is None and not trial.chosen:
-            trial.take_nearest() or trial.take_names()
+            if not trial.take_nearest():
+                trial.take_names()
         for piece, found in trial.chosen.items():
             if self._value(piece) is None:
                 self._take(piece, found)
@@ -244,7 +245,9 @@ def nearby_keys(walk: "Walk", cells: Sequence["Cell"], hops: int = 1) -> list[st
         for number in trace.ops[op].inputs:
             keys |= dict.fromkeys(sorted(trace.values[number].keys))
     if hops > 1:  # what else is put together with the data there: the other half of a recurrent layer's gates
-        sides = [n for op in ops for n in trace.ops[op].inputs if trace.values[n].data and trace.values[n].maker not in ops]
+        sides = [
+            n for op in ops for n in trace.ops[op].inputs if trace.values[n].data and trace.values[n].maker not in ops
+        ]
         for number in sides:
             for op in trace.makers(number, hops):
                 for n in trace.ops[op].inputs:
@@ -255,7 +258,15 @@ def nearby_keys(walk: "Walk", cells: Sequence["Cell"], hops: int = 1) -> list[st
 class _Trial:
     """Rules for the unknown leaves of one equation, tried on it."""
 
-    def __init__(self, walk: "Walk", equation: Any, cells: Sequence["Cell"], known: Bindings, pieces: list[Piece], keys: list[str]):
+    def __init__(
+        self,
+        walk: "Walk",
+        equation: Any,
+        cells: Sequence["Cell"],
+        known: Bindings,
+        pieces: list[Piece],
+        keys: list[str],
+    ):
         self.walk, self.equation, self.cells, self.known = walk, equation, cells, known
         self.pieces, self.keys = pieces, keys
         self.chosen: dict[Piece, Found] = {}
@@ -439,8 +450,10 @@ class _Trial:
         if same:
             return PART
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
-        if self.met and self.known.keeps_all(combination.values()) and any(
-            all(self._strict(part) for part in parts) for parts in _chunks(result)
+        if (
+            self.met
+            and self.known.keeps_all(combination.values())
+            and any(all(self._strict(part) for part in parts) for parts in _chunks(result))
         ):
             return VALUE if several else PART
         if self._by_sources(combination):
@@ -452,7 +465,11 @@ class _Trial:
         if len(combination) != 1 or self.equation.primitive.name not in ZEROS:
             return False
         ((piece, found),) = combination.items()
-        if found.rule is None or len(found.rule.sources) < 2 or any(s.startswith(("sum", "add")) for s in found.rule.steps):
+        if (
+            found.rule is None
+            or len(found.rule.sources) < 2
+            or any(s.startswith(("sum", "add")) for s in found.rule.steps)
+        ):
             return False
         for key in found.rule.sources:
             state = {k: self.known.state[k] * (k == key) for k in found.rule.sources}

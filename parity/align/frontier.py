@@ -60,7 +60,9 @@ def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int
     # A view of what is fine is fine: its numbers are the same.
     result = []
     for number, op in enumerate(trace.ops):
-        live = [n for n in op.outputs if used[n] and trace.values[n].data and trace.values[n].array.dtype.kind in "fiub"]
+        live = [
+            n for n in op.outputs if used[n] and trace.values[n].data and trace.values[n].array.dtype.kind in "fiub"
+        ]
         data = [n for n in op.inputs if trace.values[n].data]
         if live and not any(fine[n] for n in op.outputs) and all(fine[n] for n in data):
             result.append(number)

@@ -71,7 +71,7 @@ class Walk:
 
     def constant(self, array: Any) -> Cell:
         """Return the cell of a constant or a literal."""
-        if jax.dtypes.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+        if jnp.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
             return Cell(array)
         array = as_numpy(jnp.asarray(array))
         low = floating(array) and (array.dtype.itemsize < 8 or is_single(np.asarray(array)))
@@ -173,7 +173,9 @@ class Walk:
         if smaller is not None:
             return smaller
         if equation.primitive.name in ZEROS and any(c.symbol is None and not np.any(c.array) for c in cells):
-            return [Cell(np.zeros(v.aval.shape, v.aval.dtype)) for v in equation.outvars]  # a state that starts as zero
+            return [
+                Cell(np.zeros(v.aval.shape, v.aval.dtype)) for v in equation.outvars
+            ]  # a state that starts as zero
         pieces = _pieces(cells)
         parts, memo = tuple(cells), {}
 
@@ -248,7 +250,7 @@ class Walk:
         if self.stop is not None and cell.number > self.stop:
             raise Stop
         self.cells.append(cell)
-        if not jax.dtypes.issubdtype(cell.array.dtype, jax.dtypes.prng_key):
+        if not jnp.issubdtype(cell.array.dtype, jax.dtypes.prng_key):
             cell.computed = cell.array
             if cell.number in self.forces:
                 cell.forced, cell.alike = True, True

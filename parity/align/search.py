@@ -110,7 +110,14 @@ class Search:
         known = Bindings(self.leaves, self.trained, self.state, {**self.given, **(given or {})})
         given_up = self.given_up if stop is None else None
         walk = Walk(
-            self.trace, self.index, known, self.forces, stop=stop, hasty=stop is not None, given_up=given_up, before=before
+            self.trace,
+            self.index,
+            known,
+            self.forces,
+            stop=stop,
+            hasty=stop is not None,
+            given_up=given_up,
+            before=before,
         )
         cells = [Cell(symbol=known.symbol(path)) for path in sorted(self.leaves)]
         cells += [walk.input(array) for array in self.inputs]

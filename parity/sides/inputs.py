@@ -267,7 +267,9 @@ def _distance(module: TorchModule, side: JaxSide, output: Mapping[str, Any]) -> 
     """Return how unlike the two sides are in their numbers of weights and in the sizes of their outputs; 0: alike."""
     sizes_of = {name: module.tensors[name].numel() for name in module.trained}
     ours = sum(sizes_of.values())
-    second = sum(size for name, size in sizes_of.items() if "bias_hh" in name)  # recurrent layers of JAX's have one bias
+    second = sum(
+        size for name, size in sizes_of.items() if "bias_hh" in name
+    )  # recurrent layers of JAX's have one bias
     theirs = sum(side.leaves[name].size for name in side.trained)
     # Linen's layers take any number of channels, and make as many weights; others have theirs before.
     counts = (ours, ours - second, ours - 2 * second // 3)  # a GRU has a second one for one of its gates

@@ -12,7 +12,9 @@ import torch
 GATES = (2, 3, 4)  # recurrent layers compute several gates in one product
 
 
-def partials(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: list[torch.Tensor]) -> list[np.ndarray]:
+def partials(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: list[torch.Tensor]
+) -> list[np.ndarray]:
     """Return the steps inside of an operation, as arrays."""
     return _arrays(STEPS.get(name), args, kwargs, outputs)
 

@@ -74,7 +74,9 @@ class TorchRecorder(TorchDispatchMode):
         outputs = []
         for tensor in tensors:
             value = Value(as_numpy(tensor), number, data, frozenset() if data else keys)
-            value.low = low or tensor.dtype in LOW or (not given and tensor.is_floating_point() and is_single(value.array))
+            value.low = (
+                low or tensor.dtype in LOW or (not given and tensor.is_floating_point() and is_single(value.array))
+            )
             outputs.append(self._remember(tensor, value))
         name = str(func).removeprefix("aten.").partition(".")[0]
         op = Op(name, tuple(before), tuple(outputs), line_of_stack(sys._getframe(1)), self.place, settings, keywords)

@@ -10,7 +10,21 @@ from parity.trace.lines import Line
 
 # Operations whose result holds the same numbers.
 VIEWS = frozenset(
-    ["view", "_unsafe_view", "reshape", "t", "transpose", "permute", "unsqueeze", "squeeze", "clone", "contiguous", "alias", "detach", "_to_copy"]
+    [
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "t",
+        "transpose",
+        "permute",
+        "unsqueeze",
+        "squeeze",
+        "clone",
+        "contiguous",
+        "alias",
+        "detach",
+        "_to_copy",
+    ]
 )
 
 

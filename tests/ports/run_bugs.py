@@ -1,7 +1,7 @@
 """Search the pairs of this folder and their planted bugs, and tell what was found against what is true.
 
-`python -m tests.ports.run_bugs [TEXT ...]` runs the bugs whose names hold a text, all without one; `--right` runs the right pairs
-instead, `--seeds N` with so many seeds each, `--public FOLDER` the pairs of another folder that has a `pairs.json`.
+`python -m tests.ports.run_bugs [TEXT ...]` runs the bugs whose names hold a text, all without one; `--right` runs the
+right pairs instead, `--seeds N` with so many seeds each, `--public FOLDER` the pairs of another folder that has a `pairs.json`.
 """
 
 import argparse
@@ -81,12 +81,10 @@ def searched(module: Any, model: Any, inputs: Any, jax_inputs: Any = None, seed:
     with x64():
         closed, arrays = _traced(side, theirs)
         times.append(time.perf_counter())
-        search = Search(
-            recorder.trace, closed, arrays, side.leaves, side.trained, ours_side.parameters, targets
-        )
+        search = Search(recorder.trace, closed, arrays, side.leaves, side.trained, ours_side.parameters, targets)
         aligned = search.run()
     times.append(time.perf_counter())
-    steps = dict(zip(("sides", "torch", "trace", "search"), np.diff(times), strict=True))
+    steps: dict[str, float] = dict(zip(("sides", "torch", "trace", "search"), np.diff(times).tolist(), strict=True))
     return Searched(ours_side, side, recorder.trace, aligned, search.walks, steps)
 
 
@@ -95,7 +93,9 @@ def _traced(side: JaxSide, inputs: Any) -> tuple[Any, list[Any]]:
     if side.concrete:
         return traced(lambda leaves: side.call(leaves, *inputs, train=False)[0], leaves)[0], []
     given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
-    return traced(lambda leaves, given: side.call(leaves, *given, train=False)[0], leaves, given)[0], jax.tree.leaves(given)
+    return traced(lambda leaves, given: side.call(leaves, *given, train=False)[0], leaves, given)[0], jax.tree.leaves(
+        given
+    )
 
 
 def searched_files(files: tuple[ModuleType, ModuleType], seed: int = 0) -> Searched:
@@ -104,7 +104,9 @@ def searched_files(files: tuple[ModuleType, ModuleType], seed: int = 0) -> Searc
     inputs = jax.tree.map(wide, torch_file.inputs())
     other = jax.tree.map(wide, torch_file.jax_inputs()) if hasattr(torch_file, "jax_inputs") else None
     model = jax_file.make()
-    return searched(torch_file.make(), jax.vmap(model) if getattr(jax_file, "ONE_EXAMPLE", False) else model, inputs, other, seed)
+    return searched(
+        torch_file.make(), jax.vmap(model) if getattr(jax_file, "ONE_EXAMPLE", False) else model, inputs, other, seed
+    )
 
 
 def wrong_leaves(found: Searched, jax_file: ModuleType) -> list[str]:
@@ -129,7 +131,11 @@ def report(name: str, found: Searched, wrong: list[str]) -> bool:
     known = found.aligned.walk.bindings
     unsure = [f"{p.path}: {f.why} {f.rule}" for p, f in known.found.items() if f.why not in (*CONFIRMED, FOLLOWS)]
     fine = found.alike and not found.aligned.differences and not wrong
-    print(f"{name:10} {'proved' if fine else 'FAILED'} {found.walks} walks", {k: round(float(s), 1) for k, s in found.seconds.items()}, flush=True)
+    print(
+        f"{name:10} {'proved' if fine else 'FAILED'} {found.walks} walks",
+        {k: round(float(s), 1) for k, s in found.seconds.items()},
+        flush=True,
+    )
     for words, items in (("wrong", wrong), ("unconfirmed", unsure), ("differs", [_said(*p) for p in found.places()])):
         for item in items:
             print(f"    {words} {item}", flush=True)
@@ -163,7 +169,8 @@ def run_bug(bug: Bug) -> tuple[bool, bool, bool]:
         marks = hits(bug, found)
         words = "OK  " if all(marks) else "BAD "
         note = " (a permutation)" if bug.name in PERMUTED else ""
-        print(f"{words}{bug.name}{note} {marks} {time.perf_counter() - begun:.1f}s {found.seconds['search']:.1f}s {found.walks} walks", flush=True)
+        spent = f"{time.perf_counter() - begun:.1f}s, search {found.seconds['search']:.1f}s"
+        print(f"{words}{bug.name}{note} {marks} {spent} {found.walks} walks", flush=True)
         if not all(marks):
             print(f"    expected {bug.torch_lines} | {bug.jax_lines}")
         if not all(marks) or len(found.places()) > 1:
@@ -181,9 +188,16 @@ def run_public(folder: Path, names: list[str]) -> None:
         for spec in entry["inputs"]:
             array = _drawn(spec)
             mine[spec["name"]] = array
-            theirs[spec.get("jax_name", spec["name"])] = np.moveaxis(array, 1, -1) if spec.get("jax") == "nhwc" else array
+            theirs[spec.get("jax_name", spec["name"])] = (
+                np.moveaxis(array, 1, -1) if spec.get("jax") == "nhwc" else array
+            )
         torch_file, jax_file = load(folder / f"{name}_torch.py"), load(folder / f"{name}_jax.py")
-        found = searched(torch_file.make(), jax_file.make(), mine, theirs if list(theirs) != list(mine) or "nhwc" in str(entry) else None)
+        found = searched(
+            torch_file.make(),
+            jax_file.make(),
+            mine,
+            theirs if list(theirs) != list(mine) or "nhwc" in str(entry) else None,
+        )
         report(name, found, [])
 
 
@@ -223,7 +237,8 @@ def main() -> None:
     chosen = [bug for bug in BUGS if not args.names or any(text in bug.name for text in args.names)]
     marks = [run_bug(bug) for bug in chosen if not bug.backward]
     totals = [sum(column) for column in zip(*marks, strict=True)]
-    print(f"{len(marks)} bugs: caught {totals[0]}, torch's line {totals[1]}, JAX's line {totals[2]}, both {sum(all(m) for m in marks)}")
+    lines = f"torch's line {totals[1]}, JAX's line {totals[2]}, both {sum(all(m) for m in marks)}"
+    print(f"{len(marks)} bugs: caught {totals[0]}, {lines}")
 
 
 if __name__ == "__main__":
