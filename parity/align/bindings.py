@@ -32,9 +32,12 @@ VALUE, OTHER_ORDER, NEAREST, NAME, OWN, NOTHING, GIVEN = (
     "nothing",
     "the mapping given",
 )
+PART = "a part of its product"  # weaker: PyTorch may cut it up in another way, which is tried first
 CONFIRMED = (VALUE, OTHER_ORDER, GIVEN, OWN)
 MOST_JOINT = 400  # combinations of rules for several leaves that meet data at once
 MOST_NAMES = 3  # parameters that are considered because of their names
+MOST_LOST = 5  # operations that a value may be behind the last one that was met, for a weight to be looked for with it
+BACK = 4  # operations back to the product of which a value is a part
 HOPS = 3  # how many operations further on parameters are looked for
 MOST_NEAR = 60  # rules whose results are compared with PyTorch's values, if none agrees
 MOST_PARTS = 60  # rules that are tried for a part of a leaf
@@ -97,16 +100,17 @@ class Bindings:
         unknown = [piece for piece in ordered if self._value(piece) is None]
         keys = nearby_keys(walk, cells)
         trial = _Trial(walk, equation, cells, self, unknown, keys)
-        if not (trial.confirm(trial.options()) or trial.one_by_one() or trial.in_parts()):
+        if any(cell.lost > MOST_LOST for cell in cells):  # behind a difference nothing can be confirmed
             if walk.hasty:
                 raise Stop
-            further = [key for key in nearby_keys(walk, cells, HOPS) if key not in keys]
-            if not trial.confirm(self._joint(further, unknown, equation)):
-                elsewhere = self._elsewhere([*keys, *further])
-                trial.confirm(itertools.islice(self._joint(elsewhere, unknown, equation), MOST_FAR))
-            trial.keys += further
-        if trial.best is None:
-            trial.take_nearest() or trial.take_names()
+            trial.hopeless = trial.take_names()
+        elif not trial.near():
+            if walk.hasty and trial.again is None:
+                raise Stop
+            trial.far()
+        if trial.best is None and not trial.chosen:
+            if not trial.take_nearest():
+                trial.take_names()
         for piece, found in trial.chosen.items():
             if self._value(piece) is None:
                 self._take(piece, found)
@@ -120,7 +124,9 @@ class Bindings:
         if piece.path not in self.trained:
             yield Found(None, OWN)
         used = []
-        for found in self._rules(sorted(keys, key=lambda key: -alike(piece.path, key)), piece, kind):
+        size = int(np.prod(piece.shape, dtype=int))
+        order = sorted(keys, key=lambda key: (self.state[key].size != size, -alike(piece.path, key)))
+        for found in self._rules(order, piece, kind):
             if self.is_fresh(found):
                 yield found
             else:
@@ -168,7 +174,7 @@ class Bindings:
             return
         options = [list(self.rules_for(keys, piece, equation)) for piece in pieces]
         yield from itertools.islice(_in_order(pieces, options), MOST_JOINT)
-        combinations = itertools.islice(itertools.product(*options), MOST_JOINT)
+        combinations = itertools.islice(_nearest_first(options), MOST_JOINT)
         yield from (dict(zip(pieces, combination, strict=True)) for combination in combinations)
 
     def _elsewhere(self, keys: Sequence[str]) -> list[str]:
@@ -222,6 +228,9 @@ def nearby_ops(walk: "Walk", cells: Sequence["Cell"], hops: int = 1) -> list[int
             numbers |= walk.sources(cell)
     makers = {m for number in numbers if (m := trace.values[number].maker) is not None}
     numbers |= {n for maker in makers for n in trace.ops[maker].outputs}
+    for number in numbers:
+        if trace.values[number].partial:  # a part of what was computed before: what was added to the whole counts, too
+            makers |= set(trace.makers(number, BACK))
     ops = makers | {op for number in numbers for op in trace.takers(number)}
     for _ in range(hops - 1):
         ops |= {user for op in ops for number in trace.ops[op].outputs for user in trace.takers(number)}
@@ -263,6 +272,9 @@ class _Trial:
         self.chosen: dict[Piece, Found] = {}
         self.best: dict[Piece, Found] | None = None
         self.tried: list[tuple[dict[Piece, Found], np.ndarray]] = []
+        self.met = all(cell.lost <= 1 for cell in cells)  # else only a whole result is looked for
+        self.hopeless = False  # whether the data itself is behind a difference
+        self.again: dict[Piece, Found] | None = None  # what is confirmed, but is another leaf's already
         self.given = {n for cell in cells for n in cell.same}
         self.at = len(walk.cells)
 
@@ -270,20 +282,46 @@ class _Trial:
         """Yield what the pieces could be made of, by the parameters nearby."""
         return self.known._joint(self.keys, self.pieces, self.equation)
 
+    def near(self) -> bool:
+        """Find the pieces among the parameters that PyTorch uses with the same data."""
+        if self.confirm(self.options()):
+            return True
+        return self.again is None and self.met and (self.one_by_one() or self.in_parts())
+
+    def far(self) -> bool:
+        """Find the pieces among the parameters further on, then elsewhere; else they are tied to another leaf."""
+        known = self.known
+        further = [key for key in nearby_keys(self.walk, self.cells, HOPS) if key not in self.keys]
+        keys, self.keys = self.keys, [*self.keys, *further]
+        if self.confirm(known._joint(further, self.pieces, self.equation)):
+            return True
+        if self.again is not None:
+            return self.choose(self.again, VALUE)
+        elsewhere = known._joint(known._elsewhere([*keys, *further]), self.pieces, self.equation)
+        return self.confirm(itertools.islice(elsewhere, MOST_FAR)) or (
+            self.again is not None and self.choose(self.again, VALUE)
+        )
+
     def confirm(self, combinations: Iterable[dict[Piece, Found]]) -> bool:
         """Take the first combination whose result is among PyTorch's values; tell whether there is one."""
-        weak = None
+        weak: dict[str, dict[Piece, Found]] = {}
         for combination in combinations:
             result = self._result(combination)
             if result is None:
                 continue
             self.tried.append((combination, result))
             found = self._is_found(result, combination)
+            if found and not all(self.known.is_fresh(f) for f in combination.values()):
+                self.again = self.again or (combination if found != OTHER_ORDER else None)
+                continue
             if found == VALUE:
                 return self.choose(combination, VALUE)
-            if found == OTHER_ORDER and weak is None:
-                weak = combination
-        return weak is not None and self.choose(weak, OTHER_ORDER)
+            if found:
+                weak.setdefault(found, combination)
+        for why in (PART, OTHER_ORDER):
+            if why in weak:
+                return self.choose(weak[why], VALUE if why == PART else why)
+        return False
 
     def alternatives(self, piece: Piece) -> list[Found]:
         """Return all that a piece could be made of by this equation alone, if it is the only one unknown there.
@@ -292,13 +330,14 @@ class _Trial:
         """
         if len(self.pieces) > 1:
             return []
-        result: dict[str, list[Found]] = {VALUE: [], OTHER_ORDER: []}
-        for option in self.known.rules_for(self.keys, piece, self.equation):
+        result: dict[str, list[Found]] = {VALUE: [], PART: [], OTHER_ORDER: []}
+        further = [key for key in nearby_keys(self.walk, self.cells, HOPS) if key not in self.keys]
+        for option in self.known.rules_for([*self.keys, *further], piece, self.equation):
             computed = self._result({piece: option})
             why = self._is_found(computed, {piece: option}) if computed is not None else ""
             if why:
                 result[why].append(option)
-        return [*result[VALUE], *result[OTHER_ORDER]]
+        return [*result[VALUE], *result[PART], *result[OTHER_ORDER]]
 
     def one_by_one(self) -> bool:
         """Find the pieces one after another, each by a part of the result, where all meet data at once."""
@@ -405,15 +444,18 @@ class _Trial:
 
     def _is_found(self, result: np.ndarray, combination: Mapping[Piece, Found]) -> str:
         numbers = [n for n in self._matches(result) if n not in self.given]
-        if any(self._alike(number, result) for number in numbers):
+        same = [number for number in numbers if self._alike(number, result)]
+        if any(not self.walk.trace.values[number].part for number in same):
             return VALUE
+        if same:
+            return PART
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
         if (
-            several
+            self.met
             and self.known.keeps_all(combination.values())
             and any(all(self._strict(part) for part in parts) for parts in _chunks(result))
         ):
-            return VALUE
+            return VALUE if several else PART
         if self._by_sources(combination):
             return VALUE
         return OTHER_ORDER if numbers else ""
@@ -467,6 +509,21 @@ def _in_order(pieces: Sequence[Piece], options: Sequence[Sequence[Found]]) -> It
         ]
         if turns[0] == option.rule and all(c is not None for c in chosen):
             yield dict(zip(pieces, chosen, strict=True))  # type: ignore[arg-type]
+
+
+def _nearest_first(options: Sequence[Sequence[Found]]) -> Iterator[tuple[Found, ...]]:
+    """Yield combinations, those of the first options of all before those of a late one."""
+    for total in range(sum(len(several) - 1 for several in options) + 1):
+        yield from _of_total(options, total)
+
+
+def _of_total(options: Sequence[Sequence[Found]], total: int) -> Iterator[tuple[Found, ...]]:
+    if not options:
+        if total == 0:
+            yield ()
+        return
+    for number, option in enumerate(options[0][: total + 1]):
+        yield from ((option, *rest) for rest in _of_total(options[1:], total - number))
 
 
 def _next(option: Found, by: int) -> Rule | None:

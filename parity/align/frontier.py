@@ -36,7 +36,7 @@ def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | 
         targets: numbers of PyTorch's outputs.
         results: cells of JAX's outputs; None if the walk ended early.
     """
-    ours, theirs = _torch_frontier(walk.trace, walk.found, targets), _jax_frontier(walk, results)
+    ours, theirs = torch_frontier(walk.trace, walk.found, targets), _jax_frontier(walk, results)
     found = []
     for op in ours:
         cell = _partner(walk, op, theirs, whole=results is not None)
@@ -46,7 +46,7 @@ def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | 
     return found
 
 
-def _torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int]) -> list[int]:
+def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int]) -> list[int]:
     """Return the operations whose data is fine and whose results are not."""
     fine = [number in found for number in range(len(trace.values))]
     used = [number in targets for number in range(len(trace.values))]

@@ -24,6 +24,7 @@ from parity.trace.values import Trace
 # How near a value must be, after one operation or a few on equal operands, by the precision that it is computed in.
 NEAR = {8: 1e-9, 4: 3e-6, 2: 3e-2}
 WINDOW = 60  # steps that a walk goes on behind a weight that nothing confirms
+LOST = 16  # operations without one that is met, after which a hasty walk ends
 MOST_ALIKE = 8  # values of equal numbers whose layouts are compared
 
 
@@ -43,6 +44,7 @@ class Cell:
     alike: bool = False  # whether one of them is laid out like it, up to the order of axes
     forced: bool = False  # whether PyTorch's value was put in its place although it differs
     exact: np.ndarray | None = None  # PyTorch's numbers, where the array holds them in a lower precision
+    lost: int = 0  # operations since the last value that was met
     computed: Any = None  # what JAX itself computed, before PyTorch's numbers were put in its place
 
     @property
@@ -69,7 +71,7 @@ class Walk:
 
     def constant(self, array: Any) -> Cell:
         """Return the cell of a constant or a literal."""
-        if jax.dtypes.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+        if jnp.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
             return Cell(array)
         array = as_numpy(jnp.asarray(array))
         low = floating(array) and (array.dtype.itemsize < 8 or is_single(np.asarray(array)))
@@ -198,7 +200,7 @@ class Walk:
         if symbol is None or symbol.piece is None:
             return None
         dtype = self.bindings.dtype(symbol)
-        if name == "slice" and p["strides"] is None:
+        if name == "slice" and set(p["strides"] or (1,)) == {1}:
             sizes = [b - a for a, b in zip(p["start_indices"], p["limit_indices"], strict=True)]
             return [Cell(symbol=symbols.cut(symbol, p["start_indices"], sizes, dtype))]
         if name == "dynamic_slice" and all(cell.symbol is None for cell in cells[1:]):
@@ -248,12 +250,16 @@ class Walk:
         if self.stop is not None and cell.number > self.stop:
             raise Stop
         self.cells.append(cell)
-        if not jax.dtypes.issubdtype(cell.array.dtype, jax.dtypes.prng_key):
+        if not jnp.issubdtype(cell.array.dtype, jax.dtypes.prng_key):
             cell.computed = cell.array
             if cell.number in self.forces:
                 cell.forced, cell.alike = True, True
                 cell.array = np.asarray(self.forces[cell.number], cell.array.dtype)
             self._look_up(cell)
+        if not cell.same and not cell.forced:
+            cell.lost = 1 + max((parent.lost for parent in cell.parents if parent.data), default=0)
+            if self.hasty and cell.lost > LOST:
+                raise Stop
         return cell
 
     def _look_up(self, cell: Cell) -> None:

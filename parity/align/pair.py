@@ -72,13 +72,16 @@ def align(
     Raises:
         UserError: a side cannot be called so.
     """
-    module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
+    given = [None if i is None else _wide(i) for i in (inputs, jax_inputs)]
+    module, side, ours, theirs, words = both_sides(torch_module, model, *given, layout)
     module.randomise(seed, *ours)
     known = _known(mapping, module, side)
     args, kwargs = module.tensors_of(ours.args), module.tensors_of(dict(ours.kwargs))
-    given = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
+    tensors = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
     with module.defaults(), module.kept():
-        output, recorder = record(module.module, lambda: module.call(args, kwargs, train=False), given, module.tensors)
+        output, recorder = record(
+            module.module, lambda: module.call(args, kwargs, train=False), tensors, module.tensors
+        )
     outputs = named_leaves(output)
     stand_ins = {name: np.zeros(array.shape) for name, array in named_leaves(side.output).items()}
     pairs = twins({name: to_numpy(array) for name, array in outputs.items()}, stand_ins)
@@ -106,6 +109,17 @@ def align(
         narrow,
         tuple(n for n in notes if n),
     )
+
+
+def _wide(inputs: Any) -> Any:
+    """Return inputs with their floats in float64."""
+
+    def wide(array: Any) -> Any:
+        return array.astype(np.float64) if isinstance(array, np.ndarray) and array.dtype.kind == "f" else array
+
+    if isinstance(inputs, Mapping):  # in the order given: `jax.tree.map` would sort the names
+        return {name: wide(array) for name, array in inputs.items()}
+    return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else jax.tree.map(wide, inputs)
 
 
 def _known(mapping: Any, module: TorchModule, side: JaxSide) -> dict[str, Rule]:

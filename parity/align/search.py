@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.bindings import CONFIRMED, GIVEN, Bindings, Found, Stop
-from parity.align.frontier import Difference, differences
+from parity.align.frontier import Difference, differences, torch_frontier
 from parity.align.lockstep import Cell, Walk
 from parity.align.symbols import Piece, whole
 from parity.mapping.rule import Rule
@@ -22,14 +22,13 @@ from parity.trace.jax_eval import evaluate
 from parity.trace.values import Trace
 
 FOLLOWS = "what follows it"
-DEBUG = False
-MOST_DIFFERENCES = 12
+MOST_DIFFERENCES, MOST_CELLS = 12, 10**9
+MOST_TRIES, MOST_SOLID = 150, 40  # trials for one difference, and for one that no weight in doubt is near
+SETTLED = 10  # operations in a row that are not met, as some are in any port
+FEW = 6  # options of a weight that are tried before other weights
 MOST_TIED = 6  # weights that met the same data, of which all orders are tried
-MOST_OPTIONS, WINDOW, BEHIND = (
-    80,
-    60,
-    60,
-)  # what is tried for one weight, how far it is walked on, how far back one is looked for
+# What is tried for one weight, how far it is walked on, how far back one is looked for, how far ahead.
+MOST_OPTIONS, WINDOW, BEHIND, AHEAD = 80, 60, 60, 30
 
 
 class Aligned(NamedTuple):
@@ -65,6 +64,7 @@ class Search:
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
         self.given_up: set[Piece] = set()
+        self.length = MOST_CELLS  # of a whole walk
         self.walks, self.until = 0, time.monotonic() + seconds
 
     def run(self) -> Aligned:
@@ -128,7 +128,7 @@ class Search:
                 self.results = None
             return walk
         if stop is None:
-            self.results = results
+            self.results, self.length = results, len(walk.cells)
         return walk
 
     def _improved(self, walk: Walk, difference: Difference, tried: set[Any]) -> Walk | None:
@@ -137,42 +137,67 @@ class Search:
         stop = front + WINDOW
         reached = {n for cell in walk.cells[:stop] if cell.alike for n in cell.same}
         best, chosen, start, known = len(reached), None, 0, walk.bindings
+        left = MOST_TRIES if self._in_doubt(walk, front) else MOST_SOLID
         for at, options in self._choices(walk, front):
             sure = {p: f for p, f in known.found.items() if p not in known.trials or known.trials[p].at < at}
             for option in itertools.islice(options, MOST_OPTIONS):
                 key = (frozenset(self.forces), tuple(option.items()))
-                if key in tried or time.monotonic() > self.until:
+                if key in tried or left <= 0 or time.monotonic() > self.until:
                     continue
                 tried.add(key)
-                score = len(self.walk({**sure, **option}, stop, walk.cells[:at]).found)
-                if DEBUG:
-                    print(
-                        "      try",
-                        at,
-                        front,
-                        score,
-                        best,
-                        len(reached),
-                        {p.path: (f.rule, f.why) for p, f in option.items()},
-                    )
-                if score > best:
-                    best, start = score, at
+                left -= 1
+                trial = self.walk({**sure, **option}, stop, walk.cells[:at])
+                if len(trial.found) > best:
+                    best, start = len(trial.found), at
                     chosen = {**sure, **{p: f._replace(why=FOLLOWS) for p, f in option.items()}}
-        if chosen is None:
-            return None
+                    if self._settles(trial, difference, front, stop):
+                        return self._taken(walk, chosen, start)
+        return self._taken(walk, chosen, start) if chosen is not None else None
+
+    def _taken(self, walk: Walk, chosen: Mapping[Piece, Found], start: int) -> Walk:
         self.given = {**self.given, **chosen}
         return self.walk(before=walk.cells[:start])
+
+    def _settles(self, trial: Walk, difference: Difference, front: int, stop: int) -> bool:
+        """Tell whether a difference is gone and all of what follows it for a while agrees."""
+        ended = len(trial.cells) > stop or len(trial.cells) >= self.length
+        if not ended or any(cell.lost > SETTLED for cell in trial.cells[front:]):
+            return False
+        return difference.op not in torch_frontier(self.trace, trial.found, self.targets)
+
+    def _near(self, walk: Walk, front: int) -> Iterator[Any]:
+        trials = {id(t): t for t in walk.bindings.trials.values()}
+        return (t for t in trials.values() if front - BEHIND <= t.at <= front + AHEAD and not t.hopeless)
+
+    def _in_doubt(self, walk: Walk, front: int) -> bool:
+        found = walk.bindings.found
+        return any(found[p].why not in (*CONFIRMED, FOLLOWS) for t in self._near(walk, front) for p in t.chosen)
+
+    def _above(self, walk: Walk, front: int) -> set[int]:
+        """Return the numbers of the cells that one comes from."""
+        numbers, open_ = set(), walk.cells[front : front + 1]
+        if not open_:
+            return set(range(len(walk.cells)))
+        while open_:
+            cell = open_.pop()
+            if cell.number not in numbers:
+                numbers.add(cell.number)
+                open_ += [parent for parent in cell.parents if parent.data and parent.number >= 0]
+        return numbers
 
     def _choices(self, walk: Walk, front: int) -> Iterator[tuple[int, Iterator[dict[Piece, Found]]]]:
         """Yield weights near a difference that could be others, each with the step at which it met data.
 
         First those that nothing confirms, then those that met the same data, in all orders, then whatever else fits.
         """
-        known = walk.bindings
-        trials = {id(t): t for t in known.trials.values() if front - BEHIND <= t.at <= front + WINDOW // 2}
-        for trial in trials.values():
-            if any(known.found[p].why not in (*CONFIRMED, FOLLOWS) for p in trial.chosen):
-                yield trial.at, trial.options()
+        known, above = walk.bindings, self._above(walk, front)
+        trials = {id(t): t for t in self._near(walk, front)}
+        unsure = [t for t in trials.values() if any(known.found[p].why not in (*CONFIRMED, FOLLOWS) for p in t.chosen)]
+        rest = []
+        for trial in unsure:
+            options = trial.options()
+            yield trial.at, itertools.islice(options, FEW)
+            rest.append((trial.at, options))
         late = [trial for trial in reversed(trials.values()) if trial.at <= front]
         groups: dict[Any, list[Any]] = {}
         for trial in late:
@@ -182,8 +207,9 @@ class Search:
             if given and 1 < len(pieces) <= MOST_TIED:
                 yield min(trial.at for trial in group), _orders(pieces, known.found)
         for trial in late:
-            if len(trial.pieces) == 1:
+            if len(trial.pieces) == 1 and trial.at in above:
                 yield trial.at, ({trial.pieces[0]: other} for other in trial.alternatives(trial.pieces[0]))
+        yield from rest
 
 
 def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[dict[Piece, Found]]:

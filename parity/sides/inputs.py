@@ -265,10 +265,15 @@ def _last(array: np.ndarray) -> np.ndarray:
 
 def _distance(module: TorchModule, side: JaxSide, output: Mapping[str, Any]) -> float:
     """Return how unlike the two sides are in their numbers of weights and in the sizes of their outputs; 0: alike."""
-    ours = sum(module.tensors[name].numel() for name in module.trained)
+    sizes_of = {name: module.tensors[name].numel() for name in module.trained}
+    ours = sum(sizes_of.values())
+    second = sum(
+        size for name, size in sizes_of.items() if "bias_hh" in name
+    )  # recurrent layers of JAX's have one bias
     theirs = sum(side.leaves[name].size for name in side.trained)
     # Linen's layers take any number of channels, and make as many weights; others have theirs before.
-    weights = abs(np.log((ours + 1) / (theirs + 1))) if side.kind == "Linen" else 0.0
+    counts = (ours, ours - second, ours - 2 * second // 3)  # a GRU has a second one for one of its gates
+    weights = min(abs(np.log((n + 1) / (theirs + 1))) for n in counts) if side.kind == "Linen" else 0.0
     sizes = [int(np.prod(leaf.shape)) for leaf in named_leaves(side.output).values()]
     missing = sum(int(np.prod(leaf.shape)) not in sizes for leaf in output.values())
     return float(weights + missing)

@@ -18,6 +18,8 @@ class Index:
         self._sorted: dict[int, np.ndarray] = {}
         self._sizes: dict[int, list[tuple[int, float, float]]] = {}  # by size: number, norm, sum
 
+        self._by_size: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
     def add(self, number: int, array: np.ndarray) -> None:
         """Add an array under a number."""
         flat = np.sort(np.asarray(array, np.float64), axis=None)
@@ -26,16 +28,26 @@ class Index:
 
     def find(self, array: np.ndarray, near: float) -> list[int]:
         """Return the numbers of the arrays that are within `near`, relative, in the order in which they were added."""
-        flat = np.sort(np.asarray(array, np.float64), axis=None)
+        known = self._sizes.get(np.size(array))
+        if known is None:
+            return []
+        flat = np.asarray(array, np.float64).ravel()
         norm, total = _moments(flat)
         slack = 4 * near * (norm + 1e-300)
-        found = []
-        for number, other, other_total in self._sizes.get(flat.size, ()):
-            if abs(norm - other) > slack or abs(total - other_total) > slack * np.sqrt(max(flat.size, 1)):
-                continue
-            if close(self._sorted[number], flat, near):
-                found.append(number)
-        return found
+        numbers, norms, totals = self._columns(flat.size, known)
+        fits = (np.abs(norms - norm) <= slack) & (np.abs(totals - total) <= slack * np.sqrt(max(flat.size, 1)))
+        if not fits.any():
+            return []
+        flat = np.sort(flat)
+        return [number for number in numbers[fits].tolist() if close(self._sorted[number], flat, near)]
+
+    def _columns(self, size: int, known: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return numbers, norms and sums of the arrays of a size."""
+        columns = self._by_size.get(size)
+        if columns is None or len(columns[0]) != len(known):
+            numbers, norms, totals = zip(*known, strict=True)
+            columns = self._by_size[size] = np.array(numbers), np.array(norms), np.array(totals)
+        return columns
 
     def of_size(self, size: int) -> list[int]:
         """Return the numbers of all arrays of a size."""

@@ -27,6 +27,7 @@ class Visitor(Protocol):
 
     def step(self, equation: Any, line: Line | None, cells: Sequence[Any]) -> list[Any]:
         """Return the cells of an equation's results."""
+        ...
 
     def value(self, cell: Any) -> Any:
         """Return a cell's array, for a condition or an index."""
@@ -88,7 +89,7 @@ def bind(equation: Any, values: Sequence[Any]) -> list[Any]:
 
 def as_numpy(array: Any) -> Any:
     """Return an array as numpy's, but for keys of random numbers."""
-    return array if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key) else np.asarray(array)
+    return array if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) else np.asarray(array)
 
 
 def line_of(equation: Any) -> Line | None:

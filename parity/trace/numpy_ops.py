@@ -13,7 +13,13 @@ Operation = Callable[..., Any]
 def computed(name: str, values: Sequence[Any], params: dict[str, Any]) -> list[np.ndarray] | None:
     """Return an equation's results, None if numpy has no such operation."""
     run = OPERATIONS.get(name)
+<<<<<<< HEAD
     if run is None or any(getattr(getattr(v, "dtype", None), "kind", "") not in list("fiub") for v in values):
+||||||| 58c134f
+    if run is None or any(getattr(v, "dtype", None) is None or v.dtype.kind not in "fiub" for v in values):
+=======
+    if run is None or any(getattr(getattr(v, "dtype", None), "kind", "?") not in "fiub" for v in values):
+>>>>>>> engine
         return None
     if any(v.dtype.kind == "f" and v.dtype.itemsize < 4 for v in values):
         return None

@@ -16,7 +16,15 @@ def partials(
     name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: list[torch.Tensor]
 ) -> list[np.ndarray]:
     """Return the steps inside of an operation, as arrays."""
-    make = STEPS.get(name)
+    return _arrays(STEPS.get(name), args, kwargs, outputs)
+
+
+def parts(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: list[torch.Tensor]) -> list[np.ndarray]:
+    """Return equal parts of a product, as arrays: weights that are one in PyTorch may be several."""
+    return _arrays(PARTS.get(name), args, kwargs, outputs)
+
+
+def _arrays(make: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: list[torch.Tensor]) -> list[np.ndarray]:
     if make is None:
         return []
     with torch.no_grad():
@@ -24,13 +32,15 @@ def partials(
 
 
 def _addmm(bias: Any, a: Any, b: Any, *, outputs: Any, **_: Any) -> Iterator[torch.Tensor]:
-    product = a @ b
-    yield product
-    yield from _chunks(product)
+    yield a @ b
+
+
+def _addmm_parts(bias: Any, a: Any, b: Any, *, outputs: Any, **_: Any) -> Iterator[torch.Tensor]:
+    yield from _chunks(a @ b)
     yield from _chunks(outputs[0])
 
 
-def _mm(a: Any, b: Any, *, outputs: Any, **_: Any) -> Iterator[torch.Tensor]:
+def _mm_parts(a: Any, b: Any, *, outputs: Any, **_: Any) -> Iterator[torch.Tensor]:
     yield from _chunks(outputs[0])
 
 
@@ -99,8 +109,6 @@ def _add(a: Any, b: Any, *, alpha: Any = 1, outputs: Any, **_: Any) -> Iterator[
 STEPS: dict[str, Callable[..., Iterator[torch.Tensor]]] = {
     "addmm": _addmm,
     "baddbmm": _addmm,
-    "mm": _mm,
-    "bmm": _mm,
     "convolution": _convolution,
     "native_layer_norm": _layer_norm,
     "native_group_norm": _group_norm,
@@ -109,4 +117,10 @@ STEPS: dict[str, Callable[..., Iterator[torch.Tensor]]] = {
     "cudnn_batch_norm": _batch_norm,
     "_fused_rms_norm": _rms_norm,
     "add": _add,
+}
+PARTS: dict[str, Callable[..., Iterator[torch.Tensor]]] = {
+    "addmm": _addmm_parts,
+    "baddbmm": _addmm_parts,
+    "mm": _mm_parts,
+    "bmm": _mm_parts,
 }

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from parity.trace.lines import line_of_stack
-from parity.trace.partials import partials
+from parity.trace.partials import partials, parts
 from parity.trace.values import VIEWS, Op, Ref, Trace, Value
 
 SINGLE_BITS = 12  # a number of float32 that needs more bits than this was rounded to float32
@@ -86,6 +86,8 @@ class TorchRecorder(TorchDispatchMode):
             steps += self._without_bias(func, name, args, kwargs, before, outputs)
             for array in steps:
                 trace.add(Value(array, number, data, partial=True))
+            for array in parts(name, args, kwargs, tensors):
+                trace.add(Value(array, number, data, partial=True, part=True))
         return out
 
     def number(self, tensor: torch.Tensor) -> int:
@@ -114,6 +116,9 @@ class TorchRecorder(TorchDispatchMode):
         """Return parts of a product before its bias was added: a recurrent layer cuts it up step by step."""
         if name == "addmm":
             self._plain[outputs[0]] = args[1] @ args[2]
+            return []
+        if name == "convolution" and args[2] is not None:
+            self._plain[outputs[0]] = func(*args[:2], None, *args[3:])
             return []
         if name == "add" and len(before) == 2 and all(isinstance(t, torch.Tensor) for t in args):
             data = [t for n, t in zip(before, args, strict=True) if self.trace.values[n].data]

@@ -56,6 +56,7 @@ class Value:
     keys: frozenset[str] = frozenset()  # parameters and buffers that it is computed from, if not from data
     low: bool = False  # whether it holds float32's precision only
     partial: bool = False  # whether it is a step inside of the operation, which PyTorch does not return
+    part: bool = False  # whether it is an equal part of a product, which PyTorch may never cut up so
 
 
 @dataclass(slots=True)
