@@ -1,8 +1,9 @@
 """Where two traces part: the first operations whose operands agree and whose results do not, on both sides.
 
-A value that was not met on the other side is no difference by itself: a scale may be folded in elsewhere, a mask written with
-other numbers. It counts only if nothing that is computed from it is met either. What no compared output depends on is left
-out, and so is what depends on no input, such as a table of positions: it is judged where it meets data.
+A value that was not met on the other side is no difference by itself: a scale may be folded in elsewhere, a mask
+written with other numbers. It counts only if nothing that is computed from it is met either. What no compared output
+depends on is left out, and so is what depends on no input, such as a table of positions: it is judged where it meets
+data.
 """
 
 from collections.abc import Collection, Sequence

@@ -1,7 +1,7 @@
 """JAX's equations in step with PyTorch's trace.
 
-Each of JAX's values is looked for among PyTorch's. What is found is replaced by PyTorch's numbers, so that errors do not
-add up: what differs afterwards differs for a reason of its own. Weights are found on the way (`bindings`).
+Each of JAX's values is looked for among PyTorch's. What is found is replaced by PyTorch's numbers, so that errors do
+not add up: what differs afterwards differs for a reason of its own. Weights are found on the way (`bindings`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity.align import symbols
-from parity.align.bindings import ZEROS, Bindings, Stop
+from parity.align.bindings import Bindings
+from parity.align.found import Stop
 from parity.align.symbols import Symbol
+from parity.align.trial import ZEROS
 from parity.trace.index import Index, arranged, close, laid_out
 from parity.trace.jax_eval import as_numpy, bind, floating
 from parity.trace.lines import Line
@@ -242,9 +244,8 @@ class Walk:
         return cell
 
     def _kept(self, cell: Cell, bits: int | None = None) -> Cell:
-        """Number a cell that depends on data, and look it up; what does not is not a step, whether it is known or not."""
-        cell.bits = bits or cell.bits
-        if not cell.data:
+        """Number a cell that depends on data, and look it up; what does not is not a step, whether it is known or
+        not.""" cell.bits = bits or cell.bits if not cell.data:
             return cell
         cell.number = len(self.cells)
         if self.stop is not None and cell.number > self.stop:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from data import UserError
-from parity.align.bindings import CONFIRMED
+from parity.align.found import CONFIRMED
 from parity.align.search import FOLLOWS, Aligned, Search
 from parity.align.symbols import whole
 from parity.mapping import Mapping as Weights
@@ -66,7 +66,7 @@ def align(
         inputs: an array, a tuple, or a dict by name.
         jax_inputs: the same, where the JAX side is given something else.
         layout: see `parity.sides.inputs.LAYOUTS`; None: found.
-        mapping: rules of leaves that are known, by path; keys of the state_dict to paths of leaves; or a file of either.
+        mapping: rules of leaves by path; keys of the state_dict to paths of leaves; or a file of either.
         seed: of the weights.
 
     Raises:

@@ -1,8 +1,9 @@
 """Walking as often as it takes: until all agrees, or what differs differs whatever the weights are.
 
-A weight that meets data where several fit (query and key of equal shape), or where no single operation shows it (a bias that
-PyTorch adds elsewhere), is settled by what follows: each possibility is walked on for a while, and the one under which most
-agrees is kept. A difference that no choice removes is real; PyTorch's value is put in its place, and the walk goes on.
+A weight that meets data where several fit (query and key of equal shape), or where no single operation shows it (a
+bias that PyTorch adds elsewhere), is settled by what follows: each possibility is walked on for a while, and the one
+under which most agrees is kept. A difference that no choice removes is real; PyTorch's value is put in its place, and
+the walk goes on.
 """
 
 import itertools
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.align.bindings import CONFIRMED, GIVEN, Bindings, Found, Stop
+from parity.align.bindings import Bindings
+from parity.align.found import CONFIRMED, GIVEN, Found, Stop
 from parity.align.frontier import Difference, differences, torch_frontier
 from parity.align.lockstep import Cell, Walk
 from parity.align.symbols import Piece, whole
@@ -216,9 +218,10 @@ def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[d
     """Yield the rules of some pieces in other orders, among pieces of one shape."""
     mine = [found[piece] for piece in pieces]
     for order in itertools.permutations(mine):
-        if list(order) != mine and all(f.rule is not None for f in order):
-            if all(_fits(p, q) for p, f in zip(pieces, order, strict=True) for q in pieces if found[q] is f):
-                yield dict(zip(pieces, order, strict=True))
+        if list(order) == mine or any(f.rule is None for f in order):
+            continue
+        if all(_fits(p, q) for p, f in zip(pieces, order, strict=True) for q in pieces if found[q] is f):
+            yield dict(zip(pieces, order, strict=True))
 
 
 def _fits(piece: Piece, other: Piece) -> bool:

@@ -57,8 +57,8 @@ class Index:
 def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
     """Tell whether two arrays of one shape agree, relative to the first.
 
-    What a mask has put out of the way, be it -1e4 or -inf, must be in the same places, whatever it is: beside such numbers
-    everything else would agree.
+    What a mask has put out of the way, be it -1e4 or -inf, must be in the same places, whatever it is: beside such
+    numbers everything else would agree.
     """
     kept = unmasked(reference)
     if not np.array_equal(kept, unmasked(found)):

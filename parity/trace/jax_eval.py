@@ -1,7 +1,7 @@
 """Evaluating a JAX function equation by equation, into every call, loop and branch.
 
-Whoever evaluates (`Visitor`) is shown each equation with its operands, and says what comes out. The operands are cells: a
-number of the visitor's choosing around an array, or what stands for one.
+Whoever evaluates (`Visitor`) is shown each equation with its operands, and says what comes out. The operands are
+cells: a number of the visitor's choosing around an array, or what stands for one.
 """
 
 from collections.abc import Callable, Sequence

@@ -10,9 +10,22 @@ from types import FrameType
 from typing import NamedTuple
 
 # Packages whose frames say nothing about a port: the user's line is the one that calls them.
-FRAMEWORKS = (
-    "torch", "jax", "jaxlib", "flax", "haiku", "equinox", "jaxtyping", "optax", "chex", "einops", "numpy", "functorch", "jax_triton",
-)  # fmt: skip
+FRAMEWORKS = frozenset(
+    [
+        "torch",
+        "jax",
+        "jaxlib",
+        "flax",
+        "haiku",
+        "equinox",
+        "jaxtyping",
+        "optax",
+        "chex",
+        "einops",
+        "numpy",
+        "functorch",
+    ]
+)
 HERE = Path(__file__).resolve().parents[1]
 STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 

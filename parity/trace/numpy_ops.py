@@ -13,13 +13,7 @@ Operation = Callable[..., Any]
 def computed(name: str, values: Sequence[Any], params: dict[str, Any]) -> list[np.ndarray] | None:
     """Return an equation's results, None if numpy has no such operation."""
     run = OPERATIONS.get(name)
-<<<<<<< HEAD
-    if run is None or any(getattr(getattr(v, "dtype", None), "kind", "") not in list("fiub") for v in values):
-||||||| 58c134f
-    if run is None or any(getattr(v, "dtype", None) is None or v.dtype.kind not in "fiub" for v in values):
-=======
     if run is None or any(getattr(getattr(v, "dtype", None), "kind", "?") not in "fiub" for v in values):
->>>>>>> engine
         return None
     if any(v.dtype.kind == "f" and v.dtype.itemsize < 4 for v in values):
         return None
@@ -110,6 +104,7 @@ def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (np.sign(x) * np.sign(safe) * (np.abs(x) // np.abs(safe))).astype(x.dtype)
 
 
+# fmt: off
 OPERATIONS: dict[str, Operation] = {
     **{
         name: _unary(function)
@@ -140,7 +135,7 @@ OPERATIONS: dict[str, Operation] = {
             "not": np.invert,
             "atan": np.arctan,
         }.items()
-    },  # fmt: skip
+    },
     **{
         name: _binary(function)
         for name, function in {
@@ -163,7 +158,7 @@ OPERATIONS: dict[str, Operation] = {
             "or": np.bitwise_or,
             "xor": np.bitwise_xor,
         }.items()
-    },  # fmt: skip
+    },
     "integer_pow": lambda x, *, y, **_: np.asarray(x ** np.asarray(y, x.dtype), x.dtype),
     "broadcast_in_dim": _broadcast,
     "convert_element_type": _convert,
@@ -189,3 +184,4 @@ OPERATIONS: dict[str, Operation] = {
     "cumprod": _cumulated(np.cumprod),
     "cummax": _cumulated(np.maximum.accumulate),
 }
+# fmt: on

@@ -62,7 +62,9 @@ def _layer_norm(
     yield from _normalised(x, mean, rstd, weight, bias)
 
 
-def _group_norm(x: Any, weight: Any, bias: Any, n: Any, c: Any, hw: Any, groups: Any, eps: Any, *, outputs: Any, **_: Any):  # fmt: skip
+def _group_norm(
+    x: Any, weight: Any, bias: Any, n: Any, c: Any, hw: Any, groups: Any, eps: Any, *, outputs: Any, **_: Any
+) -> Iterator[torch.Tensor]:
     _, mean, rstd = outputs
     shape = (n, c, *(1 for _ in x.shape[2:]))
     mean, rstd = (t.reshape(n, groups, 1).expand(n, groups, c // groups).reshape(shape) for t in (mean, rstd))

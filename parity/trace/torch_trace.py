@@ -1,8 +1,8 @@
 """Recording what a PyTorch module computes: every aten operation with its values and the line of the user's code.
 
-The mode sees what autograd calls, so layers, functions, operators and methods are all the same to it. Fused attention is
-taken apart (the math backend), so that its parts can be compared. A cast to float32 inside of a module that is checked in
-float64 stays in float64: the reference is what the module means, not how it rounds.
+The mode sees what autograd calls, so layers, functions, operators and methods are all the same to it. Fused attention
+is taken apart (the math backend), so that its parts can be compared. A cast to float32 inside of a module that is
+checked in float64 stays in float64: the reference is what the module means, not how it rounds.
 """
 
 import sys
@@ -156,7 +156,10 @@ class TorchRecorder(TorchDispatchMode):
 
 
 # Operations that hand on numbers of their first operand.
-CUTS = frozenset("unbind split chunk unsafe_chunk unsafe_split slice select split_with_sizes".split()) | VIEWS
+CUTS = (
+    frozenset(["unbind", "split", "chunk", "unsafe_chunk", "unsafe_split", "slice", "select", "split_with_sizes"])
+    | VIEWS
+)
 LOW = (torch.float32, torch.float16, torch.bfloat16)
 
 

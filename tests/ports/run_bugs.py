@@ -1,7 +1,8 @@
 """Search the pairs of this folder and their planted bugs, and tell what was found against what is true.
 
 `python -m tests.ports.run_bugs [TEXT ...]` runs the bugs whose names hold a text, all without one; `--right` runs the
-right pairs instead, `--seeds N` with so many seeds each, `--public FOLDER` the pairs of another folder that has a `pairs.json`.
+right pairs instead, `--seeds N` with so many seeds each, `--public FOLDER` the pairs of another folder that has a
+`pairs.json`.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from jaxnets.compiler_guard import guard
-from parity.align.bindings import CONFIRMED
+from parity.align.found import CONFIRMED
 from parity.align.lockstep import Cell
 from parity.align.search import FOLLOWS, Aligned, Search
 from parity.sides.arrays import to_numpy, wide, x64
