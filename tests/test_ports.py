@@ -41,6 +41,8 @@ def test_a_bug_is_located_to_the_line_on_both_sides(name, tmp_path):
     bug = BY_NAME[name]
     bug.write(tmp_path)
     failure = checked(bug.pair, tmp_path).report.failures[0]
+    assert failure.torch_line
+    assert failure.jax_line
     assert any(text in failure.torch_line.text for text in bug.torch_lines), failure
     assert any(text in failure.jax_line.text for text in bug.jax_lines), failure
     assert bug.word in failure.diagnosis.lower()

@@ -1,7 +1,7 @@
 """Which of PyTorch's tensors a leaf of the JAX side is made of, found where the leaf first meets data.
 
-There, PyTorch's operations that have the same data are known. Each rule from their parameters to the leaf is tried, and
-the one whose result is among PyTorch's values is taken.
+There, PyTorch's operations that have the same data are known. Each rule from their parameters to the leaf is tried,
+and the one whose result is among PyTorch's values is taken.
 """
 
 import functools

@@ -244,8 +244,9 @@ class Walk:
         return cell
 
     def _kept(self, cell: Cell, bits: int | None = None) -> Cell:
-        """Number a cell that depends on data, and look it up; what does not is not a step, whether it is known or
-        not.""" cell.bits = bits or cell.bits if not cell.data:
+        """Number a cell that depends on data, and look it up; what does not is no step, be it known or not."""
+        cell.bits = bits or cell.bits
+        if not cell.data:
             return cell
         cell.number = len(self.cells)
         if self.stop is not None and cell.number > self.stop:

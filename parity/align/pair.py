@@ -72,8 +72,8 @@ def align(
     Raises:
         UserError: a side cannot be called so.
     """
-    given = [None if i is None else _wide(i) for i in (inputs, jax_inputs)]
-    module, side, ours, theirs, words = both_sides(torch_module, model, *given, layout)
+    inputs, jax_inputs = (None if i is None else _wide(i) for i in (inputs, jax_inputs))
+    module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
     module.randomise(seed, *ours)
     known = _known(mapping, module, side)
     args, kwargs = module.tensors_of(ours.args), module.tensors_of(dict(ours.kwargs))
