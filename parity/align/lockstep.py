@@ -44,6 +44,7 @@ class Cell:
     line: Line | None = None
     same: tuple[int, ...] = ()  # PyTorch's values that hold the same numbers
     alike: bool = False  # whether one of them is laid out like it, up to the order of axes
+    narrow: bool = False  # whether it was computed in float32 or from numbers of float32, before PyTorch's were put in
     forced: bool = False  # whether PyTorch's value was put in its place although it differs
     exact: np.ndarray | None = None  # PyTorch's numbers, where the array holds them in a lower precision
     lost: int = 0  # operations since the last value that was met
@@ -76,7 +77,7 @@ class Walk:
         if jnp.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
             return Cell(array)
         array = as_numpy(jnp.asarray(array))
-        low = floating(array) and (array.dtype.itemsize < 8 or is_single(np.asarray(array)))
+        low = floating(array) and is_single(np.asarray(array))
         return Cell(array, bits=min(4, array.dtype.itemsize) if low else 8)
 
     def input(self, array: Any) -> Cell:
@@ -230,9 +231,9 @@ class Walk:
 
     def _made(self, array: Any, cells: Sequence[Cell], name: str, line: Line | None) -> Cell:
         bits = min([cell.bits for cell in cells], default=8)
-        if floating(array):
-            bits = min(bits, _bytes(array.dtype))
         data = any(cell.data for cell in cells)
+        if floating(array) and (data or is_single(np.asarray(array))):  # zeros are exact in any precision
+            bits = min(bits, _bytes(array.dtype))
         return Cell(array, data=data, bits=bits, parents=tuple(cells), name=name, line=line)
 
     def _again(self) -> Cell:
@@ -248,7 +249,7 @@ class Walk:
         cell.bits = bits or cell.bits
         if not cell.data:
             return cell
-        cell.number = len(self.cells)
+        cell.number, cell.narrow = len(self.cells), cell.bits < 8
         if self.stop is not None and cell.number > self.stop:
             raise Stop
         self.cells.append(cell)

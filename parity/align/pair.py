@@ -25,7 +25,7 @@ from parity.sides.jax_side import JaxSide
 from parity.sides.outputs import Leaves, named_leaves
 from parity.sides.pairing import twins
 from parity.sides.torch_module import TorchModule
-from parity.trace.jax_eval import floating, line_of, traced
+from parity.trace.jax_eval import traced
 from parity.trace.lines import Line
 from parity.trace.torch_trace import record
 
@@ -92,7 +92,7 @@ def align(
         closed, arrays = _traced(side, theirs)
         search = Search(recorder.trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
         aligned = search.run()
-        narrow = tuple(dict.fromkeys(_narrow_lines(closed.jaxpr)))
+        narrow = tuple(dict.fromkeys(c.line for c in aligned.walk.cells if c.narrow and c.line is not None))
     weights, unconfirmed = _weights(module, side, aligned)
     leaves = {path: array if (v := _value(aligned, path, array)) is None else v for path, array in side.leaves.items()}
     notes = (words, *module.notes, *side.notes)
@@ -193,19 +193,3 @@ def _gives(rule: Rule, state: Mapping[str, np.ndarray], value: np.ndarray | None
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
     return [t for t in jax.tree.leaves(tree) if isinstance(t, torch.Tensor)]
-
-
-def _narrow_lines(jaxpr: Any) -> list[Line]:
-    """Return the lines whose results are floats of less than 64 bits."""
-    lines = []
-    for equation in jaxpr.eqns:
-        line = line_of(equation)
-        for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-            inner = equation.params.get(key)
-            if inner is not None:
-                lines += _narrow_lines(inner.jaxpr if hasattr(inner, "consts") else inner)
-        if line and any(
-            hasattr(v.aval, "dtype") and floating(v.aval) and v.aval.dtype.itemsize < 8 for v in equation.outvars
-        ):
-            lines.append(line)
-    return lines

@@ -124,7 +124,8 @@ class Search:
         cells = [Cell(symbol=known.symbol(path)) for path in sorted(self.leaves)]
         cells += [walk.input(array) for array in self.inputs]
         try:
-            results = evaluate(self.closed.jaxpr, self.closed.consts, cells, walk)
+            with np.errstate(all="ignore"):  # masks are near the largest number of their precision
+                results = evaluate(self.closed.jaxpr, self.closed.consts, cells, walk)
         except Stop:
             if stop is None:
                 self.results = None
