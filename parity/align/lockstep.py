@@ -232,7 +232,7 @@ class Walk:
     def _made(self, array: Any, cells: Sequence[Cell], name: str, line: Line | None) -> Cell:
         bits = min([cell.bits for cell in cells], default=8)
         data = any(cell.data for cell in cells)
-        if floating(array) and (data or is_single(np.asarray(array))):  # zeros are exact in any precision
+        if floating(array) and not _whole(array):  # zeros and ones are exact in any precision
             bits = min(bits, _bytes(array.dtype))
         return Cell(array, data=data, bits=bits, parents=tuple(cells), name=name, line=line)
 
@@ -295,6 +295,12 @@ class Walk:
 
 def _pieces(cells: Sequence[Cell]) -> tuple[symbols.Piece, ...]:
     return tuple(dict.fromkeys(piece for cell in cells if cell.symbol is not None for piece in cell.symbol.pieces))
+
+
+def _whole(array: Any) -> bool:
+    """Tell whether an array holds nothing but whole numbers, such as a mask."""
+    array = np.asarray(array, np.float64)
+    return bool((array == np.round(array)).all())
 
 
 def _array(cell: Cell, found: Mapping[Any, Any]) -> Any:
