@@ -12,7 +12,7 @@ from data import UserError
 from parity.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
 from parity.compiler.check import check_compiled
 from parity.flax_side import QUICK_COMPILATION, FlaxSide
-from parity.match import match
+from parity.layer_match import match
 from parity.names import Names
 from parity.pair import Both, Gradients, Pair, draw_masks, frozen_names, make_pair, run_both
 from parity.report import Report, Result

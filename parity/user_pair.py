@@ -29,8 +29,8 @@ from experiment.weights.layout import by_path, layer_path, layouts
 from jaxnets.environment import start_device
 from parity import checks
 from parity.flax_side import FlaxSide
+from parity.layer_match import NAME, Match, match
 from parity.mapping.file import dump, text_of
-from parity.match import NAME, Match, match
 from parity.ports import check, check_port, inputs_of
 from parity.report import Report, print_report
 from parity.sides import load

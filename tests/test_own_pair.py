@@ -10,7 +10,7 @@ from torch import nn as torch_nn
 
 import parity
 from parity.flax_side import FlaxSide
-from parity.match import match
+from parity.layer_match import match
 from tests import own_flax, own_torch
 
 pytestmark = pytest.mark.usefixtures("without_compiled")
@@ -158,7 +158,7 @@ def test_a_mapping_is_never_overwritten_and_its_faults_are_all_named(run_parity,
         (("lenet5", "--input", "4,6,6,3"), "are for a pair of yours"),
         (
             ("tests.own_torch:Net", "tests.own_flax:Net", "--input", "4,6,6,5"),
-            "expected input[4, 5, 6, 6] to have 3 channels",
+            "channels, but got 6 channels",
         ),
         (
             ("tests.own_torch:Net", "tests.own_flax:Net", "--input", "4,6,6,3", "--accept", "trap-9"),
