@@ -23,12 +23,12 @@ def masks(replay: Replay, number: int) -> Iterator[Guess]:
     if visible is None:
         visible = torch.ones(scores.shape[-2:], dtype=torch.bool)
     visible = visible.expand(torch.broadcast_shapes(visible.shape, scores.shape))
-    for words, other in _other_masks(visible):
-        if not torch.equal(other.expand_as(visible), visible):
-            yield Guess(words, {given: torch.where(other, scores, LOWEST)})
     if not visible.all():
         after = torch.where(visible, torch.softmax(scores, -1), 0)
         yield Guess("the mask is applied after the softmax instead of before it", {op.outputs[0]: after})
+    for words, other in _other_masks(visible):
+        if not torch.equal(other.expand_as(visible), visible):
+            yield Guess(words, {given: torch.where(other, scores, LOWEST)})
 
 
 def unmasked(replay: Replay, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:

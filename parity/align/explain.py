@@ -61,6 +61,8 @@ def explained(walk: Walk, found: Difference) -> str:
 def _explained(walk: Walk, found: Difference) -> str:
     replay, until = Replay(walk.trace), time.monotonic() + SECONDS
     targets = _targets(walk, found)
+    if early := _ends_early(walk, replay, found.op):
+        return early
     if not targets:
         return ""
     here, behind = found.op, replay.behind(found.op, BEHIND)
@@ -69,7 +71,7 @@ def _explained(walk: Walk, found: Difference) -> str:
         lambda: _first(replay, targets, NAMED, (here,), until),
         lambda: _factor(replay, targets, here),
         lambda: _first(replay, targets, NAMED, (*behind[1:], *before), until),
-        lambda: _rotary(replay, targets, here, behind),
+        lambda: _rotary(replay, targets, here),
         lambda: _first(replay, targets, SHAPES, (here, *behind[1:3]), until + SECONDS / 2),
     )
     words = next((words for attempt in tries if (words := attempt())), "")
@@ -81,8 +83,9 @@ def _targets(walk: Walk, found: Difference) -> dict[int, list[Target]]:
     start = found.cell or 0
     end = max(start, found.counterpart or 0) + AHEAD
     result: dict[int, list[Target]] = {}
+    fine = _fine(walk)
     for cell in walk.cells[start:end]:
-        if not cell.data or cell.computed is None or (cell.alike and not cell.forced):
+        if not cell.data or cell.computed is None or id(cell) in fine:
             continue
         array = np.asarray(cell.computed)
         if array.dtype.kind != "f" and str(array.dtype) != "bfloat16":
@@ -93,6 +96,28 @@ def _targets(walk: Walk, found: Difference) -> dict[int, list[Target]]:
         near = NEAR[8] if cell.bits == 8 else NEAR[4] if cell.bits == 4 else 4e-3
         result.setdefault(array.size, []).append(Target(cell, array, np.sort(array, axis=None), near))
     return result
+
+
+def _ends_early(walk: Walk, replay: Replay, number: int) -> str:
+    """Return words for a last operation that is left out: JAX's last result is its operand."""
+    op, last = replay.op(number), walk.cells[-1]
+    if not last.alike or last.forced or replay.trace.users.get(op.outputs[0]):
+        return ""
+    for guess in left_out(replay, number):
+        array = guess.changed[op.outputs[0]].numpy()
+        if laid_out(array, np.asarray(last.computed, np.float64), max(NEAR[8], NEAR[last.bits])) is not None:
+            return guess.words
+    return ""
+
+
+def _fine(walk: Walk) -> set[int]:
+    """Return the cells that PyTorch has, too, or that something is computed from that it has."""
+    fine = set()
+    for cell in reversed(walk.cells):
+        if (cell.alike and not cell.forced) or id(cell) in fine:
+            fine.add(id(cell))
+            fine.update(id(parent) for parent in cell.parents if parent.data and not parent.forced)
+    return fine
 
 
 def _first(replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[int, ...], until: float) -> str:
@@ -148,11 +173,11 @@ def _factor(replay: Replay, targets: dict[int, list[Target]], number: int) -> st
                 if factor and close(np.sort(signed * kept), other, target.near) and abs(signed - 1) > 1e-4:
                     if abs(signed + 1) < 1e-6:
                         return "the sign is reversed"
-                    return f"{number_words(signed)} times PyTorch's: a scale is missing or applied twice"
+                    return f"{number_words(float(signed))} times PyTorch's: a scale is missing or applied twice"
     return ""
 
 
-def _rotary(replay: Replay, targets: dict[int, list[Target]], number: int, behind: list[int]) -> str:
+def _rotary(replay: Replay, targets: dict[int, list[Target]], number: int) -> str:
     """Return words for vectors that are turned by their positions in another way."""
     ops = replay.behind(number, 16)
     own = {n for op in ops for n in replay.op(op).outputs if replay.floats(n)}

@@ -17,12 +17,12 @@ ACTIVATIONS: dict[str, Function] = {
     "SiLU": F.silu,
     "ReLU": F.relu,
     "ReLU squared": lambda x: F.relu(x) ** 2,
+    "mish": F.mish,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
-    "hard sigmoid": F.hardsigmoid,
     "hard swish": F.hardswish,
+    "hard sigmoid": F.hardsigmoid,
     "softplus": F.softplus,
-    "mish": F.mish,
     "ReLU6": F.relu6,
     "ELU": F.elu,
     "SELU": F.selu,
@@ -64,7 +64,7 @@ def activations(replay: Replay, number: int) -> Iterator[Guess]:
         if base == "gelu":
             name, trap = "GELU by tanh" if "tanh" in op.keywords.values() else name, " (trap 12)"
         if base == "leaky_relu":
-            slope = [*op.settings[1:], 0.01][0]
+            slope = float(op.settings[1]) if len(op.settings) > 1 else 0.01
             for other in SLOPES:
                 yield Guess(f"leaky ReLU with slope {other:g} instead of {slope:g}", {out: F.leaky_relu(x, other)})
         for other, function in ACTIVATIONS.items():
@@ -117,7 +117,7 @@ def _epsilon(other: float, eps: float) -> str:
     return f"epsilon {other:g} instead of {eps:g} (trap 2)"
 
 
-def _normed(x, axes, weight, bias, eps, *, mean=True, correction=0, outside=False) -> torch.Tensor:  # noqa: ANN001
+def _normed(x, axes, weight, bias, eps, *, mean=True, correction=0, outside=False) -> torch.Tensor:
     centred = x - x.mean(axes, keepdim=True) if mean else x
     variance = x.var(axes, keepdim=True, correction=correction) if mean else (x * x).mean(axes, keepdim=True)
     scaled = centred / (torch.sqrt(variance) + eps if outside else torch.sqrt(variance + eps))
@@ -167,7 +167,7 @@ def orders(replay: Replay, number: int) -> Iterator[Guess]:
     args = replay.args(op)
     if op.name in ("cat", "stack"):
         function = getattr(torch, op.name)
-        parts, axis = list(args[0]), [*args[1:], 0][0]
+        parts, axis = list(args[0]), args[1] if len(args) > 1 else 0
         for order in itertools.islice(itertools.permutations(range(len(parts))), 1, 24):
             turned = function([parts[i] for i in order], axis)
             yield Guess("concatenated in another order", {op.outputs[0]: turned})
@@ -184,7 +184,7 @@ def orders(replay: Replay, number: int) -> Iterator[Guess]:
             yield from _other_weights(replay, op.outputs[0], a, b, bias, own.keys)
 
 
-def _other_weights(replay: Replay, out: int, a, b, bias, own) -> Iterator[Guess]:  # noqa: ANN001
+def _other_weights(replay: Replay, out: int, a, b, bias, own) -> Iterator[Guess]:
     for value in replay.trace.values:
         if value.maker is not None or not value.keys or value.keys == own or value.array.ndim != 2:
             continue
@@ -212,6 +212,6 @@ def tables(replay: Replay, number: int) -> Iterator[Guess]:
     if op.name == "slice" and not replay.data(op.inputs[0]) and len(op.settings) >= 4:
         x, axis, start, end = replay.args(op)[:4]
         for step in (1, -1):
-            if 0 <= start + step and end + step <= x.shape[axis]:
+            if start + step >= 0 and end + step <= x.shape[axis]:
                 moved = x.narrow(axis, start + step, end - start)
                 yield Guess(f"positions are off by one ({step:+d})", {op.outputs[0]: moved})

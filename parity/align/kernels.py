@@ -67,7 +67,7 @@ def _convolutions(args: list[Any]) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _transposed(args: list[Any], none: list[int]) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield a transposed convolution cut at other places."""
-    x, w, bias, stride, padding, dilation, _, extra, groups = args[:9]
+    x, w, bias, stride, padding, dilation, _, _, groups = args[:9]
     size = torch.ops.aten.convolution(*args[:9]).shape[2:]
     for flipped in (False, True):
         kernel = w.flip(list(range(2, w.ndim))) if flipped else w
@@ -78,12 +78,12 @@ def _transposed(args: list[Any], none: list[int]) -> Iterator[tuple[str, torch.T
             result = full
             for axis, length in enumerate(size):
                 pads = [0, 0] * (len(size) - axis - 1) + [-low, length - full.shape[axis + 2] + low]
-                result = _padded(result, pads, bias, axis)
+                result = _padded(result, pads, bias)
             words = "the kernel is flipped, " if flipped else ""
             yield f"{words}padding: cut at {low} instead of {padding[0]}", result
 
 
-def _padded(x: torch.Tensor, pads: list[int], bias: torch.Tensor | None, axis: int) -> torch.Tensor:
+def _padded(x: torch.Tensor, pads: list[int], bias: torch.Tensor | None) -> torch.Tensor:
     padded = F.pad(x, pads)
     if bias is None:
         return padded
