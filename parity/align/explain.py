@@ -32,7 +32,7 @@ from parity.trace.index import close, laid_out
 
 AHEAD = 60  # JAX's operations among whose results a hypothesis is looked for
 FEW = 2  # numbers that may agree by chance
-SECONDS = 1.5  # that hypotheses are tried for
+SECONDS = 0.8  # that hypotheses are tried for
 BEHIND, BEFORE = 6, 3  # operations around the difference that hypotheses are about
 SIZE = 200_000  # numbers of arrays that are compared at most
 Maker = Callable[[Replay, int], Iterator[Guess]]
@@ -70,9 +70,11 @@ def _explained(walk: Walk, found: Difference) -> str:
     tries = (
         lambda: _first(replay, targets, NAMED, (here,), until),
         lambda: _factor(replay, targets, here),
+        lambda: _first(replay, targets, SHAPES[:2], (here,), until),
         lambda: _first(replay, targets, NAMED, (*behind[1:], *before), until),
         lambda: _rotary(replay, targets, here),
         lambda: _first(replay, targets, SHAPES, (here, *behind[1:3]), until + SECONDS / 2),
+        lambda: _other_operand(walk, replay, found),
     )
     words = next((words for attempt in tries if (words := attempt())), "")
     return words or _order(walk, found, replay)
@@ -197,6 +199,26 @@ def _rotary(replay: Replay, targets: dict[int, list[Target]], number: int) -> st
         if ours and theirs:
             return rotary_words(ours, theirs)
     return ""
+
+
+def _other_operand(walk: Walk, replay: Replay, found: Difference) -> str:
+    """Return words for a sum or product of the same data with other numbers."""
+    op = replay.op(found.op)
+    if found.cell is None or op.name.rstrip("_") not in ("add", "sub", "mul", "div") or len(op.inputs) != 2:
+        return ""
+    cell = walk.cells[found.cell]
+    tables = [n for n in op.inputs if not replay.data(n)]
+    fixed = [np.asarray(p.array) for p in cell.parents if not p.data and p.symbol is None and p.array is not None]
+    agreed = [p for p in cell.parents if p.data and p.alike]
+    if len(tables) != 1 or len(fixed) != 1 or not agreed or cell.name not in ("add", "sub", "mul", "div"):
+        return ""
+    ours, theirs = replay.trace.values[tables[0]].array.ravel(), fixed[0].astype(np.float64).ravel()
+    if ours.size == theirs.size and close(np.sort(ours), np.sort(theirs), NEAR[4]):
+        return ""
+    made = [replay.op(n).name for n in replay.before(found.op, 4)]
+    what = "positions" if "arange" in made else "numbers"
+    keys = ", ".join(sorted(replay.trace.values[tables[0]].keys)) or "the other operand"
+    return f"the data agrees, the table of {what} that meets it does not ({keys})"
 
 
 def _order(walk: Walk, found: Difference, replay: Replay) -> str:

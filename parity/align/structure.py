@@ -10,6 +10,7 @@ from parity.trace.values import VIEWS, Op
 
 ELSEWHERE = 25  # earlier values that may be taken instead of an operand
 NORMS = ("native_layer_norm", "native_group_norm", "native_batch_norm", "rsqrt")
+MASKED = -1e3  # a mask adds less
 CHAIN = 16  # operations that may be left out together
 WORDS = {
     "native_layer_norm": "the norm",
@@ -37,9 +38,11 @@ WORDS = {
 def left_out(replay: Replay, number: int) -> Iterator[Guess]:
     """Yield an operation that is left out: its operand is handed on."""
     op = replay.op(number)
-    if op.name in VIEWS or not op.outputs:
+    if op.name in VIEWS or not op.outputs or op.name.rstrip("_") in ("masked_fill", "where"):
         return
     out = replay.tensor(op.outputs[0])
+    if any(bool((replay.tensor(n) < MASKED).any()) for n in op.inputs if replay.floats(n)):
+        return
     for place, given in enumerate(op.inputs):
         if not replay.data(given) or not replay.floats(given):
             continue
