@@ -1,6 +1,7 @@
 """What a difference looks like, in words: small functions of the input, one part of each changed on the JAX side."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,15 @@ def jax_attention(x: jax.Array, scale: float = 8**-0.5, mask: np.ndarray = CAUSA
     return jax.nn.softmax(scores, axis=axis) @ x
 
 
+def rotate(x: Any, module: Any, base: float = 10000.0, halves: bool = True, way: int = 1) -> Any:
+    """Rotary positions, in either framework."""
+    angles = way * np.arange(6)[:, None] * base ** (-np.arange(0, 8, 2) / 8)
+    sin, cos = module.asarray(np.sin(angles)), module.asarray(np.cos(angles))
+    a, b = (x[..., :4], x[..., 4:]) if halves else (x[..., ::2], x[..., 1::2])
+    turned = [a * cos - b * sin, b * cos + a * sin]
+    return module.concatenate(turned, -1) if halves else module.stack(turned, -1).reshape(2, 6, 8)
+
+
 def normed(x: jax.Array, eps: float = 1e-5, ddof: int = 0, axis: int = -1) -> jax.Array:
     """LayerNorm, with parts to change."""
     return (x - x.mean(axis, keepdims=True)) / jnp.sqrt(x.var(axis, keepdims=True, ddof=ddof) + eps)
@@ -84,6 +94,7 @@ def test_attention(change: dict, expected: str) -> None:
     ("change", "expected"),
     [
         ({"eps": 1e-3}, "epsilon 0.001 instead of 1e-05 (trap 2)"),
+        ({"eps": 3e-3}, "epsilon 0.003 instead of 1e-05 (trap 2)"),
         ({"ddof": 1}, "the unbiased variance instead of the biased one"),
         ({"axis": 1}, "normalised over axes [1] instead of axis [2]"),
     ],
@@ -119,3 +130,37 @@ def test_norm(change: dict, expected: str) -> None:
 )
 def test_others(ours: Callable, theirs: Callable, expected: str) -> None:
     assert expected in words(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"base": 500.0}, "rotary positions: base 500 instead of 10000"),
+        ({"halves": False}, "rotary positions: of neighbouring pairs instead of halves"),
+        ({"way": -1}, "rotary positions: in the opposite direction"),
+    ],
+)
+def test_rotary(change: dict, expected: str) -> None:
+    ours = lambda x: rotate(x.cumsum(-1), torch) @ x.sin().mT  # noqa: E731
+    assert words(ours, lambda x: rotate(jnp.cumsum(x, -1), jnp, **change) @ jnp.sin(x).swapaxes(1, 2)) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"padding": [(0, 2)]}, "padding (0, 2) instead of (1, 1) (trap 4)"),
+        ({"kernel": -1}, "the kernel is flipped"),
+        ({"dilation": 2, "padding": [(2, 2)]}, "dilation 2 instead of 1"),
+    ],
+)
+def test_convolution(change: dict, expected: str) -> None:
+    kernel = np.random.default_rng(1).normal(size=(4, 6, 3))
+
+    def theirs(x: jax.Array) -> jax.Array:
+        pads, step = change.get("padding", [(1, 1)]), change.get("dilation", 1)
+        turned = jnp.asarray(kernel[:, :, :: change.get("kernel", 1)])
+        y = jax.lax.conv_general_dilated(x, turned, (2,), pads, rhs_dilation=(step,))
+        return jnp.tanh(y)
+
+    ours = lambda x: F.conv1d(x, torch.from_numpy(kernel), stride=2, padding=1).tanh()  # noqa: E731
+    assert words(ours, theirs) == expected

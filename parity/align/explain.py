@@ -32,7 +32,7 @@ from parity.trace.index import close, laid_out
 
 AHEAD = 60  # JAX's operations among whose results a hypothesis is looked for
 FEW = 2  # numbers that may agree by chance
-SECONDS = 0.8  # that hypotheses are tried for
+SECONDS = 1.0  # of the processor that hypotheses are tried for
 BEHIND, BEFORE = 6, 3  # operations around the difference that hypotheses are about
 SIZE = 200_000  # numbers of arrays that are compared at most
 Maker = Callable[[Replay, int], Iterator[Guess]]
@@ -59,7 +59,7 @@ def explained(walk: Walk, found: Difference) -> str:
 
 
 def _explained(walk: Walk, found: Difference) -> str:
-    replay, until = Replay(walk.trace), time.monotonic() + SECONDS
+    replay, until = Replay(walk.trace), time.thread_time() + SECONDS
     targets = _targets(walk, found)
     if early := _ends_early(walk, replay, found.op):
         return early
@@ -68,11 +68,12 @@ def _explained(walk: Walk, found: Difference) -> str:
     here, behind = found.op, replay.behind(found.op, BEHIND)
     before = [n for n in replay.before(found.op, BEFORE) if n not in behind]
     tries = (
+        lambda: _rotary(replay, targets, here),
         lambda: _first(replay, targets, NAMED, (here,), until),
         lambda: _factor(replay, targets, here),
+        lambda: _epsilon(replay, targets, (here, *behind[1:3])),
         lambda: _first(replay, targets, SHAPES[:2], (here,), until),
         lambda: _first(replay, targets, NAMED, (*behind[1:], *before), until),
-        lambda: _rotary(replay, targets, here),
         lambda: _first(replay, targets, SHAPES, (here, *behind[1:3]), until + SECONDS / 2),
         lambda: _other_operand(walk, replay, found),
     )
@@ -119,6 +120,11 @@ def _fine(walk: Walk) -> set[int]:
         if (cell.alike and not cell.forced) or id(cell) in fine:
             fine.add(id(cell))
             fine.update(id(parent) for parent in cell.parents if parent.data and not parent.forced)
+        elif cell.name == "stop_gradient":  # the maximum that softmax takes off
+            shift = [cell]
+            while shift and shift[0].name in ("stop_gradient", "broadcast_in_dim", "max", "reduce_max"):
+                fine.add(id(shift[0]))
+                shift = [parent for parent in shift[0].parents if parent.data]
     return fine
 
 
@@ -126,7 +132,7 @@ def _first(replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[
     """Return the words of the first hypothesis that gives JAX's numbers."""
     for number, make in itertools.product(ops, makers):
         guesses = make(replay, number)
-        while time.monotonic() < until:
+        while time.thread_time() < until:
             try:
                 guess = next(guesses, None)
             except Exception:  # the operation is not what the hypothesis is about
@@ -158,6 +164,33 @@ def _is_there(replay: Replay, targets: dict[int, list[Target]], number: int, ten
     return False
 
 
+def _epsilon(replay: Replay, targets: dict[int, list[Target]], ops: tuple[int, ...]) -> str:
+    """Return words for an epsilon that is none of the usual ones: solved for."""
+    for number in ops:
+        op = replay.op(number)
+        if op.name.rstrip("_") == "add" and len(op.inputs) == 1 and isinstance(op.settings[1], float):
+            flat = np.sort(replay.trace.values[op.inputs[0]].array, axis=None)
+            for target in targets.get(flat.size, ()):
+                other = target.sorted - flat
+                if np.ptp(other) < 1e-9 * np.abs(flat).max() and 0 < other.mean() < 1:
+                    return f"epsilon {other.mean():.3g} instead of {op.settings[1]:g} (trap 2)"
+        if op.name != "native_layer_norm":
+            continue
+        x, shape = replay.args(op)[:2]
+        axes = tuple(range(x.ndim - len(shape), x.ndim))
+        centred, variance = x - x.mean(axes, keepdim=True), x.var(axes, keepdim=True, correction=0)
+        for target in targets.get(x.numel(), ()):
+            low, high, size = -14.0, 1.0, np.linalg.norm(target.array)
+            for _ in range(45):
+                middle = (low + high) / 2
+                smaller = float((centred / torch.sqrt(variance + 10**middle)).norm()) < size
+                low, high = (low, middle) if smaller else (middle, high)
+            scaled = np.sort((centred / torch.sqrt(variance + 10**low)).numpy(), axis=None)
+            if -13 < low < 0.9 and close(scaled, target.sorted, max(target.near, 1e-8)):
+                return f"epsilon {10**low:.3g} instead of {replay.args(op)[4]:g} (trap 2)"
+    return ""
+
+
 def _factor(replay: Replay, targets: dict[int, list[Target]], number: int) -> str:
     """Return words for PyTorch's numbers times a factor."""
     op = replay.op(number)
@@ -182,6 +215,8 @@ def _factor(replay: Replay, targets: dict[int, list[Target]], number: int) -> st
 def _rotary(replay: Replay, targets: dict[int, list[Target]], number: int) -> str:
     """Return words for vectors that are turned by their positions in another way."""
     ops = replay.behind(number, 16)
+    if not any(replay.op(op).name in ("cat", "stack", "view_as_real") for op in ops):
+        return ""
     own = {n for op in ops for n in replay.op(op).outputs if replay.floats(n)}
     given = [n for op in (*replay.before(number, 3), number) for n in replay.op(op).inputs]
     for value in dict.fromkeys(n for n in given if replay.data(n) and replay.floats(n)):

@@ -46,6 +46,15 @@ def _convolutions(args: list[Any]) -> Iterator[tuple[str, torch.Tensor]]:
         return
     reach = [d * (w.shape[a] - 1) for d, a in zip(dilation, spatial, strict=True)]
     own = [p + p for p in padding]
+    for other in (1, 2, 3, 4, 8):
+        if other != dilation[0]:
+            same = other * (w.shape[-1] - 1)
+            for total in (own[0], same):
+                for low in dict.fromkeys((total // 2, 0, total)):
+                    if x.shape[-1] + total <= same:
+                        continue
+                    padded = F.pad(x, [low, total - low] * len(spatial))
+                    yield f"dilation {other} instead of {dilation[0]}", run(padded, w, none, [other] * len(spatial))
     for total in dict.fromkeys((sum(reach[:1]), own[0], own[0] + 1, own[0] - 1, 0, *range(2 * reach[0] + 1))):
         for low in range(max(total, -1) + 1):
             pads = [low, total - low] * len(spatial)
@@ -56,13 +65,6 @@ def _convolutions(args: list[Any]) -> Iterator[tuple[str, torch.Tensor]]:
         pads = [n for p in reversed(padding) for n in (p, p)]
         if any(pads) and x.ndim >= 3:
             yield f"{mode} padding instead of zeros", run(F.pad(x, pads, mode=mode), w, none, dilation)
-    for other in (1, 2, 3, 4, 8):
-        if other != dilation[0]:
-            same = other * (w.shape[-1] - 1)
-            for total in (own[0], same):
-                for low in (total // 2, 0, total):
-                    padded = F.pad(x, [low, total - low] * len(spatial))
-                    yield f"dilation {other} instead of {dilation[0]}", run(padded, w, none, [other] * len(spatial))
 
 
 def _transposed(args: list[Any], none: list[int]) -> Iterator[tuple[str, torch.Tensor]]:
