@@ -115,7 +115,7 @@ def _ends_early(walk: Walk, replay: Replay, number: int) -> str:
 
 def _fine(walk: Walk) -> set[int]:
     """Return the cells that PyTorch has, too, or that something is computed from that it has."""
-    fine = set()
+    fine, shifts = set(), set()
     for cell in reversed(walk.cells):
         if (cell.alike and not cell.forced) or id(cell) in fine:
             fine.add(id(cell))
@@ -123,9 +123,9 @@ def _fine(walk: Walk) -> set[int]:
         elif cell.name == "stop_gradient":  # the maximum that softmax takes off
             shift = [cell]
             while shift and shift[0].name in ("stop_gradient", "broadcast_in_dim", "max", "reduce_max"):
-                fine.add(id(shift[0]))
+                shifts.add(id(shift[0]))
                 shift = [parent for parent in shift[0].parents if parent.data]
-    return fine
+    return fine | shifts
 
 
 def _first(replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[int, ...], until: float) -> str:
