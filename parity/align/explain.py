@@ -1,165 +1,273 @@
-"""What a difference looks like: hypotheses, each computed from PyTorch's operands, taken if it gives JAX's numbers."""
+"""What a difference looks like: hypotheses, each computed from PyTorch's operands, taken if it gives JAX's numbers.
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+A hypothesis changes a value of PyTorch's trace. The operations behind are run again, and one of the results has to be
+what JAX computes near the difference, and not what PyTorch computes: so it does not matter in which operation JAX
+shows what it has done.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
+from parity.align.attention import groups, masks, rotary_words, rotations
 from parity.align.frontier import Difference
-from parity.align.lockstep import NEAR, Walk
-from parity.trace.index import close
-from parity.trace.values import Op, Ref
+from parity.align.hypotheses import activations, norms, orders, reductions, tables
+from parity.align.kernels import kernels
+from parity.align.lockstep import NEAR, Cell, Walk
+from parity.align.replay import Guess, Replay
+from parity.align.structure import (
+    chains,
+    elsewhere,
+    left_out,
+    low_precision,
+    number_words,
+    rewritten,
+    swapped,
+)
+from parity.trace.index import close, laid_out
 
-EPSILONS = (0.0, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-AHEAD = 40  # JAX's operations among whose results a hypothesis is looked for
-FEW = 4  # numbers that may agree by chance
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "exact GELU": F.gelu,
-    "GELU by tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "GELU by a sigmoid": lambda x: x * torch.sigmoid(1.702 * x),
-    "SiLU": F.silu,
-    "ReLU": F.relu,
-    "ReLU squared": lambda x: F.relu(x) ** 2,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "softplus": F.softplus,
-    "ELU": F.elu,
-    "leaky ReLU with slope 0.01": F.leaky_relu,
-    "leaky ReLU with slope 0.2": lambda x: F.leaky_relu(x, 0.2),
-    "leaky ReLU with slope 0.1": lambda x: F.leaky_relu(x, 0.1),
-    "nothing": lambda x: x,
-}
-IS = {"gelu": "exact GELU", "silu": "SiLU", "relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid", "elu": "ELU"}
+AHEAD = 60  # JAX's operations among whose results a hypothesis is looked for
+FEW = 2  # numbers that may agree by chance
+SECONDS = 1.0  # of the processor that hypotheses are tried for
+BEHIND, BEFORE = 6, 3  # operations around the difference that hypotheses are about
+SIZE = 200_000  # numbers of arrays that are compared at most
+Maker = Callable[[Replay, int], Iterator[Guess]]
+NAMED: tuple[Maker, ...] = (activations, norms, reductions, kernels, groups, tables, masks, orders)
+SHAPES: tuple[Maker, ...] = (swapped, left_out, rewritten, chains, elsewhere, low_precision)
+
+
+class Target(NamedTuple):
+    """A result of JAX's that is not among PyTorch's values."""
+
+    cell: Cell
+    array: np.ndarray
+    sorted: np.ndarray
+    near: float
 
 
 def explained(walk: Walk, found: Difference) -> str:
     """Return what a difference looks like, "" if no hypothesis gives JAX's numbers."""
-    op, trace = walk.trace.ops[found.op], walk.trace
-    target = trace.values[op.outputs[0]].array
-    near = [c for c in walk.cells[found.cell or 0 :][:AHEAD] if c.data and c.computed is not None and not c.alike]
-    results = [np.asarray(c.computed, np.float64) for c in near if np.asarray(c.computed).dtype.kind == "f"]
-    sorted_ = [np.sort(r, axis=None) for r in results if r.size == target.size]
-    tolerance = NEAR[4] if any(c.bits < 8 for c in near) else 1e-9
-    for words, array in _hypotheses(walk, op):
-        flat = np.sort(np.asarray(array, np.float64), axis=None)
-        if flat.size > FEW and any(flat.size == r.size and close(flat, r, tolerance) for r in sorted_):
-            return words
-    return _by_values(target, found, walk, results, tolerance)
-
-
-def _hypotheses(walk: Walk, op: Op) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield what JAX may have computed in place of an operation, and the numbers that would give."""
-    values = walk.trace.values
-    args = [torch.from_numpy(values[a.number].array) if isinstance(a, Ref) else a for a in op.settings]
     try:
-        if op.name.rstrip("_") in IS or op.name.startswith("leaky_relu"):
-            yield from _activation(op, args)
-        if "softmax" in op.name:
-            for axis in range(args[0].ndim):
-                yield (
-                    f"softmax over axis {axis} instead of {args[1] % args[0].ndim}",
-                    torch.softmax(args[0], axis).numpy(),
-                )
-        if op.name == "native_layer_norm":
-            yield from _layer_norm(args)
-        if op.name == "native_group_norm":
-            yield from _group_norm(args)
-        if op.name in ("add", "add_") and len(op.inputs) == 1:  # most often an epsilon
-            for eps in EPSILONS:
-                yield f"{eps:g} is added instead of {args[1]:g} (an epsilon, trap 2)", (args[0] + eps).numpy()
-        if op.name in ("add", "add_") and len(op.inputs) == 2:
-            yield from _sum(args)
-        if op.name == "cat":
-            for turned in (list(args[0])[::-1],):
-                arrays = [values[r.number].array if isinstance(r, Ref) else r for r in turned]
-                yield "concatenated in another order", np.concatenate(arrays, args[1] if len(args) > 1 else 0)
-        if op.name in ("masked_fill", "masked_fill_", "where"):
-            yield from _mask(op, args)
-    except Exception:  # a hypothesis that does not fit the operation
-        return
-
-
-def _activation(op: Op, args: Sequence[Any]) -> Iterator[tuple[str, np.ndarray]]:
-    name = IS.get(op.name.rstrip("_"), "leaky ReLU")
-    if op.name == "gelu" and op.keywords.get("approximate") == "tanh":
-        name = "GELU by tanh"
-    for other, function in ACTIVATIONS.items():
-        yield f"{other} instead of {name}", function(args[0]).numpy()
-
-
-def _layer_norm(args: Sequence[Any]) -> Iterator[tuple[str, np.ndarray]]:
-    x, shape, weight, bias, eps = args[:5]
-    for other in EPSILONS:
-        yield f"epsilon {other:g} instead of {eps:g} (trap 2)", F.layer_norm(x, shape, weight, bias, other).numpy()
-    yield "normalised by the root mean square, without the mean", F.rms_norm(x, shape, weight, eps).numpy()
-    spread = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True) + eps)
-    yield "the unbiased variance", (spread * (1 if weight is None else weight) + (0 if bias is None else bias)).numpy()
-    yield "without weight and bias", F.layer_norm(x, shape, None, None, eps).numpy()
-
-
-def _group_norm(args: Sequence[Any]) -> Iterator[tuple[str, np.ndarray]]:
-    x, weight, bias, _, channels, _, groups, eps = args[:8]
-    for other in EPSILONS:
-        yield f"epsilon {other:g} instead of {eps:g} (trap 2)", F.group_norm(x, groups, weight, bias, other).numpy()
-    for count in range(1, channels + 1):
-        if channels % count == 0:
-            yield f"{count} groups instead of {groups}", F.group_norm(x, count, weight, bias, eps).numpy()
-
-
-def _sum(args: Sequence[Any]) -> Iterator[tuple[str, np.ndarray]]:
-    a, b = args[0], args[1]
-    shape = torch.broadcast_shapes(a.shape, b.shape)
-    yield "the second operand of the sum is left out", a.expand(shape).numpy()
-    yield "the first operand of the sum is left out", b.expand(shape).numpy()
-    yield "subtracted instead of added", (a - b).numpy()
-    yield "subtracted instead of added", (b - a).numpy()
-    yield "added twice", (a + 2 * b).numpy()
-
-
-def _mask(op: Op, args: Sequence[Any]) -> Iterator[tuple[str, np.ndarray]]:
-    x, mask = (args[0], args[1]) if op.name.startswith("masked_fill") else (args[1], ~args[0])
-    value = args[2]
-    yield "the mask is inverted", torch.where(~mask, torch.as_tensor(value, dtype=x.dtype), x).numpy()
-    yield "the mask is not applied", x.expand(torch.broadcast_shapes(x.shape, mask.shape)).numpy()
-
-
-def _by_values(
-    target: np.ndarray, found: Difference, walk: Walk, results: Sequence[np.ndarray], tolerance: float
-) -> str:
-    """Return words for the same numbers in another order, or times a factor."""
-    if target.dtype.kind != "f" or target.size <= FEW:
+        with torch.no_grad(), np.errstate(all="ignore"):
+            return _explained(walk, found)
+    except Exception:  # an explanation is a help: nothing depends on it
         return ""
-    flat = np.sort(target.astype(np.float64), axis=None)
-    same = [r for r in results if r.size == flat.size]
-    cells = [c for c in walk.cells[found.cell or 0 :][:AHEAD] if c.same and not c.alike]
-    if any(
-        close(flat, np.sort(np.asarray(c.array, np.float64), axis=None), tolerance)
-        for c in cells
-        if c.array.size == flat.size
-    ):
-        return "the same numbers in another order"
-    for result in same:
-        other = np.sort(result, axis=None)
-        if not np.isfinite(other).all() or not np.isfinite(flat).all() or not np.linalg.norm(flat):
+
+
+def _explained(walk: Walk, found: Difference) -> str:
+    replay, until = Replay(walk.trace), time.thread_time() + SECONDS
+    targets = _targets(walk, found)
+    if early := _ends_early(walk, replay, found.op):
+        return early
+    if not targets:
+        return ""
+    here, behind = found.op, replay.behind(found.op, BEHIND)
+    before = [n for n in replay.before(found.op, BEFORE) if n not in behind]
+    tries = (
+        lambda: _rotary(replay, targets, here),
+        lambda: _first(replay, targets, NAMED, (here,), until),
+        lambda: _factor(replay, targets, here),
+        lambda: _epsilon(replay, targets, (here, *behind[1:3])),
+        lambda: _first(replay, targets, SHAPES[:2], (here,), until),
+        lambda: _first(replay, targets, NAMED, (*behind[1:], *before), until),
+        lambda: _first(replay, targets, SHAPES, (here, *behind[1:3]), until + SECONDS / 2),
+        lambda: _other_operand(walk, replay, found),
+    )
+    words = next((words for attempt in tries if (words := attempt())), "")
+    return words or _order(walk, found, replay)
+
+
+def _targets(walk: Walk, found: Difference) -> dict[int, list[Target]]:
+    """Return JAX's results near a difference that PyTorch does not have, by size."""
+    start = found.cell or 0
+    end = max(start, found.counterpart or 0) + AHEAD
+    result: dict[int, list[Target]] = {}
+    fine = _fine(walk)
+    for cell in walk.cells[start:end]:
+        if not cell.data or cell.computed is None or id(cell) in fine:
             continue
-        factor = np.linalg.norm(other) / np.linalg.norm(flat)
-        for sign in (1, -1):
-            if (
-                factor
-                and close(np.sort(sign * factor * flat), other, tolerance)
-                and abs(sign * factor - 1) > tolerance
-            ):
-                return f"{_number(sign * factor)} times PyTorch's: a scale is missing or applied twice"
+        array = np.asarray(cell.computed)
+        if array.dtype.kind != "f" and str(array.dtype) != "bfloat16":
+            continue
+        array = array.astype(np.float64)
+        if not FEW < array.size <= SIZE or np.isnan(array).any() or _constant(array):
+            continue
+        near = NEAR[8] if cell.bits == 8 else NEAR[4] if cell.bits == 4 else 4e-3
+        result.setdefault(array.size, []).append(Target(cell, array, np.sort(array, axis=None), near))
+    return result
+
+
+def _ends_early(walk: Walk, replay: Replay, number: int) -> str:
+    """Return words for a last operation that is left out: JAX's last result is its operand."""
+    op, last = replay.op(number), walk.cells[-1]
+    if not last.alike or last.forced or replay.trace.users.get(op.outputs[0]):
+        return ""
+    for guess in left_out(replay, number):
+        array = guess.changed[op.outputs[0]].numpy()
+        if laid_out(array, np.asarray(last.computed, np.float64), max(NEAR[8], NEAR[last.bits])) is not None:
+            return guess.words
     return ""
 
 
-def _number(factor: float) -> str:
-    """Return a factor, as a root where it is one."""
-    for size in range(2, 4097):
-        if abs(abs(factor) - size**0.5) < 1e-6 * size**0.5:
-            return f"{'-' if factor < 0 else ''}sqrt({size})"
-        if abs(abs(factor) - size**-0.5) < 1e-6 * size**-0.5:
-            return f"{'-' if factor < 0 else ''}1/sqrt({size})"
-    return f"{factor:.6g}"
+def _fine(walk: Walk) -> set[int]:
+    """Return the cells that PyTorch has, too, or that something is computed from that it has."""
+    fine, shifts = set(), set()
+    for cell in reversed(walk.cells):
+        if (cell.alike and not cell.forced) or id(cell) in fine:
+            fine.add(id(cell))
+            fine.update(id(parent) for parent in cell.parents if parent.data and not parent.forced)
+        elif cell.name == "stop_gradient":  # the maximum that softmax takes off
+            shift = [cell]
+            while shift and shift[0].name in ("stop_gradient", "broadcast_in_dim", "max", "reduce_max"):
+                shifts.add(id(shift[0]))
+                shift = [parent for parent in shift[0].parents if parent.data]
+    return fine | shifts
+
+
+def _first(replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[int, ...], until: float) -> str:
+    """Return the words of the first hypothesis that gives JAX's numbers."""
+    for number, make in itertools.product(ops, makers):
+        guesses = make(replay, number)
+        while time.thread_time() < until:
+            try:
+                guess = next(guesses, None)
+            except Exception:  # the operation is not what the hypothesis is about
+                break
+            if guess is None:
+                break
+            if any(_is_there(replay, targets, n, tensor) for n, tensor in replay.follow(guess.changed)):
+                return guess.words
+    return ""
+
+
+def _is_there(replay: Replay, targets: dict[int, list[Target]], number: int, tensor: torch.Tensor) -> bool:
+    """Tell whether JAX computes a changed value, and PyTorch does not."""
+    among = targets.get(tensor.numel())
+    if not among or not tensor.is_floating_point():
+        return False
+    array = tensor.double().numpy()
+    if np.isnan(array).any():
+        return False
+    flat, own = np.sort(array, axis=None), np.sort(replay.trace.values[number].array, axis=None)
+    same = own.size == flat.size and close(own, flat, 3 * NEAR[4])
+    for target in among:
+        if not close(target.sorted, flat, target.near):
+            continue
+        if not close(own, flat, 3 * target.near) if own.size == flat.size else True:
+            return True
+        if same and laid_out(array, target.array, target.near) is not None:
+            return laid_out(replay.trace.values[number].array, target.array, target.near) is None
+    return False
+
+
+def _epsilon(replay: Replay, targets: dict[int, list[Target]], ops: tuple[int, ...]) -> str:
+    """Return words for an epsilon that is none of the usual ones: solved for."""
+    for number in ops:
+        op = replay.op(number)
+        if op.name.rstrip("_") == "add" and len(op.inputs) == 1 and isinstance(op.settings[1], float):
+            flat = np.sort(replay.trace.values[op.inputs[0]].array, axis=None)
+            for target in targets.get(flat.size, ()):
+                other = target.sorted - flat
+                if np.ptp(other) < 1e-9 * np.abs(flat).max() and 0 < other.mean() < 1:
+                    return f"epsilon {other.mean():.3g} instead of {op.settings[1]:g} (trap 2)"
+        if op.name != "native_layer_norm":
+            continue
+        x, shape = replay.args(op)[:2]
+        axes = tuple(range(x.ndim - len(shape), x.ndim))
+        centred, variance = x - x.mean(axes, keepdim=True), x.var(axes, keepdim=True, correction=0)
+        for target in targets.get(x.numel(), ()):
+            low, high, size = -14.0, 1.0, np.linalg.norm(target.array)
+            for _ in range(45):
+                middle = (low + high) / 2
+                smaller = float((centred / torch.sqrt(variance + 10**middle)).norm()) < size
+                low, high = (low, middle) if smaller else (middle, high)
+            scaled = np.sort((centred / torch.sqrt(variance + 10**low)).numpy(), axis=None)
+            if -13 < low < 0.9 and close(scaled, target.sorted, max(target.near, 1e-8)):
+                return f"epsilon {10**low:.3g} instead of {replay.args(op)[4]:g} (trap 2)"
+    return ""
+
+
+def _factor(replay: Replay, targets: dict[int, list[Target]], number: int) -> str:
+    """Return words for PyTorch's numbers times a factor."""
+    op = replay.op(number)
+    for value in (*op.outputs[:1], *op.inputs):
+        if not replay.data(value) or not replay.floats(value):
+            continue
+        flat = np.sort(replay.trace.values[value].array, axis=None)
+        kept = flat[np.abs(flat) < 1e4]
+        for target in targets.get(flat.size, ()):
+            other = target.sorted[np.abs(target.sorted) < 1e4]
+            if other.size != kept.size or kept.size <= FEW or not np.linalg.norm(kept):
+                continue
+            factor = np.linalg.norm(other) / np.linalg.norm(kept)
+            for signed in (factor, -factor):
+                if factor and close(np.sort(signed * kept), other, target.near) and abs(signed - 1) > 1e-4:
+                    if abs(signed + 1) < 1e-6:
+                        return "the sign is reversed"
+                    return f"{number_words(float(signed))} times PyTorch's: a scale is missing or applied twice"
+    return ""
+
+
+def _rotary(replay: Replay, targets: dict[int, list[Target]], number: int) -> str:
+    """Return words for vectors that are turned by their positions in another way."""
+    ops = replay.behind(number, 16)
+    if not any(replay.op(op).name in ("cat", "stack", "view_as_real") for op in ops):
+        return ""
+    own = {n for op in ops for n in replay.op(op).outputs if replay.floats(n)}
+    given = [n for op in (*replay.before(number, 3), number) for n in replay.op(op).inputs]
+    for value in dict.fromkeys(n for n in given if replay.data(n) and replay.floats(n)):
+        x = replay.tensor(value)
+        if x.ndim < 3 or x.shape[-1] % 2:
+            continue
+        ours, theirs = None, None
+        results = {n: np.sort(replay.trace.values[n].array, axis=None) for n in own}
+        for setting, turned in rotations(x):
+            flat = np.sort(turned.numpy(), axis=None)
+            if any(r.size == flat.size and close(r, flat, NEAR[4]) for r in results.values()):
+                ours = setting
+            elif any(close(t.sorted, flat, max(t.near, NEAR[4])) for t in targets.get(flat.size, ())):
+                theirs = setting
+        if ours and theirs:
+            return rotary_words(ours, theirs)
+    return ""
+
+
+def _other_operand(walk: Walk, replay: Replay, found: Difference) -> str:
+    """Return words for a sum or product of the same data with other numbers."""
+    op = replay.op(found.op)
+    if found.cell is None or op.name.rstrip("_") not in ("add", "sub", "mul", "div") or len(op.inputs) != 2:
+        return ""
+    cell = walk.cells[found.cell]
+    tables = [n for n in op.inputs if not replay.data(n)]
+    fixed = [np.asarray(p.array) for p in cell.parents if not p.data and p.symbol is None and p.array is not None]
+    agreed = [p for p in cell.parents if p.data and p.alike]
+    if len(tables) != 1 or len(fixed) != 1 or not agreed or cell.name not in ("add", "sub", "mul", "div"):
+        return ""
+    ours, theirs = replay.trace.values[tables[0]].array.ravel(), fixed[0].astype(np.float64).ravel()
+    if ours.size == theirs.size and close(np.sort(ours), np.sort(theirs), NEAR[4]):
+        return ""
+    made = [replay.op(n).name for n in replay.before(found.op, 4)]
+    what = "positions" if "arange" in made else "numbers"
+    keys = ", ".join(sorted(replay.trace.values[tables[0]].keys)) or "the other operand"
+    return f"the data agrees, the table of {what} that meets it does not ({keys})"
+
+
+def _order(walk: Walk, found: Difference, replay: Replay) -> str:
+    """Return words for the same numbers in another order."""
+    flat = np.sort(replay.trace.values[replay.op(found.op).outputs[0]].array, axis=None)
+    if flat.dtype.kind != "f" or flat.size <= FEW:
+        return ""
+    cells = [c for c in walk.cells[found.cell or 0 :][:AHEAD] if c.same and not c.alike]
+    arrays = [np.asarray(c.array, np.float64) for c in cells if np.asarray(c.array).size == flat.size]
+    if any(close(flat, np.sort(array, axis=None), NEAR[8]) for array in arrays):
+        return "the same numbers in another order"
+    return ""
+
+
+def _constant(array: np.ndarray) -> bool:
+    finite = array[np.isfinite(array)]
+    return finite.size <= FEW or np.ptp(finite) == 0
