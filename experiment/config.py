@@ -124,6 +124,10 @@ def check(config: Config) -> Config:
         raise UserError(f"--together yes can tune {names}; other options need a program each, found {others[0]}")
     if config.processes > 1 and (config.seeds > 1 or config.tune):
         raise UserError("--processes takes one training at a time; leave out --seeds and --tune")
+    if config.class_weights != "none" and config.loss != "cross-entropy":
+        raise UserError(f"--class-weights {config.class_weights} is for --loss cross-entropy, not {config.loss}")
+    if config.class_weights != "none" and config.sampler != "shuffle":
+        raise UserError("--class-weights and --sampler both make up for the sizes of the classes; give one of them")
     if config.new_head and not config.weights:
         raise UserError("--new-head says what of --weights not to take; give --weights, too")
     return config

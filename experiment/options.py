@@ -47,6 +47,11 @@ class Config:
     """Weight of the sum of the absolute values of all parameters, added to the loss that is minimised."""
     dropout: float | None = None
     """Rate of every dropout layer, of networks that have some. Default: the network's own."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of each class in the loss of training: balanced is n / (K n_k), for n_k of n examples of K classes."""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """What an epoch has: each training example once; or as many examples, drawn with replacement so that each class
+    is as likely as any other."""
     label_smoothing: float = 0.0
     """Share of every label that is spread over all classes."""
     mixup: float = 0.0

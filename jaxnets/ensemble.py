@@ -13,6 +13,7 @@ from flax import linen as nn
 from data import Loader
 from experiment.backend import LoopState
 from experiment.config import Config
+from experiment.loop.class_weights import class_weights
 from experiment.loop.input_pipeline import keeps_examples
 from experiment.loop.monitor import Monitor
 from experiment.options import MAPPED
@@ -67,7 +68,7 @@ def fit_many(
     Of the configurations only the seeds and the options in `MAPPED` differ. The first monitor's signal stops all.
     """
     config, length = configs[0], len(loaders[0])
-    compose = partial(training, model, steps=config.epochs * length)
+    compose = partial(training, model, steps=config.epochs * length, weights=class_weights(config, loaders[0]))
     own = [compose(one).init(each, one.seed) for each, one in zip(variables, configs, strict=True)]
     state: State = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
     numbers = {name: jnp.array([getattr(one, name) for one in configs]) for name in MAPPED}

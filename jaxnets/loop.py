@@ -14,6 +14,7 @@ from flax import linen as nn
 from data import Loader
 from experiment.backend import LoopState, ResumePoint
 from experiment.config import Config
+from experiment.loop.class_weights import class_weights
 from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import flatten, variables_from_weights
@@ -81,7 +82,7 @@ def fit(
 
     The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
     """
-    init, take_step = training(model, config, config.epochs * len(loader))
+    init, take_step = training(model, config, config.epochs * len(loader), class_weights(config, loader))
     state = init(variables, config.seed)
     state, first, done = (from_arrays(state, start.state), start.epoch, start.batches) if start else (state, 0, 0)
     mesh = make_mesh()  # of all devices, if there are several: each then computes its share of every batch

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from data import Loader
 from experiment.backend import LoopState, ResumePoint
 from experiment.config import Config
+from experiment.loop.class_weights import class_weights
 from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import as_array, state_dict_from_weights
@@ -78,7 +80,8 @@ def fit(
     replica = Replica(model, config.seed)  # of several processes: each then computes its share of every batch
     model.load_state_dict(variables)
     combine = replica.combine if replicas() > 1 else None
-    options = {"module": replica.module, "combine": combine}
+    options: dict[str, Any] = {"module": replica.module, "combine": combine}
+    options["weights"] = class_weights(config, loader)
     state, take_step = training(model, config, config.epochs * len(loader), **options)
     if start:
         from_arrays(state, start.state)

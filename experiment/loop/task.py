@@ -11,6 +11,7 @@ from data.holdout import Plan, digests, held_out
 from data.registry import lookup
 from experiment.backend import Backend
 from experiment.config import Config, parse_fold
+from experiment.loop.class_weights import balanced
 from experiment.loop.metrics import Score, score
 from experiment.registry import Entry
 
@@ -57,7 +58,8 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
         dataset = dataset._replace(**statistics)
     splits, windows = split_off(config, dataset)
     fitted = "; ".join(line for line in (note, resized) if line)
-    notes = "\n".join(line for line in (*dataset.notes, fitted, _about_windows(dataset)) if line)
+    lines = (*dataset.notes, fitted, _about_windows(dataset), _about_classes(config, splits["train"], dataset.classes))
+    notes = "\n".join(line for line in lines if line)
     warnings = check_splits(splits, dataset.classes) if own(config) else ()
     return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
 
@@ -105,6 +107,19 @@ def _about_windows(dataset: Dataset) -> str | None:
     length = next(iter(dataset.windows.values())).inputs.shape[1:]
     unit = f"{length[0]:,} samples" if len(length) == 2 else "one window"
     return f"{clips} {unit}: training takes a window at random, evaluation the mean over all of the clip"
+
+
+def _about_classes(config: Config, train: Split, classes: Sequence[str]) -> str | None:
+    """Return a line about what makes up for classes of different sizes."""
+    counts = np.bincount(train.labels, minlength=len(classes))
+    least, most = counts.argmin(), counts.argmax()
+    if config.sampler == "balanced":
+        return f"all classes are drawn equally often, from {counts[least]:,} examples ({classes[least]}) and more"
+    if config.class_weights == "balanced":
+        weights = balanced(train.labels, len(classes))
+        extremes = ", ".join(f"{weights[at]:.3g} ({classes[at]}, {counts[at]:,})" for at in (most, least))
+        return f"weights of the classes in the loss, by their examples: {extremes}"
+    return None
 
 
 def check_splits(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str, ...]:
@@ -200,6 +215,7 @@ def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1)
         shard=shard,
         shards=shards,
         owners=windows.owners if windows else None,
+        balanced=config.sampler == "balanced",
     )
 
 

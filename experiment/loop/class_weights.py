@@ -1,0 +1,23 @@
+"""--class-weights: the weight of each class in the loss."""
+
+import numpy as np
+
+from data import Loader
+from data.workers import Workers
+from experiment.config import Config
+
+
+def class_weights(config: Config, loader: Loader | Workers) -> np.ndarray | None:
+    """Return the weights of the classes, (classes,) float64; None if the loss has none."""
+    if config.class_weights == "none":
+        return None
+    return balanced(loader.split.labels[: loader.examples], loader.classes)
+
+
+def balanced(labels: np.ndarray, classes: int = 0) -> np.ndarray:
+    """Return n / (K n_k) for each class: n examples, n_k of them of class k, K classes that have any.
+
+    These are scikit-learn's `compute_class_weight("balanced", ...)`. A class without examples has weight 0.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    return np.where(counts > 0, len(labels) / np.maximum(counts, 1) / np.count_nonzero(counts), 0.0)
