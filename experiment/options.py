@@ -140,6 +140,8 @@ class Config:
     profile: bool = False
     """Record what ten steps, from the sixth on, spend their time on, in the run folder's profile/; of a training of
     fewer steps those after the first."""
+    probabilities: bool = False
+    """Compute the area under the ROC curve, too, from the probabilities of the classes."""
     summary: bool = False
     """Print the network's layers with their shapes, parameters and FLOPs, and stop."""
     dry_run: bool = False
@@ -169,8 +171,8 @@ NOT_SAVED = (
 NAMES = tuple(field.name for field in dataclasses.fields(Config))
 SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 # Of these a run may be resumed with others: they change no number.
-FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers", "tensorboard", "profile")
-OUTPUT = ("tensorboard", "profile")  # of these, what is only written beside the results
+FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers", "tensorboard", "profile", "probabilities")
+OUTPUT = ("tensorboard", "profile", "probabilities")  # of these, what is only written beside the results
 # The options of a sweep, which its folder's config.json holds beside those of its trainings.
 SWEEP = ("seeds", "tune", "trials", "together")
 # Of which each of several trainings in one program may have its own: numbers that no choice of what to compute reads.

@@ -23,7 +23,8 @@ def split_batch(batch: Batch, pieces: int) -> list[Batch]:
 def in_pieces(grad: Grad, pieces: int, measure: Callable[[Any], Any] = len) -> Grad:
     """Return `grad` of the mean over a batch, computed as the sum over its pieces.
 
-    A piece counts by the `measure` of its labels, by default its size: `optax.MultiSteps` takes the plain mean of its steps, and keeps a state for it.
+    A piece counts by the `measure` of its labels, by default its size: `optax.MultiSteps` takes the plain mean of its
+    steps, and keeps a state for it.
     BatchNorm normalises each piece by its own statistics, and its running statistics pass through all pieces.
     """
 

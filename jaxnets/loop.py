@@ -110,7 +110,12 @@ def trace(folder: Path) -> AbstractContextManager[None]:
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    return np.concatenate([logits_of(model, variables, batch.inputs, config) for batch in loader.epoch()])
+    found: list[np.ndarray | jax.Array] = []
+    for batch in loader.epoch():
+        found.append(logits_of(model, variables, batch.inputs, config))
+        # Dispatch is asynchronous: waiting for the batch before bounds the memory of those that are under way.
+        found[-2:-1] = [np.asarray(logits) for logits in found[-2:-1]]
+    return np.concatenate(found)
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -22,7 +22,6 @@ from parity.suite import real_batches
 from tests.test_parallel import assert_close as assert_same_numbers
 from tests.test_parallel import finish
 from tests.test_parallel import start as start_process
-from tests.test_parallel import quickly as quickly
 from tests.test_regularisation import FRAMEWORKS, assert_close, start
 from torchnets.compose import training as torch_training
 from torchnets.tensors import as_tensors
@@ -148,7 +147,6 @@ def test_what_cannot_be_weighted_is_one_line(framework, run_main):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("options", [("--class-weights", "balanced"), ("--sampler", "balanced")])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_two_processes_weigh_and_draw_as_one_does(framework, options, tmp_path):

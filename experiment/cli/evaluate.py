@@ -29,6 +29,8 @@ class Arguments:
     """Run folder, trained by either framework."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: the one that the run was trained with."""
+    probabilities: bool = False
+    """Compute the area under the ROC curve, too, from the probabilities of the classes."""
     in_place_of_run: Annotated[WeightsArguments, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=WeightsArguments
     )
@@ -43,8 +45,10 @@ def _main(framework: str, argv: list[str]) -> int:
     arguments = parse_arguments(Arguments, argv, f"python -m {framework}.evaluate")
     check_options(arguments.run, arguments.in_place_of_run)
     if arguments.run is None:
-        return evaluate_weights(framework, arguments.in_place_of_run, arguments.data_dir)
+        about = {"data_dir": arguments.data_dir, "probabilities": arguments.probabilities}
+        return evaluate_weights(framework, arguments.in_place_of_run, about)
     config, weights = run_folder.read_run(arguments.run)
+    config = dataclasses.replace(config, probabilities=config.probabilities or arguments.probabilities)
     if arguments.data_dir:
         name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)

@@ -1,10 +1,12 @@
 """Evaluating weights that no run folder describes: `python -m jaxnets.evaluate --weights FILE --model NAME ...`."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data import UserError
+from experiment.backend import Backend
 from experiment.cli.command import load_framework
 from experiment.config import Config
 from experiment.console import make_console, say
@@ -15,10 +17,10 @@ from experiment.weights.pretrained import as_built, settle, start
 
 @dataclasses.dataclass(frozen=True)
 class WeightsArguments:
-    """The options of `evaluate` that replace a run folder."""
+    """The options of `evaluate` and `predict` that replace a run folder."""
 
     weights: str | None = None
-    """Evaluate these in place of a run: a file of weights in any usual format of either framework, or the word
+    """Take these in place of a run: a file of weights in any usual format of either framework, or the word
     torchvision; with --model and --dataset."""
     model: str | None = None
     """With --weights: the network, see --list-models of train."""
@@ -47,11 +49,16 @@ def check_options(run: Path | None, given: WeightsArguments) -> None:
         raise UserError(f"--weights does not say what to evaluate it on; give {' and '.join(missing)}, too")
 
 
-def evaluate_weights(framework: str, given: WeightsArguments, data_dir: Path | None) -> int:
-    """Print the table of a network with these weights; inputs are normalised by the dataset's own statistics."""
-    backend, console = load_framework(framework), make_console()
+def config_of(given: WeightsArguments, backend: Backend, about: Mapping[str, Any]) -> Config:
+    """Return the options of a network with these weights, and those in `about`."""
     options = {field.name: getattr(given, field.name) for field in dataclasses.fields(WeightsArguments)}
-    config = settle(Config(**options, data_dir=data_dir), backend.MODELS)
+    return settle(Config(**options, **about), backend.MODELS)
+
+
+def evaluate_weights(framework: str, given: WeightsArguments, about: Mapping[str, Any]) -> int:
+    """Print the table of a network with these weights; `about` has further options of `Config`."""
+    backend, console = load_framework(framework), make_console()
+    config = config_of(given, backend, about)
     task = prepare(config, backend.MODELS)
     backend.set_precision(config)
     entry = as_built(task.entry, config, backend.MODELS)

@@ -2,38 +2,65 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
-from scipy.special import expit, softmax
 
 from data import Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
 from data.registry import lookup
-from data.terminal import command, printable
+from data.terminal import command, outlive, printable
 from data.wav import read_windows
 from experiment.arguments import parse_arguments
+from experiment.backend import Backend
 from experiment.cli.command import load_framework
+from experiment.cli.evaluate_weights import WeightsArguments, check_options, config_of
+from experiment.cli.predictions import check_out, write_predictions
 from experiment.config import Config
-from experiment.loop.task import EVAL_BATCH, all_windows, input_dtype, mean_over_windows
+from experiment.loop.evaluation import evaluation_batch
+from experiment.loop.metrics import probabilities as probabilities
+from experiment.loop.task import all_windows, describe_inputs, input_dtype, mean_over_windows, prepare
+from experiment.registry import Entry
 from experiment.runs import folder as run_folder
 from experiment.runs.inputs import read_inputs
-from experiment.weights.pretrained import as_built
+from experiment.weights.pretrained import as_built, start
 
 TOP = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Classify pictures or sounds (16-bit mono WAV) with a trained network: the five likeliest classes."""
+    """Classify pictures or sounds (16-bit mono WAV) with a trained network: the likeliest classes of each file."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run folder, trained by either framework."""
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """Run folder, trained by either framework; none with --weights."""
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Files to classify."""
+    top: int = TOP
+    """How many of the likeliest classes to give."""
+    out: Path | None = None
+    """Write the predictions into this new file, .csv or .json, instead of printing them."""
+    overwrite: bool = False
+    """Replace --out if it exists."""
+    probabilities: bool = False
+    """With --out: write the probabilities of all classes."""
+    data_dir: Path | None = None
+    """With --weights: the folder of the datasets."""
+    in_place_of_run: Annotated[WeightsArguments, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=WeightsArguments
+    )
+
+
+class Network(NamedTuple):
+    """A trained network, and what it is trained on."""
+
+    config: Config
+    entry: Entry
+    about: dict[str, Any]  # see `describe_inputs`
+    start: Callable[[Any], Any]  # returns its variables, given the initial ones
 
 
 def main(framework: str) -> None:
@@ -42,25 +69,81 @@ def main(framework: str) -> None:
 
 
 def _main(framework: str, argv: list[str]) -> int:
-    arguments = parse_arguments(Arguments, argv, f"python -m {framework}.predict")
+    arguments = _checked(parse_arguments(Arguments, argv, f"python -m {framework}.predict"))
+    read = _of_run if arguments.run else _of_weights
+    backend = load_framework(framework)
+    network = read(backend, arguments)
+    config, about = network.config, network.about
+    examples, windows = read_files(arguments.files, about, config, network.entry.input_shape)
+    backend.set_precision(config)
+    model, template = backend.create(network.entry, len(about["classes"]), config.seed)
+    mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
+    size = evaluation_batch(config, examples.inputs.shape[1:])
+    loader = Loader(all_windows(examples, windows), mean, std, size, dtype=input_dtype(config))
+    logits = mean_over_windows(backend.predict(model, network.start(template), loader, config), windows)
+    _give(arguments, about["classes"], probabilities(logits, config.loss))
+    return 0
+
+
+def _checked(arguments: Arguments) -> Arguments:
+    """Return the arguments, the first file among the files if there is no run folder.
+
+    Raises:
+        UserError: they do not go together.
+    """
+    given = arguments.in_place_of_run
+    if given.weights is not None and arguments.run:
+        arguments = dataclasses.replace(arguments, run=None, files=(arguments.run, *arguments.files))
+    check_options(arguments.run, given)
+    if arguments.data_dir and arguments.run:
+        raise UserError("--data-dir goes with --weights FILE; a run folder says itself what its inputs are")
     if not arguments.files:
-        raise UserError("no file to classify is named; give some behind the run folder")
+        behind = "the run folder" if arguments.run else "the options"
+        raise UserError(f"no file to classify is named; give some behind {behind}")
+    if arguments.top < 1:
+        raise UserError(f"--top is {arguments.top}, expected at least 1")
+    if arguments.out:
+        check_out(arguments.out, overwrite=arguments.overwrite)
+    elif arguments.probabilities or arguments.overwrite:
+        raise UserError("--probabilities and --overwrite go with --out FILE.csv or FILE.json")
+    return arguments
+
+
+def _of_run(backend: Backend, arguments: Arguments) -> Network:
+    assert arguments.run
     config, weights = run_folder.read_run(arguments.run)
     about = read_inputs(arguments.run)
-    backend = load_framework(framework)
     entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
-    examples, windows = read_files(arguments.files, about, config, entry.input_shape)
-    backend.set_precision(config)
-    model, template = backend.create(entry, len(about["classes"]), config.seed)
-    mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
-    loader = Loader(all_windows(examples, windows), mean, std, EVAL_BATCH, dtype=input_dtype(config))
-    logits = mean_over_windows(backend.predict(model, backend.restore(template, weights), loader, config), windows)
-    names, classes = ([printable(str(one)) for one in group] for group in (arguments.files, about["classes"]))
+    return Network(config, entry, about, lambda template: backend.restore(template, weights))
+
+
+def _of_weights(backend: Backend, arguments: Arguments) -> Network:
+    """Return a network with weights of a file; inputs are those of the dataset."""
+    config = config_of(arguments.in_place_of_run, backend, {"data_dir": arguments.data_dir})
+    task = prepare(config, backend.MODELS)
+    entry = as_built(task.entry, config, backend.MODELS)
+
+    def started(template: Any) -> Any:
+        variables, line = start(backend, template, config, trains=False)
+        print(line, file=sys.stderr)
+        return variables
+
+    return Network(config, entry, describe_inputs(task), started)
+
+
+def _give(arguments: Arguments, classes: Sequence[str], shares: np.ndarray) -> None:
+    """Print the likeliest classes of each file, or write them."""
+    names = [str(path) for path in arguments.files]
+    if arguments.out:
+        outlive()
+        write_predictions(arguments.out, names, classes, shares, arguments.top, every=arguments.probabilities)
+        print(printable(f"{len(names):,} predictions in {arguments.out}"))
+        return
+    names, classes = ([printable(one) for one in group] for group in (names, classes))
     width = max(map(len, names))
-    for name, row in zip(names, probabilities(logits, config.loss), strict=True):
-        likeliest = np.argsort(-row, kind="stable")[:TOP]
+    for name, row in zip(names, shares, strict=True):
+        likeliest = np.argsort(-row, kind="stable")[: arguments.top]
         print(f"{name:{width}}  " + ", ".join(f"{classes[at]} {row[at]:.2%}" for at in likeliest))
-    return 0
 
 
 def read_files(
@@ -89,11 +172,3 @@ def read_files(
     dataset, _ = apply_frontend(dataset, config.frontend)
     dataset, _ = fit_to(dataset, input_shape)
     return dataset.test, dataset.windows.get("test")
-
-
-def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:
-    """Return the probability of each class, (N, classes): by softmax, or by a sigmoid each if trained with "bce"."""
-    logits = logits.astype(np.float64)
-    if loss == "bce":
-        return expit(logits)
-    return softmax(logits, axis=1)

@@ -12,10 +12,9 @@ from data.registry import lookup
 from experiment.backend import Backend
 from experiment.config import Config, parse_fold
 from experiment.loop.class_weights import balanced
+from experiment.loop.evaluation import evaluation_batch
 from experiment.loop.metrics import Score, score
 from experiment.registry import Entry
-
-EVAL_BATCH = 1000
 
 
 class Task(NamedTuple):
@@ -112,7 +111,7 @@ def _about_windows(dataset: Dataset) -> str | None:
 def _about_classes(config: Config, train: Split, classes: Sequence[str]) -> str | None:
     """Return a line about what makes up for classes of different sizes."""
     counts = np.bincount(train.labels, minlength=len(classes))
-    least, most = counts.argmin(), counts.argmax()
+    least, most = int(counts.argmin()), int(counts.argmax())
     if config.sampler == "balanced":
         return f"all classes are drawn equally often, from {counts[least]:,} examples ({classes[least]}) and more"
     if config.class_weights == "balanced":
@@ -245,6 +244,7 @@ def input_dtype(config: Config) -> type[np.floating]:
 def score_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
     """Evaluate the network on a whole split."""
     dataset, split, windows = task.dataset, task.splits[name], task.windows.get(name)
-    loader = Loader(all_windows(split, windows), dataset.mean, dataset.std, EVAL_BATCH, dtype=input_dtype(config))
+    size = evaluation_batch(config, split.inputs.shape[1:], backend.replicas())
+    loader = Loader(all_windows(split, windows), dataset.mean, dataset.std, size, dtype=input_dtype(config))
     logits = backend.predict(model, variables, loader, config)
-    return score(mean_over_windows(logits, windows), split.labels, config.loss)
+    return score(mean_over_windows(logits, windows), split.labels, config.loss, roc_auc=config.probabilities)
