@@ -41,7 +41,8 @@ def parse(argv: Sequence[str], prog: str, run: Folder | None = None) -> Config:
     before = load_config(run.path / "config.json")
     before = dataclasses.replace(before, out=run.path, profile=before.profile and not has_profile(run.path))
     if file or name:  # whose other options are checked to be the run's
-        before = dataclasses.replace(default, **{option: getattr(before, option) for option in FREE})
+        own = FREE if default.normalize != "auto" else (*FREE, "normalize")
+        before = dataclasses.replace(default, **{option: getattr(before, option) for option in own})
     return _check_resumed(run, check(parse_arguments(Config, argv, prog, _with_sweep(before, run))))
 
 
@@ -153,6 +154,7 @@ def load_config(path: Path) -> Config:
     """
     values = {name: value for name, value in read_config(path).items() if name not in ABOUT}
     values.setdefault("data_rules", "0.1")  # saved since then
+    values.setdefault("normalize", "data")
     return _from_values(path, values)
 
 

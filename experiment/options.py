@@ -28,6 +28,9 @@ class Config:
     runs keep it."""
     frontend: Literal["none", "logmel"] = "none"
     """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
+    normalize: Literal["auto", "data", "imagenet"] = "auto"
+    """Mean and deviation that inputs are normalised by: those of the training examples, or ImageNet's, which networks
+    that were trained on it expect. auto takes imagenet with such --weights, else data."""
     epochs: int = 15
     """Passes over the training examples; 0 evaluates and saves the initial weights."""
     batch_size: int = 64

@@ -28,6 +28,9 @@ class WeightsArguments:
     """With --weights: the dataset, or the path of a folder of pictures."""
     frontend: Literal["none", "logmel"] = "none"
     """With --weights: what audio becomes for a network that takes images."""
+    normalize: Literal["auto", "data", "imagenet"] = "auto"
+    """With --weights: mean and deviation of the inputs, those of the dataset or ImageNet's; auto takes imagenet for
+    weights of its 1,000 classes."""
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
     """With --weights: the loss that the network was trained with."""
     like_torchvision: bool = False

@@ -15,6 +15,7 @@ from experiment.loop.class_weights import balanced
 from experiment.loop.evaluation import evaluation_batch
 from experiment.loop.metrics import Score, score
 from experiment.registry import Entry
+from experiment.weights.normalisation import SAID, normalised
 
 
 class Task(NamedTuple):
@@ -55,9 +56,12 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     if inputs:
         statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
         dataset = dataset._replace(**statistics)
+    else:
+        dataset = normalised(dataset, config)
     splits, windows = split_off(config, dataset)
     fitted = "; ".join(line for line in (note, resized) if line)
-    lines = (*dataset.notes, fitted, _about_windows(dataset), _about_classes(config, splits["train"], dataset.classes))
+    lines = [*dataset.notes, fitted, _about_windows(dataset), SAID if config.normalize == "imagenet" else None]
+    lines.append(_about_classes(config, splits["train"], dataset.classes))
     notes = "\n".join(line for line in lines if line)
     warnings = check_splits(splits, dataset.classes) if own(config) else ()
     return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
