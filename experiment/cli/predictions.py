@@ -82,7 +82,7 @@ def _as_csv(
     for name, row, best in zip(files, shares.tolist(), order, strict=True):
         cells: list[Any] = [_cell(name)]
         for at in best[:1] if every else best:
-            cells += [_cell(classes[at]), finite(row[at])]
+            cells += [_cell(classes[int(at)]), finite(row[at])]
         writer.writerow(cells + [finite(share) for share in row if every])
     return text.getvalue().encode()
 
