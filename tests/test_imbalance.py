@@ -110,6 +110,22 @@ def test_an_example_that_is_drawn_twice_is_augmented_in_two_ways_and_shards_are_
     np.testing.assert_array_equal(np.concatenate([half.inputs for half in halves]), batch.inputs)
 
 
+def test_each_time_that_a_long_clip_is_drawn_it_gives_one_of_its_windows_at_random():
+    labels = np.repeat(np.int32([0, 1]), [60, 4])
+    owners = np.repeat([60, 61, 62, 63], 3)  # the rare class has long clips: three windows more each
+    inputs = np.arange(64 + 12, dtype=np.int16)[:, None, None]
+    split = Split(np.repeat(inputs, 5, axis=1), np.concatenate([labels, labels[owners]]))
+    loader = Loader(split, np.zeros(1), np.ones(1), 64, seed=0, owners=owners, balanced=True)
+    (batch,) = loader.epoch(0)
+    rows = np.rint(batch.inputs[:, 0, 0] * 32768).astype(int)
+    assert loader.examples == 64
+    clips = np.where(rows < 64, rows, owners[np.maximum(rows - 64, 0)])
+    np.testing.assert_array_equal(clips, loader.order(0))
+    np.testing.assert_array_equal(batch.labels, labels[clips])
+    assert 16 < (batch.labels == 1).sum() < 48
+    assert len(set(rows[clips == 60])) > 1
+
+
 @pytest.mark.parametrize(
     ("framework", "options"),
     [
@@ -121,7 +137,10 @@ def test_a_resumed_run_is_the_same(framework, options, run_main, tmp_path):
     argv = ("--model", "mlp", "--epochs", 2, "--batch-size", 300, *options, "--checkpoint-every", "3steps")
     code, out, err = run_main(f"{framework}.train", *argv, "--out", "run")
     assert (code, err) == (0, "")
-    assert "classes" in out
+    said = (
+        "each class is drawn equally often; " if "--sampler" in options else "classes are weighted in the loss, from "
+    )
+    assert said in out
     run = tmp_path / "run"
     assert {"--sampler": "sampler", "--class-weights": "class_weights"}[options[0]] in json.loads(
         (run / "config.json").read_text()

@@ -117,11 +117,11 @@ def _about_classes(config: Config, train: Split, classes: Sequence[str]) -> str 
     counts = np.bincount(train.labels, minlength=len(classes))
     least, most = int(counts.argmin()), int(counts.argmax())
     if config.sampler == "balanced":
-        return f"all classes are drawn equally often, from {counts[least]:,} examples ({classes[least]}) and more"
+        return f"each class is drawn equally often; {classes[least]} has the fewest examples, {counts[least]:,}"
     if config.class_weights == "balanced":
         weights = balanced(train.labels, len(classes))
-        extremes = ", ".join(f"{weights[at]:.3g} ({classes[at]}, {counts[at]:,})" for at in (most, least))
-        return f"weights of the classes in the loss, by their examples: {extremes}"
+        low, high = (f"{weights[at]:.3g} ({classes[at]}, {counts[at]:,} examples)" for at in (most, least))
+        return f"classes are weighted in the loss, from {low} to {high}"
     return None
 
 
