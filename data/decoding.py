@@ -215,7 +215,7 @@ class Decoding:
                 decoded = self._decoder.decode(path, read.content)
         except DataError as error:
             return Found(bad=str(error))
-        return Found(*about, decoded, *_checksums(decoded.examples))
+        return Found(*about, decoded, *checksums(decoded.examples))
 
     def _put(self, sink: Sink, start: int, examples: np.ndarray) -> None:
         if examples.shape[1:] != self._decoder.shape or examples.dtype != self._decoder.dtype or not len(examples):
@@ -238,7 +238,7 @@ class Decoding:
         for at, decoded in zip(which, in_order(one, which), strict=True):
             start, count, _ = places[at]
             self._put(sink, start, decoded.examples)
-            sums[start : start + count], digests[start : start + count] = _checksums(decoded.examples)
+            sums[start : start + count], digests[start : start + count] = checksums(decoded.examples)
 
     def _explain(self, found: list[Found], places: dict[bytes, Any]) -> list[Found]:
         """Say why a file is bad of which another one with the same content was to be decoded, which is bad, too."""
@@ -271,7 +271,8 @@ class Decoding:
         )
 
 
-def _checksums(examples: np.ndarray) -> tuple[list[int], list[bytes]]:
+def checksums(examples: np.ndarray) -> tuple[list[int], list[bytes]]:
+    """Return the CRC-32 and the SHA-256 of each example."""
     rows = [np.ascontiguousarray(example).data for example in examples]
     return [zlib.crc32(row) for row in rows], [hashlib.sha256(row).digest() for row in rows]
 

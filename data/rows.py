@@ -1,7 +1,7 @@
 """Examples chosen by an index instead of copied: rows of an array, or of a file that is mapped into memory.
 
-`Mapped` is such a file; what is read from it is checked. `Rows` is an index into an array or a `Mapped`. It has what
-the loader, the split into parts and the statistics use of an array, and numpy converts it to one (`np.asarray`).
+`Mapped` is such a file; what is read from it is checked. `Indexed` is an index into an array or a `Mapped`. It has
+what the loader, the split into parts and the statistics use of an array; `np.asarray` makes an array of it.
 """
 
 import hashlib
@@ -47,6 +47,7 @@ class Mapped:
             DataError: the file is missing or not of the size that the shape needs.
         """
         self.path, self.shape, self.dtype, self.digests = path, tuple(shape), np.dtype(dtype), digests
+        self.derived: dict[str, Mapped] = {}  # what is made of it, see `data.derived`
         self._sums, self._seen, self._held = sums, np.zeros(len(sums), bool), 0
         expected = math.prod(shape) * self.dtype.itemsize
         try:
@@ -116,8 +117,8 @@ class Mapped:
             self._held = 0
 
 
-class Rows:
-    """Rows of an array or of a mapped file, by an index."""
+class Indexed:
+    """Indexed of an array or of a mapped file, by an index."""
 
     def __init__(self, base: np.ndarray | Mapped, index: np.ndarray):
         self.base, self.index = base, np.asarray(index, np.int64)
@@ -169,7 +170,7 @@ class Rows:
 def select(inputs: Any, index: np.ndarray) -> np.ndarray:
     """Return the examples of an index (N,): not copied if they are rows already, or of a large array."""
     index = np.flatnonzero(index) if index.dtype == bool else index
-    if isinstance(inputs, Rows):
+    if isinstance(inputs, Indexed):
         return as_rows(inputs.base, inputs.index[index])
     if isinstance(inputs, Mapped):
         return as_rows(inputs, index)
@@ -177,14 +178,19 @@ def select(inputs: Any, index: np.ndarray) -> np.ndarray:
 
 
 def as_rows(base: np.ndarray | Mapped, index: np.ndarray) -> np.ndarray:
-    """Return `Rows`, declared as the array in whose place they are."""
-    return cast(np.ndarray, Rows(base, index))
+    """Return `Indexed`, declared as the array in whose place they are."""
+    return cast(np.ndarray, Indexed(base, index))
+
+
+def is_mapped(inputs: Any) -> bool:
+    """Return whether the examples are rows of a mapped file, which other processes can map, too."""
+    return isinstance(inputs, Indexed) and isinstance(inputs.base, Mapped)
 
 
 def concatenate(parts: Sequence[Any]) -> np.ndarray:
     """Return the examples of all parts, one after the other: not copied if they are rows of the same array."""
     first = parts[0]
-    if isinstance(first, Rows) and all(isinstance(part, Rows) and part.base is first.base for part in parts):
+    if isinstance(first, Indexed) and all(isinstance(part, Indexed) and part.base is first.base for part in parts):
         return as_rows(first.base, np.concatenate([part.index for part in parts]))
     return np.concatenate([np.asarray(part) for part in parts])
 
@@ -205,7 +211,7 @@ def bounds(inputs: Any, values: int = PIECE) -> list[tuple[int, int]]:
 
 def remembered(inputs: Any, key: str, compute: Callable[[], T]) -> T:
     """Return what `compute` returns of the examples; of a mapped file it is computed once and then read."""
-    if not isinstance(inputs, Rows) or not isinstance(inputs.base, Mapped):
+    if not isinstance(inputs, Indexed) or not isinstance(inputs.base, Mapped):
         return compute()
     return inputs.base.remember(f"{key} {hashlib.sha256(inputs.index.tobytes()).hexdigest()}", compute)
 

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 S = TypeVar("S")
 T = TypeVar("T")
 AHEAD = 4  # calls for each thread whose results wait to be taken
@@ -38,10 +35,14 @@ def in_order(function: Callable[[S], T], items: Iterable[S], threads: int | None
 
 def shown(results: Iterable[T], total: int, text: str) -> Iterator[T]:
     """Yield results, with a progress bar on standard error if that is a terminal."""
-    console = Console(file=sys.stderr, markup=False, emoji=False)
-    if not (console.is_interactive and sys.stderr.isatty()):
+    if not sys.stderr.isatty():
         yield from results
         return
+    # Here: worker processes, which import this module, need none of it.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr, markup=False, emoji=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(text, total=total)
