@@ -12,6 +12,7 @@ import numpy as np
 from data.arrays import as_split
 from data.base import Split
 from data.errors import UserError
+from data.rows import Indexed, select
 
 
 class Plan(NamedTuple):
@@ -38,7 +39,12 @@ def hold_out(
     rest, held = permuted(len(train.labels), share, seed)
     if fold or not _is_sound(train, held):
         rest, held = held_out(train, Plan(share, seed, fold))
-    return Split(train.inputs[rest], train.labels[rest]), Split(train.inputs[held], train.labels[held])
+    return choose(train, rest), choose(train, held)
+
+
+def choose(split: Split, rows: np.ndarray) -> Split:
+    """Return the examples of an index; their inputs are not copied if they are many, see `data.rows.select`."""
+    return Split(select(split.inputs, rows), split.labels[rows])
 
 
 def held_out(train: Split, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +75,9 @@ def permuted(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarra
 
 def digests(inputs: np.ndarray) -> list[bytes]:
     """Return a hash of the content of each example."""
+    known = inputs.digests() if isinstance(inputs, Indexed) else None
+    if known is not None:
+        return [one.tobytes() for one in known]
     return [hashlib.sha256(np.ascontiguousarray(example).data).digest() for example in inputs]
 
 

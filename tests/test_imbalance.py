@@ -111,7 +111,7 @@ def test_an_example_that_is_drawn_twice_is_augmented_in_two_ways_and_shards_are_
 
 
 def test_each_time_that_a_long_clip_is_drawn_it_gives_one_of_its_windows_at_random():
-    labels = np.repeat(np.int32([0, 1]), [60, 4])
+    labels = np.repeat(np.arange(2, dtype=np.int32), [60, 4])
     owners = np.repeat(np.arange(60, 64), 3)  # the rare class has long clips: three windows more each
     inputs = np.arange(64 + 12, dtype=np.int16)[:, None, None]
     split = Split(np.repeat(inputs, 5, axis=1), np.concatenate([labels, labels[owners]]))

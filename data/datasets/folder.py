@@ -5,27 +5,32 @@ PATH/<class>/*.jpg alone. Without a test part the hash of each file's content as
 part (about a fifth), so copies of an image are in the same part, and adding images moves none of the others.
 """
 
-import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL
+from PIL import features
 
 from data.base import CURRENT, DataError, Dataset, Reading, Source, Split, make_dataset
+from data.cache import Collection, Decode, Decoded, Decoder, check_bad, decode_all
 from data.layout import Files, describe, find
-from data.pictures import DEPTHS, read_with_depth
+from data.pictures import DEPTHS, decode, picture_warnings
 from data.pictures import read_picture as read_picture
+from data.rows import select
 
 TEST_SHARE = 0.2
+VERSION = 1  # of the values that pictures are read as; a change makes all caches be decoded again
 
 
 def load(folder: Path, input_shape: tuple[int, ...] | None = None, reading: Reading = CURRENT) -> Dataset:
-    """Read every image and fit it to the input size of the network.
+    """Read every image and fit it to the input size of the network, or map what an earlier start has read.
 
     Args:
         folder: the folder with the classes.
         input_shape: (H, W, C); every image is cropped around its centre to this aspect ratio and resized.
-        reading: by which rules, and how many bits 16-bit pictures have.
+        reading: by which rules, how many bits 16-bit pictures have, what to do with bad files, and where the cache is.
 
     Returns:
         Images (N, H, W, 3) in colour. Transparent parts become white; the EXIF orientation is applied.
@@ -39,19 +44,26 @@ def load(folder: Path, input_shape: tuple[int, ...] | None = None, reading: Read
         )
     layout = find(folder, first_rules=reading.first_rules)
     parts, notes = dict(layout.parts), [describe(layout.unused)]
+    files = [path for part in parts.values() for one in part.values() for path in one]
+    depth = DEPTHS[-1] if reading.first_rules else reading.depth
+    found = decode_all(folder, files, _decoder(*input_shape[:2], depth), reading.cache_dir)
+    left_out = check_bad(folder, len(files), found.bad, reading.on_bad_file, reading.cache_dir)
+    _leave_out(folder, parts, {files[at] for at in found.bad})
     if "test" not in parts:
         source = "train" if "train" in parts else ""
-        parts["train"], parts["test"] = _split(folder, parts.pop(source), evenly=not reading.first_rules)
+        hashes = {path: int.from_bytes(found.hashes[at][:8]) for at, path in enumerate(files)}
+        parts["train"], parts["test"] = _split(folder, parts.pop(source), hashes, evenly=not reading.first_rules)
         if source:
             notes.append(f"{folder.name} has no test set: about a fifth of train/, by content, is for testing")
     classes = tuple(parts["train"])
-    depth = DEPTHS[-1] if reading.first_rules else reading.depth
-    splits, depth = _read(parts, classes, input_shape, depth)
-    if depth == DEPTHS[0]:
+    splits = _as_splits(parts, classes, files, found)
+    deepest = max((depth for depth in found.about if depth), default=None)
+    if deepest == DEPTHS[0]:
         notes.append("16-bit pictures have 12 significant bits: 4095 is white")
+    notes.append(found.note)
     made = make_dataset(splits["train"], splits["test"], classes, validation=splits.get("validation"))
     shown = () if reading.first_rules else tuple(note for note in notes if note)
-    return made._replace(notes=shown, depth=depth)
+    return made._replace(notes=shown, depth=deepest, warnings=(left_out,) if left_out else ())
 
 
 def download(folder: Path) -> None:
@@ -59,14 +71,13 @@ def download(folder: Path) -> None:
     raise DataError(f"folder: these are your own pictures; put them into {folder}/<class>/ as .png or .jpg files")
 
 
-def _split(folder: Path, found: Files, *, evenly: bool) -> tuple[Files, Files]:
+def _split(folder: Path, found: Files, hashes: dict[Path, int], *, evenly: bool) -> tuple[Files, Files]:
     """Split the files by the hash of their content.
 
     With `evenly`, a class of three different files or more that lacks training or test files gives one to that part.
     """
     everything = "add pictures, or make the folders train/ and test/ yourself"
-    hashes = {path: _digest(path) for files in found.values() for path in files}
-    testing = {digest for digest in hashes.values() if digest < TEST_SHARE * 2**64}
+    testing = {hashes[path] for files in found.values() for path in files if hashes[path] < TEST_SHARE * 2**64}
     if evenly:
         _give_every_class_both(found, hashes, testing)
     train, test = (
@@ -94,33 +105,55 @@ def _give_every_class_both(found: Files, hashes: dict[Path, int], testing: set[i
             testing.discard(movable[-1])
 
 
-def _digest(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return int.from_bytes(digest[:8])
+def _decoder(height: int, width: int, depth: int | None) -> Decoder:
+    """Return how pictures are read; those of 16 bits are read alike, with as many bits as any of them has."""
+
+    def with_depth(path: Path, content: bytes, depth: int | None) -> Decoded:
+        pixels, found = decode(path, content, height, width, depth)
+        return Decoded(pixels[None], found)
+
+    def again(depths: Sequence[int | None]) -> tuple[list[int], Decode] | None:
+        deepest = max((found for found in depths if found), default=None)
+        others = [at for at, found in enumerate(depths) if found and found != deepest]  # that look like fewer bits
+        return (others, lambda path, content: with_depth(path, content, deepest)) if others else None
+
+    libraries = f"Pillow {PIL.__version__}, libjpeg {features.version('jpg')}"
+    return Decoder(
+        "pictures" if depth is None else f"pictures of {depth} bits",
+        f"{VERSION}, {libraries}",
+        (height, width, 3),
+        "|u1",
+        lambda path, content: with_depth(path, content, depth),
+        again,
+        picture_warnings,
+    )
 
 
-def _read(
-    parts: dict[str, Files], classes: tuple[str, ...], shape: tuple[int, ...], depth: int | None
-) -> tuple[dict[str, Split], int | None]:
-    """Read the pictures of every part, and how many bits those of 16 have: the most that any has."""
-    height, width = shape[:2]
-    splits: dict[str, Split] = {}
-    depths: list[int | None] = []
-    for name, files in parts.items():
-        labelled = [(path, label) for label, known in enumerate(classes) for path in files.get(known, [])]
-        images = np.empty((len(labelled), height, width, 3), np.uint8)
-        for image, (path, _) in zip(images, labelled, strict=True):
-            image[:], found = read_with_depth(path, height, width, depth)
-            depths.append(found)
-        splits[name] = Split(images, np.array([label for _, label in labelled], np.int32))
-    deepest = max((found for found in depths if found), default=None)
-    if deepest and any(found and found != deepest for found in depths):  # rare: those that look like fewer bits
-        return _read(parts, classes, shape, deepest)
-    return splits, deepest
+def _leave_out(folder: Path, parts: dict[str, Files], bad: set[Path]) -> None:
+    """Remove bad files from the parts.
+
+    Raises:
+        DataError: then there are none of a class to train on, or none at all of another part.
+    """
+    if not bad:
+        return
+    for name, found in parts.items():
+        parts[name] = left = {label: [path for path in files if path not in bad] for label, files in found.items()}
+        empty = [label for label, files in left.items() if not files]
+        if (empty and name in ("train", "")) or not any(left.values()):
+            raise DataError(f"{folder}: no picture that can be read is left of {', '.join(empty)}")
+
+
+def _as_splits(
+    parts: dict[str, Files], classes: tuple[str, ...], files: list[Path], found: Collection
+) -> dict[str, Split]:
+    numbers = dict(zip(files, found.starts.tolist(), strict=True))
+    splits = {}
+    for name, part in parts.items():
+        labelled = [(numbers[path], label) for label, known in enumerate(classes) for path in part.get(known, [])]
+        rows, labels = np.array(labelled, np.int64).reshape(-1, 2).T
+        splits[name] = Split(select(found.base, rows), labels.astype(np.int32))
+    return splits
 
 
 DATASETS = {

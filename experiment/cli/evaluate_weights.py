@@ -70,6 +70,8 @@ def evaluate_weights(framework: str, given: WeightsArguments, about: Mapping[str
     say(console, line)
     if task.note:
         say(console, task.note)
+    for warning in task.warnings:
+        say(console, f"warning: {warning}")
     scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
     print_scores(console, scores, task.dataset.classes)
     return 0

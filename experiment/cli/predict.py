@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from data import Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
+from data import DataError, Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
 from data.registry import lookup
 from data.terminal import command, outlive, printable
@@ -74,15 +74,18 @@ def _main(framework: str, argv: list[str]) -> int:
     backend = load_framework(framework)
     network = read(backend, arguments)
     config, about = network.config, network.about
-    examples, windows = read_files(arguments.files, about, config, network.entry.input_shape)
+    files, found = read_good_files(arguments.files, about, config, network.entry.input_shape)
+    if found is None:
+        return 1
+    examples, windows = found
     backend.set_precision(config)
     model, template = backend.create(network.entry, len(about["classes"]), config.seed)
     mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
     size = evaluation_batch(config, examples.inputs.shape[1:])
     loader = Loader(all_windows(examples, windows), mean, std, size, dtype=input_dtype(config))
     logits = mean_over_windows(backend.predict(model, network.start(template), loader, config), windows)
-    _give(arguments, about["classes"], probabilities(logits, config.loss))
-    return 0
+    _give(arguments, files, about["classes"], probabilities(logits, config.loss))
+    return 1 if len(files) < len(arguments.files) else 0
 
 
 def _checked(arguments: Arguments) -> Arguments:
@@ -131,9 +134,9 @@ def _of_weights(backend: Backend, arguments: Arguments) -> Network:
     return Network(config, entry, describe_inputs(task), started)
 
 
-def _give(arguments: Arguments, classes: Sequence[str], shares: np.ndarray) -> None:
+def _give(arguments: Arguments, files: Sequence[Path], classes: Sequence[str], shares: np.ndarray) -> None:
     """Print the likeliest classes of each file, or write them."""
-    names = [str(path) for path in arguments.files]
+    names = [str(path) for path in files]
     if arguments.out:
         outlive()
         write_predictions(arguments.out, names, classes, shares, arguments.top, every=arguments.probabilities)
@@ -144,6 +147,27 @@ def _give(arguments: Arguments, classes: Sequence[str], shares: np.ndarray) -> N
     for name, row in zip(names, shares, strict=True):
         likeliest = np.argsort(-row, kind="stable")[: arguments.top]
         print(f"{name:{width}}  " + ", ".join(f"{classes[at]} {row[at]:.2%}" for at in likeliest))
+
+
+def read_good_files(
+    files: Sequence[Path], about: dict[str, Any], config: Config, input_shape: tuple[int, ...]
+) -> tuple[Sequence[Path], tuple[Split, Windows | None] | None]:
+    """Return the files that can be read, and what `read_files` makes of them; None if there are none.
+
+    An error on standard error names each of the others.
+    """
+    try:
+        return files, read_files(files, about, config, input_shape)
+    except DataError:  # which says no more than the first
+        good, bad = [], []
+    for path in files:
+        try:
+            read_files([path], about, config, input_shape)
+            good.append(path)
+        except DataError as error:
+            bad.append(f"error: {error}\n")
+    sys.stderr.write("".join(dict.fromkeys(bad)))
+    return good, read_files(good, about, config, input_shape) if good else None
 
 
 def read_files(

@@ -7,8 +7,9 @@ import numpy as np
 
 from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, fit_to, load
 from data.augment import augmentations, check_augmentations
-from data.holdout import Plan, digests, held_out
+from data.holdout import Plan, choose, digests, held_out
 from data.registry import lookup
+from data.rows import concatenate, select
 from experiment.backend import Backend
 from experiment.config import Config, parse_fold
 from experiment.loop.class_weights import balanced
@@ -43,7 +44,8 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     entry = lookup("model", config.model, models)
     depth = inputs.get("depth") if inputs else None
     size = tuple(inputs["shape"]) if inputs else entry.input_shape
-    dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
+    reading = Reading(config.data_rules == "0.1", depth, config.on_bad_file, config.cache_dir)
+    dataset = load(config.dataset, config.data_dir, size, reading)
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
     check_kind(config, dataset, models)
@@ -64,7 +66,7 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     lines.append(_about_classes(config, splits["train"], dataset.classes))
     notes = "\n".join(line for line in lines if line)
     warnings = check_splits(splits, dataset.classes) if own(config) else ()
-    return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
+    return Task(entry, dataset, splits, notes or None, shape, windows, (*dataset.warnings, *warnings))
 
 
 def own(config: Config) -> bool:
@@ -92,10 +94,10 @@ def split_off(config: Config, dataset: Dataset) -> tuple[dict[str, Split], dict[
         raise UserError("--fold needs --data-rules current")
     rows = held_out(dataset.train, Plan(config.validation_share, config.split_seed, fold, permuted))
     for name, part in zip(("train", "validation"), rows, strict=True):
-        splits[name] = Split(dataset.train.inputs[part], dataset.train.labels[part])
+        splits[name] = choose(dataset.train, part)
         if found := dataset.windows.get("train"):
             chosen = np.isin(found.owners, part)
-            windows[name] = Windows(found.inputs[chosen], np.searchsorted(part, found.owners[chosen]))
+            windows[name] = Windows(select(found.inputs, chosen), np.searchsorted(part, found.owners[chosen]))
     windows |= {"test": dataset.windows["test"]} if "test" in dataset.windows else {}
     return {name: split for name, split in splits.items() if split}, {
         name: found for name, found in windows.items() if len(found.owners)
@@ -227,7 +229,7 @@ def all_windows(split: Split, windows: Windows | None) -> Split:
     if windows is None:
         return split
     labels = np.concatenate([split.labels, split.labels[windows.owners]])
-    return Split(np.concatenate([split.inputs, windows.inputs]), labels)
+    return Split(concatenate([split.inputs, windows.inputs]), labels)
 
 
 def mean_over_windows(logits: np.ndarray, windows: Windows | None) -> np.ndarray:
