@@ -36,10 +36,13 @@ class Dataset(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How a folder of pictures is read."""
+    """How a folder of pictures or sounds is read."""
 
     first_rules: bool = False  # as version 0.1.0 did: see the option --data-rules
     depth: int | None = None  # significant bits of 16-bit pictures; None: found in the pictures
+    sounds: bool = False  # sounds are looked for first although the network takes images
+    rate: int = 0  # of the sounds in Hz; 0: the most common of the files
+    seconds: float | None = None  # of a clip; None: the input shape decides; 0: the files do
 
 
 CURRENT = Reading()

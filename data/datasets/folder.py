@@ -1,8 +1,9 @@
-"""Your own images in one folder per class: `--dataset PATH` or `--dataset folder --data-dir PATH`.
+"""Your own images or sounds in one folder per class: `--dataset PATH` or `--dataset folder --data-dir PATH`.
 
 The layout is PATH/train/<class>/*.jpg and PATH/test/<class>/*.jpg, with or without PATH/val/<class>/*.jpg, or
 PATH/<class>/*.jpg alone. Without a test part the hash of each file's content assigns it to the training or the test
-part (about a fifth), so copies of an image are in the same part, and adding images moves none of the others.
+part (about a fifth), so copies of an image are in the same part, and adding images moves none of the others. Sounds
+likewise.
 """
 
 import hashlib
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data import sound_folder
 from data.base import CURRENT, DataError, Dataset, Reading, Source, Split, make_dataset
-from data.layout import Files, describe, find
+from data.layout import PICTURES, SOUNDS, Files, Kind, Layout, describe, find, find_either
 from data.pictures import DEPTHS, read_with_depth
 from data.pictures import read_picture as read_picture
 
@@ -20,51 +22,71 @@ TEST_SHARE = 0.2
 
 
 def load(folder: Path, input_shape: tuple[int, ...] | None = None, reading: Reading = CURRENT) -> Dataset:
-    """Read every image and fit it to the input size of the network.
+    """Read every picture and fit it to the input size of the network, or every sound.
 
     Args:
         folder: the folder with the classes.
-        input_shape: (H, W, C); every image is cropped around its centre to this aspect ratio and resized.
-        reading: by which rules, and how many bits 16-bit pictures have.
+        input_shape: (H, W, C); every image is cropped around its centre to this aspect ratio and resized. For sounds
+            (length, 1), the samples of a clip; see `Reading.seconds`.
+        reading: by which rules, how many bits 16-bit pictures have, the rate and the length of clips.
 
     Returns:
-        Images (N, H, W, 3) in colour. Transparent parts become white; the EXIF orientation is applied.
+        Images (N, H, W, 3) in colour. Transparent parts become white; the EXIF orientation is applied. Of sounds see
+        `data.sound_folder.read`.
 
     Raises:
-        DataError: there are no images, the parts have different classes, or an image cannot be read.
+        DataError: there are no files, the parts have different classes, or a file cannot be read.
     """
-    if input_shape is None or len(input_shape) != 3:
+    layout = _find(folder, input_shape, reading)
+    parts, notes = dict(layout.parts), [describe(layout.unused)]
+    if layout.kind is PICTURES and (input_shape is None or len(input_shape) != 3):
         raise DataError(
             f"{folder} holds pictures, which need a network that takes images (H, W, C), not {input_shape}"
         )
-    layout = find(folder, first_rules=reading.first_rules)
-    parts, notes = dict(layout.parts), [describe(layout.unused)]
     if "test" not in parts:
         source = "train" if "train" in parts else ""
-        parts["train"], parts["test"] = _split(folder, parts.pop(source), evenly=not reading.first_rules)
+        parts["train"], parts["test"] = _split(folder, parts.pop(source), layout.kind, evenly=not reading.first_rules)
         if source:
             notes.append(f"{folder.name} has no test set: about a fifth of train/, by content, is for testing")
+    if layout.kind is SOUNDS:
+        made = sound_folder.read(folder, parts, input_shape, reading)
+    else:
+        made = _pictures(parts, input_shape or (), reading)
+    shown = () if reading.first_rules else tuple(note for note in notes if note)
+    return made._replace(notes=shown + made.notes)
+
+
+def _find(folder: Path, input_shape: tuple[int, ...] | None, reading: Reading) -> Layout:
+    """Find pictures or sounds: those that the network takes, and if there are none the others."""
+    if reading.first_rules:
+        return find(folder, first_rules=True)
+    sounds = reading.sounds or (input_shape is not None and len(input_shape) == 2)
+    return find_either(folder, (SOUNDS, PICTURES) if sounds else (PICTURES, SOUNDS))
+
+
+def _pictures(parts: dict[str, Files], input_shape: tuple[int, ...], reading: Reading) -> Dataset:
+    """Read the pictures of all parts."""
     classes = tuple(parts["train"])
     depth = DEPTHS[-1] if reading.first_rules else reading.depth
     splits, depth = _read(parts, classes, input_shape, depth)
-    if depth == DEPTHS[0]:
-        notes.append("16-bit pictures have 12 significant bits: 4095 is white")
+    twelve = depth == DEPTHS[0] and not reading.first_rules
+    notes = ("16-bit pictures have 12 significant bits: 4095 is white",) if twelve else ()
     made = make_dataset(splits["train"], splits["test"], classes, validation=splits.get("validation"))
-    shown = () if reading.first_rules else tuple(note for note in notes if note)
-    return made._replace(notes=shown, depth=depth)
+    return made._replace(notes=notes, depth=depth)
 
 
 def download(folder: Path) -> None:
-    """Raise an error that says where to put the images."""
-    raise DataError(f"folder: these are your own pictures; put them into {folder}/<class>/ as .png or .jpg files")
+    """Raise an error that says where to put the files."""
+    kinds = "as .png or .jpg files, or sounds as .wav or .flac files"
+    raise DataError(f"folder: these are your own pictures; put them into {folder}/<class>/ {kinds}")
 
 
-def _split(folder: Path, found: Files, *, evenly: bool) -> tuple[Files, Files]:
+def _split(folder: Path, found: Files, kind: Kind, *, evenly: bool) -> tuple[Files, Files]:
     """Split the files by the hash of their content.
 
     With `evenly`, a class of three different files or more that lacks training or test files gives one to that part.
     """
-    everything = "add pictures, or make the folders train/ and test/ yourself"
+    everything = f"add {kind.name}, or make the folders train/ and test/ yourself"
     hashes = {path: _digest(path) for files in found.values() for path in files}
     testing = {digest for digest in hashes.values() if digest < TEST_SHARE * 2**64}
     if evenly:
@@ -124,5 +146,7 @@ def _read(
 
 
 DATASETS = {
-    "folder": Source(load, download, "your own pictures, <class>/*.jpg in --data-dir; or --dataset PATH", sized=True)
+    "folder": Source(
+        load, download, "your own pictures or sounds, <class>/*.jpg in --data-dir; or --dataset PATH", sized=True
+    )
 }

@@ -11,7 +11,7 @@ import numpy as np
 from data.archive import unpack
 from data.base import DataError, Dataset, Source, Split, make_dataset
 from data.download import fetch
-from data.wav import read_windows
+from data.sound import read_windows
 
 FOLDER = Path("SpeechCommands") / "speech_commands_v0.02"
 RATE = LENGTH = 16000  # Hz, and samples: one second

@@ -46,7 +46,7 @@ def _main(framework: str, argv: list[str]) -> int:
         return evaluate_weights(framework, arguments.in_place_of_run, arguments.data_dir)
     config, weights = run_folder.read_run(arguments.run)
     if arguments.data_dir:
-        name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved
+        name = config.dataset if config.dataset in DATASETS else "folder"  # an own folder that has moved
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
     backend = load_framework(framework)
     about = saved_inputs(arguments.run)

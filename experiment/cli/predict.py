@@ -13,8 +13,8 @@ from scipy.special import expit, softmax
 from data import Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
 from data.registry import lookup
+from data.sound import read_windows
 from data.terminal import command, printable
-from data.wav import read_windows
 from experiment.arguments import parse_arguments
 from experiment.cli.command import load_framework
 from experiment.config import Config
@@ -28,7 +28,7 @@ TOP = 5
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Classify pictures or sounds (16-bit mono WAV) with a trained network: the five likeliest classes."""
+    """Classify pictures or sounds of any usual format with a trained network: the five likeliest classes."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder, trained by either framework."""
