@@ -12,6 +12,7 @@ import numpy as np
 from data.arrays import as_split
 from data.base import Split, Windows
 from data.errors import UserError
+from data.rows import Indexed, select
 
 
 class Plan(NamedTuple):
@@ -38,7 +39,12 @@ def hold_out(
     rest, held = permuted(len(train.labels), share, seed)
     if fold or not _is_sound(train, held):
         rest, held = held_out(train, Plan(share, seed, fold))
-    return Split(train.inputs[rest], train.labels[rest]), Split(train.inputs[held], train.labels[held])
+    return choose(train, rest), choose(train, held)
+
+
+def choose(split: Split, rows: np.ndarray) -> Split:
+    """Return the examples of an index; their inputs are not copied if they are many, see `data.rows.select`."""
+    return Split(select(split.inputs, rows), split.labels[rows])
 
 
 def held_out(train: Split, plan: Plan, windows: Windows | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -74,11 +80,18 @@ def permuted(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarra
 
 def digests(inputs: np.ndarray, windows: Windows | None = None) -> list[bytes]:
     """Return a hash of the content of each example, with its further windows if it has some."""
-    found = [hashlib.sha256(np.ascontiguousarray(example).data).digest() for example in inputs]
+    found = _hashes(inputs)
     if windows is not None:
-        for owner, window in zip(windows.owners.tolist(), windows.inputs, strict=True):
-            found[owner] = hashlib.sha256(found[owner] + np.ascontiguousarray(window).data).digest()
+        for owner, digest in zip(windows.owners.tolist(), _hashes(windows.inputs), strict=True):
+            found[owner] = hashlib.sha256(found[owner] + digest).digest()
     return found
+
+
+def _hashes(inputs: np.ndarray) -> list[bytes]:
+    known = inputs.digests() if isinstance(inputs, Indexed) else None
+    if known is not None:
+        return [one.tobytes() for one in known]
+    return [hashlib.sha256(np.ascontiguousarray(example).data).digest() for example in inputs]
 
 
 def group_equal(inputs: np.ndarray, windows: Windows | None = None) -> np.ndarray:

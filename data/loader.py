@@ -11,6 +11,7 @@ import numpy as np
 from data.arrays import as_array, as_split
 from data.augment import as_type, augment, columns, draw, draw_shares, leading_moves, like, mix
 from data.base import DataError, Split, full_scale
+from data.rows import Indexed
 
 WINDOWS = 7  # key of the generator beside (seed, epoch); `data.augment` uses 5 and 6
 # Values processed at a time, 1 MiB as float32, so that all intermediate results stay in the cache.
@@ -215,8 +216,15 @@ class Loader:
         """Return the number of examples in an epoch."""
         return len(self.split.labels) - (0 if self.owners is None or self.seed is None else len(self.owners))
 
+    @property
+    def arrays(self) -> Split:
+        """Return the examples as arrays, for a device; those that are rows by an index are copied."""
+        return Split(np.asarray(self.split.inputs), self.split.labels)
+
     @cached_property
     def _inputs(self) -> np.ndarray:
+        if isinstance(self.split.inputs, Indexed):
+            return self.split.inputs
         return np.ascontiguousarray(self.split.inputs)  # `take` would otherwise copy all of it for each batch
 
     @cached_property

@@ -1,6 +1,9 @@
 """Reading one picture of any common format as 8-bit colour of a given size."""
 
+import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,13 +67,28 @@ def read_picture(path: Path, height: int, width: int, depth: int | None = None) 
 
 def read_with_depth(path: Path, height: int, width: int, depth: int | None = None) -> Picture:
     """Read a picture as `read_picture` does, and say how many bits it uses."""
+    with picture_warnings():
+        return decode(path, None, height, width, depth)
+
+
+@contextmanager
+def picture_warnings() -> Iterator[None]:
+    """Ignore Pillow's warnings, or make them errors; for all threads of the process."""
+    with warnings.catch_warnings():
+        # Pillow warns of unreadable metadata; the image is then read without it.
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def decode(path: Path, content: bytes | None, height: int, width: int, depth: int | None = None) -> Picture:
+    """Read a picture as `read_with_depth` does, from the content of its file if that is given.
+
+    It is called within `picture_warnings`, which threads share.
+    """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of unreadable metadata; the image is then read without it.
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                return _fit(image, height, width, depth)
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
+            return _fit(image, height, width, depth)
     except UnidentifiedImageError:
         others = "WebP, BMP, TIFF, GIF and PPM are read, too"
         raise DataError(f"{path}: expected a PNG or JPEG picture, found something else ({others})") from None

@@ -54,6 +54,12 @@ def read_sound(path: Path, rate: int | None = None, content: bytes | None = None
     Raises:
         DataError: the file is missing, no sound, empty, cut short or damaged; or it has values that are not finite.
     """
+    samples, header = read_with_header(path, rate, content)
+    return samples, rate or header.rate
+
+
+def read_with_header(path: Path, rate: int | None = None, content: bytes | None = None) -> tuple[np.ndarray, Header]:
+    """Read a sound file as `read_sound` does; return its own header, too."""
     with _opened(path, content) as (stream, header):
         wanted = rate or header.rate
         pieces = list(_resampled(_mono(path, stream, header), path, header.rate, wanted))
@@ -62,7 +68,7 @@ def read_sound(path: Path, rate: int | None = None, content: bytes | None = None
     samples = np.concatenate(pieces)
     if len(samples) == 0:
         raise DataError(f"{path}: expected sound, found too few frames at {header.rate} Hz for {wanted} Hz")
-    return samples, wanted
+    return samples, header
 
 
 def read_header(path: Path) -> Header:
@@ -87,16 +93,15 @@ def read_windows(paths: Sequence[Path], length: int, rate: int) -> tuple[np.ndar
     clips = np.empty((len(paths), length, 1), np.int16)
     more: list[np.ndarray] = []
     for clip, path in zip(clips, paths, strict=True):
-        windows = decode(path, length, rate)
+        windows = cut(read_sound(path, rate)[0], length)
         clip[:] = windows[0]
         more.append(windows[1:])
     owners = np.repeat(np.arange(len(paths)), [len(others) for others in more])
     return clips, Windows(np.concatenate(more), owners) if len(owners) else None
 
 
-def decode(path: Path, length: int, rate: int, content: bytes | None = None) -> np.ndarray:
-    """Read a file, or its content, as windows over all of it, (k, length, 1) int16; a shorter one is padded."""
-    samples = read_sound(path, rate, content)[0]
+def cut(samples: np.ndarray, length: int) -> np.ndarray:
+    """Cut samples (L,) into windows over all of them, (k, length, 1); fewer samples are padded with silence."""
     windows = np.zeros((len(starts := window_starts(len(samples), length)), length, 1), np.int16)
     for window, start in zip(windows, starts, strict=True):
         piece = samples[start : start + length]

@@ -1,115 +1,100 @@
-"""Own folders of sounds: the rate and the length of their clips, and the clips of each part."""
+"""Own folders of sounds: the rate and the length of their clips, and how a file becomes clips."""
 
 import math
-import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
+import soundfile
+import soxr
 
-from data.base import DataError, Dataset, Reading, Split, Windows, make_dataset
-from data.sound import LOWEST_RATE, Header, read_header, read_windows
+from data.base import DataError, Reading
+from data.cache import Decoded, Decoder
+from data.sound import LOWEST_RATE, Header, cut, read_header, read_with_header
 
 LONGEST = 1.0  # seconds of a clip, unless an option says otherwise
 SHORTEST = 2000  # samples of such a clip: enough for every network
-COPIES = 3  # of all examples that are in memory at once while the validation examples are split off
+VERSION = 1  # of the values that sounds are read as; a change makes all caches be decoded again
+NAME = "sounds at {} Hz"  # of a decoder
 
-Files = Mapping[str, Mapping[str, list[Path]]]  # by part and class
-
-
-class Clips(NamedTuple):
-    """The form of all examples."""
-
-    rate: int  # Hz
-    length: int  # samples
+Parts = Mapping[str, Mapping[str, list[Path]]]  # files by part and class
 
 
-def read(folder: Path, parts: Files, input_shape: tuple[int, ...] | None, reading: Reading) -> Dataset:
-    """Read the sounds of all parts as clips of one rate and length.
+def decoder(folder: Path, parts: Parts, input_shape: tuple[int, ...], reading: Reading) -> Decoder:
+    """Return how the sounds of a folder are read: as clips of one rate and length, see `choose`.
 
-    Returns:
-        Waveforms (N, length, 1), the mean of the channels, padded with silence at the end. Of longer files they are
-        the first window; the others are in `Dataset.windows`.
+    A longer file has several examples, windows over all of it.
 
     Raises:
-        DataError: a file cannot be read, the rate is too low, or the memory is too small.
+        DataError: the rate is too low, the clips are too short for the network, or no header can be read.
     """
-    classes = tuple(parts["train"])
-    listed = {
-        name: [(path, label) for label, known in enumerate(classes) for path in files.get(known, [])]
-        for name, files in parts.items()
-    }
-    headers = {name: [read_header(path) for path, _ in found] for name, found in listed.items()}
-    form = choose(folder, headers, input_shape, reading)
-    everything = [header for found in headers.values() for header in found]
-    _check_memory(folder, everything, form)
-    splits: dict[str, Split] = {}
-    windows: dict[str, Windows] = {}
-    for name, found in listed.items():
-        clips, more = read_windows([path for path, _ in found], form.length, form.rate)
-        splits[name] = Split(clips, np.array([label for _, label in found], np.int32))
-        windows |= {name: more} if more else {}
-    made = make_dataset(
-        splits["train"],
-        splits["test"],
-        classes,
-        validation=splits.get("validation"),
-        rate=form.rate,
-        windows=windows,
-    )
-    return made._replace(notes=(describe(everything, form),))
+    given = input_shape[0] if len(input_shape) == 2 else 0  # by a network for waveforms
+    if given and reading.seconds is None and reading.rate:
+        rate, length = reading.rate, given
+    else:
+        rate, length = choose(folder, parts, given, reading)
+
+    def decode(path: Path, content: bytes) -> Decoded:
+        samples, header = read_with_header(path, rate, content)
+        return Decoded(cut(samples, length), [header.rate, header.channels, len(samples)])
+
+    libraries = f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
+    return Decoder(NAME.format(rate), f"{VERSION}, {libraries}", (length, 1), "<i2", decode)
 
 
-def choose(
-    folder: Path, headers: Mapping[str, list[Header]], input_shape: tuple[int, ...] | None, reading: Reading
-) -> Clips:
+def rate_of(found: Decoder) -> int:
+    """Return the rate of a decoder in Hz."""
+    return int(found.name.split()[-2])
+
+
+def choose(folder: Path, parts: Parts, given: int, reading: Reading) -> tuple[int, int]:
     """Return the rate and the length of the clips.
 
     The rate is the option, else that of most training files. The length is the option, else that of the longest file,
-    but one second at most.
+    but one second at most. Without options `given` is the length.
     """
-    counts = Counter(header.rate for header in headers["train"])
+    headers = {name: _headers([path for files in found.values() for path in files]) for name, found in parts.items()}
+    everything = [header for found in headers.values() for header in found]
+    if not everything:
+        read_header(next(path for found in parts.values() for files in found.values() for path in files))
+    counts = Counter(header.rate for header in headers.get("train") or everything)
     rate = reading.rate or max(counts, key=lambda each: (counts[each], each))
     if rate < LOWEST_RATE:
         raise DataError(f"{folder}: its sounds have a rate of {rate} Hz, expected at least {LOWEST_RATE} Hz")
-    given = input_shape[0] if input_shape is not None and len(input_shape) == 2 else 0  # by a network for waveforms
     if reading.seconds is None and given:
-        return Clips(rate, given)
+        return rate, given
     shortest = min(SHORTEST, given or SHORTEST)
     if not reading.seconds:
-        longest = max(_length(header, rate) or rate for found in headers.values() for header in found)
-        return Clips(rate, max(shortest, min(longest, round(LONGEST * rate))))
+        longest = max(math.ceil(header.frames * rate / header.rate) or rate for header in everything)
+        return rate, max(shortest, min(longest, round(LONGEST * rate)))
     length = max(1, round(reading.seconds * rate))
     if given and length < shortest:
         expected = f"expected at least {shortest:,} for a network that takes audio"
         raise DataError(f"--clip-seconds {reading.seconds:g}: these are {length:,} samples at {rate} Hz, {expected}")
-    return Clips(rate, length)
+    return rate, length
 
 
-def describe(headers: list[Header], form: Clips) -> str:
-    """Return a line about the clips and what is done with other files."""
+def describe(about: Sequence[Any], found: Decoder) -> str:
+    """Return a line about the clips and what is done with files that are otherwise; `about`: of each file."""
+    rate, length = rate_of(found), found.shape[0]
+    files = [each for each in about if each]
     changes = (
-        ("resampled", sum(header.rate != form.rate for header in headers)),
-        ("mixed to one channel", sum(header.channels > 1 for header in headers)),
-        ("padded with silence", sum(0 < _length(header, form.rate) < form.length for header in headers)),
+        ("resampled", sum(own != rate for own, _, _ in files)),
+        ("mixed to one channel", sum(channels > 1 for _, channels, _ in files)),
+        ("padded with silence", sum(samples < length for _, _, samples in files)),
     )
     done = ", ".join(f"{count:,} {what}" for what, count in changes if count)
-    length = f"sounds: clips of {form.length / form.rate:.4g} s, {form.length:,} samples at {form.rate:,} Hz"
-    return f"{length}; of {len(headers):,} files {done}" if done else length
+    form = f"sounds: clips of {length / rate:.4g} s, {length:,} samples at {rate:,} Hz"
+    return f"{form}; of {len(files):,} files {done}" if done else form
 
 
-def _length(header: Header, rate: int) -> int:
-    """Return the samples of a file at another rate; 0 if its header does not say."""
-    return math.ceil(header.frames * rate / header.rate)
-
-
-def _check_memory(folder: Path, headers: list[Header], form: Clips) -> None:
-    """Refuse what cannot fit into memory, before it is read."""
-    overlaps = (max(0, math.ceil(2 * (_length(header, form.rate) / form.length - 1))) for header in headers)
-    needed = COPIES * 2 * form.length * sum(1 + more for more in overlaps)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        sizes = f"need {needed / 2**30:,.1f} GiB of memory, this machine has {memory / 2**30:,.1f}"
-        raise DataError(f"{folder}: its sounds at {form.rate:,} Hz {sizes}; take fewer, or a lower --sample-rate")
+def _headers(files: list[Path]) -> list[Header]:
+    """Return the headers that can be read; decoding reports the other files."""
+    headers = []
+    for path in files:
+        try:
+            headers.append(read_header(path))
+        except DataError:
+            continue
+    return headers

@@ -20,6 +20,7 @@ from experiment.runs.kinds import ABOUT, RUN, SEEDS, Folder, has_profile, read_c
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 EVERY = re.compile(r"([1-9][0-9]*)(epoch|step)s?")  # of --checkpoint-every
+FOLDERS = ("data_dir", "cache_dir")
 AUTO = "auto"  # the word for --resume that is no folder
 
 
@@ -133,8 +134,9 @@ def check(config: Config) -> Config:
 def to_json(config: Config) -> str:
     """Return what config.json holds: everything that decides the numbers."""
     values = {name: getattr(config, name) for name in SAVED}
-    if config.data_dir:
-        values["data_dir"] = str(config.data_dir.expanduser().resolve())
+    for name in FOLDERS:
+        if folder := values[name]:
+            values[name] = str(folder.expanduser().resolve())
     if folder := own_folder(config.dataset):  # absolute, too: the run is evaluated from anywhere
         values["dataset"] = str(folder)
     if config.weights and config.weights != TORCHVISION:
@@ -215,8 +217,7 @@ def _from_values(source: Path | str, values: dict[str, Any]) -> Config:
             raise UserError(f"{source}: {unknown('option', name, SAVED)}")
         if not _fits(value, types[name]):
             raise UserError(f"{source}: option '{name}' is {value!r}, expected {_describe(types[name])}")
-    if values.get("data_dir"):
-        values = values | {"data_dir": Path(values["data_dir"])}
+    values = values | {name: Path(values[name]) for name in FOLDERS if values.get(name)}
     try:
         return check(Config(**values))
     except UserError as error:

@@ -17,6 +17,11 @@ class Config:
     """Dataset, see --list-datasets; or the path of a folder of pictures or sounds."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
+    cache_dir: Path | None = None
+    """Folder of the decoded files of own folders, see `python -m data cache`. Default: $JAXNETS_CACHE, else
+    jaxnets/decoded in $XDG_CACHE_HOME or ~/.cache."""
+    on_bad_file: Literal["stop", "skip"] = "stop"
+    """When files of an own folder cannot be read: stop and name them, or leave them out and say so."""
     validation_share: float = 0.1
     """Share of the training examples that is split off for validation, unless the dataset has a validation set."""
     split_seed: int = 0
@@ -169,7 +174,7 @@ NOT_SAVED = (
 NAMES = tuple(field.name for field in dataclasses.fields(Config))
 SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 # Of these a run may be resumed with others: they change no number.
-FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers", "tensorboard", "profile")
+FREE = ("data_dir", "cache_dir", "checkpoint_every", "keep", "on_nan", "workers", "tensorboard", "profile")
 OUTPUT = ("tensorboard", "profile")  # of these, what is only written beside the results
 # The options of a sweep, which its folder's config.json holds beside those of its trainings.
 SWEEP = ("seeds", "tune", "trials", "together")

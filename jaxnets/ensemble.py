@@ -102,7 +102,7 @@ def _feed(
     if not keeps_examples(config, loaders[0], accelerator=jax.default_backend() != "cpu", replicas=1):
         streams = [feed(step_of({}), loader, config)[0] for loader in loaders]
         return streams, jax.vmap(lambda state, batch, numbers: step_of(numbers)(state, batch))
-    examples = jax.device_put(loaders[0].split)  # once, for all
+    examples = jax.device_put(loaders[0].arrays)  # once, for all
     streams = [resident(step_of({}), loader, config, examples)[0] for loader in loaders]
 
     def step(state: State, chosen: Chosen, numbers: Numbers) -> tuple[State, dict[str, jax.Array]]:

@@ -1,15 +1,18 @@
 """Own folders of sounds: what is found in them, the form of the clips, and runs on them in both frameworks."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 import data
-from data import DataError, Reading, UserError, sound_folder
+from data import DataError, Reading, UserError
+from data.base import CURRENT
 from data.holdout import digests, group_equal
 from data.sound import window_starts
 from experiment.config import Config, parse
@@ -40,7 +43,7 @@ def write_sounds(
     return root
 
 
-def refusal(folder: Path, shape: tuple[int, ...] = WAVEFORMS, reading: Reading = data.base.CURRENT) -> str:
+def refusal(folder: Path, shape: tuple[int, ...] = WAVEFORMS, reading: Reading = CURRENT) -> str:
     with pytest.raises(DataError) as error:
         data.load("folder", folder, shape, reading)
     assert "\n" not in str(error.value)
@@ -107,10 +110,40 @@ def test_a_folder_of_another_kind_than_the_network_takes_is_one_line(tmp_path):
     assert "found no pictures" in refusal(tmp_path / "sounds", (8, 8, 3), Reading(first_rules=True))
 
 
-def test_a_bad_file_is_named(tmp_path):
+def test_a_bad_file_is_named_or_left_out(tmp_path):
     write_sounds(tmp_path, {"a": 9, "b": 9})
+    before = data.load("folder", tmp_path, WAVEFORMS)
     (tmp_path / "a/bad.wav").write_bytes((tmp_path / "a/0.wav").read_bytes()[:700])
-    assert re.search(r"a/bad\.wav: its header promises 2400 frames, found only 328; fetch", refusal(tmp_path))
+    said = r"a/bad\.wav: its header promises 2400 frames, found only 328; fetch"
+    assert re.search(said, refusal(tmp_path))
+    found = data.load("folder", tmp_path, WAVEFORMS, Reading(on_bad_file="skip"))
+    assert (found.train.inputs == before.train.inputs).all()
+    assert re.search(rf"1 of 19 files .* left out: .*{said}", found.warnings[0])
+    for path in tmp_path.rglob("*.*"):
+        path.write_bytes(b"nothing")
+    assert "cannot be used" in refusal(tmp_path) or "expected a sound, found something else" in refusal(tmp_path)
+
+
+def test_sounds_of_a_cache_are_those_of_the_files(tmp_path):
+    write_sounds(tmp_path / "d", {"a": 12, "b": 12}, length=9000)
+    write_sounds(tmp_path / "d", {"b": 5}, length=3000, seed=90)
+    decoded = data.load("folder", tmp_path / "d", WAVEFORMS)
+    reading = Reading(cache_dir=tmp_path / "cache")
+    for found in (data.load("folder", tmp_path / "d", WAVEFORMS, reading) for _ in range(2)):
+        for one, other in ((found.train, decoded.train), (found.test, decoded.test)):
+            assert np.array_equal(one.inputs, other.inputs)
+            assert (one.labels == other.labels).all()
+        for part in ("train", "test"):
+            assert np.array_equal(found.windows[part].inputs, decoded.windows[part].inputs)
+            assert (found.windows[part].owners == decoded.windows[part].owners).all()
+        assert np.allclose([found.mean, found.std], [decoded.mean, decoded.std])
+    other = data.load("folder", tmp_path / "d", WAVEFORMS, reading._replace(rate=16000))
+    assert (other.rate, len(other.windows["train"].owners) > 2 * len(decoded.windows["train"].owners)) == (16000, True)
+    config = Config(model="m5", dataset=str(tmp_path / "d"), clip_seconds=0.25, cache_dir=tmp_path / "cache")
+    task, same = (prepare(each, MODELS) for each in (config, dataclasses.replace(config, cache_dir=None)))
+    for name, split in task.splits.items():
+        assert np.array_equal(split.inputs, same.splits[name].inputs)
+        assert np.array_equal(task.windows[name].inputs, same.windows[name].inputs)
 
 
 def test_the_form_of_the_clips_is_that_of_the_files_or_the_options(tmp_path):
@@ -138,7 +171,7 @@ def test_the_form_of_the_clips_is_that_of_the_files_or_the_options(tmp_path):
     assert form(seconds=0.0) == (16000, 16000)  # one second at most
 
 
-def test_clips_that_nothing_can_be_done_with_are_one_line(tmp_path, monkeypatch):
+def test_clips_that_nothing_can_be_done_with_are_one_line(tmp_path):
     write_sounds(tmp_path / "fast", {"a": 9, "b": 9})
     short = refusal(tmp_path / "fast", (8000, 1), Reading(seconds=0.1))
     assert (
@@ -150,21 +183,19 @@ def test_clips_that_nothing_can_be_done_with_are_one_line(tmp_path, monkeypatch)
         for at in range(9):
             soundfile.write(tmp_path / "slow" / name / f"{at}.wav", clip(0.1, 90, 1, at), 1)
     assert "slow: its sounds have a rate of 1 Hz, expected at least 100 Hz" in refusal(tmp_path / "slow")
-    monkeypatch.setattr(sound_folder, "COPIES", 2**40)
-    assert re.search(
-        r"at 8,000 Hz need [\d,.]+ GiB of memory, this machine has [\d,.]+; take", refusal(tmp_path / "fast")
-    )
 
 
 def test_the_options_of_sounds_are_checked_and_for_sounds_alone(tmp_path):
     write_pictures(tmp_path / "pictures", {"a": 9, "b": 9})
-    for name, value in (("clip_seconds", 0.5), ("sample_rate", 8000)):
+    options: list[dict[str, Any]] = [{"clip_seconds": 0.5}, {"sample_rate": 8000}]
+    for values in options:
+        (name,) = values
         option = f"--{name.replace('_', '-')}"
         for dataset in ("digits", str(tmp_path / "pictures")):
             with pytest.raises(
                 UserError, match=rf"^{option} is for an own folder of sounds, not for \w+; leave it out"
             ):
-                prepare(Config(dataset=dataset, **{name: value}), MODELS)
+                prepare(Config(dataset=dataset, **values), MODELS)
     for argv in (
         ["--sample-rate", "50"],
         ["--sample-rate", "-1"],
@@ -210,6 +241,6 @@ def test_an_own_folder_of_sounds_is_trained_evaluated_and_predicted(framework, r
     assert (code, err) == (0, "")
     assert trained in out
     files = sorted((tmp_path / "other").rglob("*.*"))
-    code, out, err = run_main(f"{framework}.predict", "run", *files)
-    assert (code, err) == (0, "")
+    code, out, err = run_main(f"{framework}.predict", "run", *files, tmp_path / "gone.wav")
+    assert (code, err) == (1, f"error: {tmp_path}/gone.wav: cannot be read (No such file or directory)\n")
     assert [line.split()[1] for line in out.splitlines()] == ["high"] * 4 + ["low"] * 4

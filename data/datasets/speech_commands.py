@@ -47,7 +47,10 @@ def load(data_dir: Path) -> Dataset:
     if not words:
         raise DataError(f"{folder}: expected a folder for each word, found none. Move it away. {_fetch_it(data_dir)}")
     if unknown := [word for word in words if word not in WORDS]:
-        raise DataError(f"{folder}: found folders that are none of the 35 words: {', '.join(unknown)}; own words are a dataset: {folder}")
+        raise DataError(
+            f"{folder}: found folders that are none of the 35 words: {', '.join(unknown)}"
+            f"; of other words the folder is a dataset by itself: --dataset {folder}"
+        )
     found = {f"{word}/{p.name}" for word in words for p in (folder / word).glob("*.wav") if p.name[0] != "."}
     splits = {name: _read_list(folder / file, found) for name, file in LISTS.items()}
     if both := splits["validation"] & splits["test"]:

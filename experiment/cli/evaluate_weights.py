@@ -1,8 +1,9 @@
 """Evaluating weights that no run folder describes: `python -m jaxnets.evaluate --weights FILE --model NAME ...`."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data import UserError
 from experiment.cli.command import load_framework
@@ -51,11 +52,13 @@ def check_options(run: Path | None, given: WeightsArguments) -> None:
         raise UserError(f"--weights does not say what to evaluate it on; give {' and '.join(missing)}, too")
 
 
-def evaluate_weights(framework: str, given: WeightsArguments, data_dir: Path | None) -> int:
+def evaluate_weights(
+    framework: str, given: WeightsArguments, data_dir: Path | None, reading: Mapping[str, Any]
+) -> int:
     """Print the table of a network with these weights; inputs are normalised by the dataset's own statistics."""
     backend, console = load_framework(framework), make_console()
     options = {field.name: getattr(given, field.name) for field in dataclasses.fields(WeightsArguments)}
-    config = settle(Config(**options, data_dir=data_dir), backend.MODELS)
+    config = settle(Config(**options, **reading, data_dir=data_dir), backend.MODELS)
     task = prepare(config, backend.MODELS)
     backend.set_precision(config)
     entry = as_built(task.entry, config, backend.MODELS)
@@ -64,6 +67,8 @@ def evaluate_weights(framework: str, given: WeightsArguments, data_dir: Path | N
     say(console, line)
     if task.note:
         say(console, task.note)
+    for warning in task.warnings:
+        say(console, f"warning: {warning}")
     scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
     print_scores(console, scores, task.dataset.classes)
     return 0

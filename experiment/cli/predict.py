@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from scipy.special import expit, softmax
 
-from data import Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
+from data import DataError, Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
 from data.registry import lookup
 from data.sound import read_windows
@@ -49,18 +49,42 @@ def _main(framework: str, argv: list[str]) -> int:
     about = read_inputs(arguments.run)
     backend = load_framework(framework)
     entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
-    examples, windows = read_files(arguments.files, about, config, entry.input_shape)
+    files, found = read_good_files(arguments.files, about, config, entry.input_shape)
+    if found is None:
+        return 1
+    examples, windows = found
     backend.set_precision(config)
     model, template = backend.create(entry, len(about["classes"]), config.seed)
     mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
     loader = Loader(all_windows(examples, windows), mean, std, EVAL_BATCH, dtype=input_dtype(config))
     logits = mean_over_windows(backend.predict(model, backend.restore(template, weights), loader, config), windows)
-    names, classes = ([printable(str(one)) for one in group] for group in (arguments.files, about["classes"]))
+    names, classes = ([printable(str(one)) for one in group] for group in (files, about["classes"]))
     width = max(map(len, names))
     for name, row in zip(names, probabilities(logits, config.loss), strict=True):
         likeliest = np.argsort(-row, kind="stable")[:TOP]
         print(f"{name:{width}}  " + ", ".join(f"{classes[at]} {row[at]:.2%}" for at in likeliest))
-    return 0
+    return 1 if len(files) < len(arguments.files) else 0
+
+
+def read_good_files(
+    files: Sequence[Path], about: dict[str, Any], config: Config, input_shape: tuple[int, ...]
+) -> tuple[Sequence[Path], tuple[Split, Windows | None] | None]:
+    """Return the files that can be read, and what `read_files` makes of them; None if there are none.
+
+    An error on standard error names each of the others.
+    """
+    try:
+        return files, read_files(files, about, config, input_shape)
+    except DataError:  # which says no more than the first
+        good, bad = [], []
+    for path in files:
+        try:
+            read_files([path], about, config, input_shape)
+            good.append(path)
+        except DataError as error:
+            bad.append(f"error: {error}\n")
+    sys.stderr.write("".join(dict.fromkeys(bad)))
+    return good, read_files(good, about, config, input_shape) if good else None
 
 
 def read_files(

@@ -7,8 +7,9 @@ import numpy as np
 
 from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, fit_to, load
 from data.augment import augmentations, check_augmentations
-from data.holdout import Plan, digests, held_out
+from data.holdout import Plan, choose, digests, held_out
 from data.registry import lookup
+from data.rows import concatenate, select
 from experiment.backend import Backend
 from experiment.config import Config, parse_fold
 from experiment.loop.metrics import Score, score
@@ -59,15 +60,20 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     fitted = "; ".join(line for line in (note, resized) if line)
     notes = "\n".join(line for line in (*dataset.notes, fitted, _about_windows(dataset)) if line)
     warnings = check_splits(splits, dataset.classes, windows) if own(config) else ()
-    return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
+    return Task(entry, dataset, splits, notes or None, shape, windows, (*dataset.warnings, *warnings))
 
 
 def reading(config: Config, inputs: Mapping[str, Any] | None = None) -> Reading:
     """Return how own files are read: as the options say, or as in the run that has saved `inputs`."""
-    first, sounds = config.data_rules == "0.1", config.frontend != "none"
+    common = Reading(
+        config.data_rules == "0.1",
+        on_bad_file=config.on_bad_file,
+        cache_dir=config.cache_dir,
+        sounds=config.frontend != "none",
+    )
     if inputs:
-        return Reading(first, inputs.get("depth"), sounds, inputs["rate"] or 0)
-    return Reading(first, None, sounds, config.sample_rate, config.clip_seconds)
+        return common._replace(depth=inputs.get("depth"), rate=inputs["rate"] or 0)
+    return common._replace(rate=config.sample_rate, seconds=config.clip_seconds)
 
 
 def own(config: Config) -> bool:
@@ -96,10 +102,10 @@ def split_off(config: Config, dataset: Dataset) -> tuple[dict[str, Split], dict[
     plan = Plan(config.validation_share, config.split_seed, fold, permuted)
     rows = held_out(dataset.train, plan, dataset.windows.get("train"))
     for name, part in zip(("train", "validation"), rows, strict=True):
-        splits[name] = Split(dataset.train.inputs[part], dataset.train.labels[part])
+        splits[name] = choose(dataset.train, part)
         if found := dataset.windows.get("train"):
             chosen = np.isin(found.owners, part)
-            windows[name] = Windows(found.inputs[chosen], np.searchsorted(part, found.owners[chosen]))
+            windows[name] = Windows(select(found.inputs, chosen), np.searchsorted(part, found.owners[chosen]))
     windows |= {"test": dataset.windows["test"]} if "test" in dataset.windows else {}
     return {name: split for name, split in splits.items() if split}, {
         name: found for name, found in windows.items() if len(found.owners)
@@ -229,7 +235,7 @@ def all_windows(split: Split, windows: Windows | None) -> Split:
     if windows is None:
         return split
     labels = np.concatenate([split.labels, split.labels[windows.owners]])
-    return Split(np.concatenate([split.inputs, windows.inputs]), labels)
+    return Split(concatenate([split.inputs, windows.inputs]), labels)
 
 
 def mean_over_windows(logits: np.ndarray, windows: Windows | None) -> np.ndarray:
