@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from data.base import DataError, Windows
-from data.sound_header import check_log, cut_short, mended, stated_frames, states_length
+from data.sound_header import Overlaid, check_log, cut_short, mended, stated_frames, states_length
 
 FULL = 32768.0  # what 1.0 is in 16 bits
 LOUDEST = 16.0  # floats beyond this (24 dB over full scale) are on another scale
@@ -124,9 +124,9 @@ def _opened(path: Path, content: bytes | None = None) -> Iterator[tuple[soundfil
             file.seek(0)
             head = file.read(4096)
             file.seek(0)
-            # By its number a file is known by its content alone, whatever its name is.
-            number = file.fileno() if content is None and source is file else None
-            with _Stream(cast(BinaryIO, source) if number is None else number, closefd=False) as stream:
+            # A file is known by its number, so that its content decides and not its name.
+            number = file.fileno() if source is file and content is None else None
+            with _Stream(cast(BinaryIO, Overlaid(source)) if number is None else number, closefd=False) as stream:
                 check_log(path, stream.extra_info)
                 yield stream, _header(path, stream, head)
     except soundfile.LibsndfileError as error:

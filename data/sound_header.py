@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from data.errors import DataError
+from data.mp3 import start_of, with_length
 
 UNKNOWN = (range(2**31 - 2**12, 2**31), range(2**32 - 2**12, 2**32))  # stated by sox and ffmpeg, of 32 bits
 PAGE = 27 + 255 + 255 * 255  # the largest Ogg page
@@ -34,11 +35,14 @@ class Body(NamedTuple):
 
 
 class Overlaid(io.RawIOBase):
-    """A file of which some bytes are replaced."""
+    """A file of which some bytes may be replaced.
 
-    def __init__(self, file: BinaryIO, at: int, content: bytes) -> None:
+    A place that no file has is -1 as in C, since libsndfile calls these functions and an exception would be printed.
+    """
+
+    def __init__(self, file: "BinaryIO | Overlaid", at: int = 0, content: bytes = b"") -> None:
         """Read `content` in place of what `file` has at `at`."""
-        self.file, self.at, self.content = file, at, content
+        self.file, self.at, self.content, self.lost = file, at, content, False
 
     def readinto(self, buffer) -> int:
         """Read into a buffer."""
@@ -52,11 +56,16 @@ class Overlaid(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move in the file."""
-        return self.file.seek(offset, whence)
+        try:
+            found = self.file.seek(offset, whence)
+        except (ValueError, OverflowError):
+            found = -1
+        self.lost = found < 0
+        return found
 
     def tell(self) -> int:
         """Return the place in the file."""
-        return self.file.tell()
+        return -1 if self.lost else self.file.tell()
 
 
 def mended(path: Path, file: BinaryIO) -> BinaryIO | Overlaid:
@@ -72,6 +81,7 @@ def mended(path: Path, file: BinaryIO) -> BinaryIO | Overlaid:
         _check_pages(path, file, size)
     elif head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0):
         _check_mp3(path, file, size)
+        return with_length(file) or file
     body = _body(file, head)
     if body is None:
         return file
@@ -110,6 +120,8 @@ def states_length(head: bytes) -> bool:
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:
+    if at >= 2**63:  # by a damaged header; no file can be searched there
+        return b""
     file.seek(at)
     return file.read(count)
 
@@ -174,8 +186,7 @@ def _check_pages(path: Path, file: BinaryIO, size: int) -> None:
 
 def _check_mp3(path: Path, file: BinaryIO, size: int) -> None:
     """Compare the size of an MP3 with that in the header of its encoder, if there is one."""
-    head = _read(file, 0, 10)
-    at = 10 + sum(byte << (7 * (3 - place)) for place, byte in enumerate(head[6:10])) if head[:3] == b"ID3" else 0
+    at = start_of(file)
     first = _read(file, at, 64)
     tag = max(first.find(b"Xing"), first.find(b"Info"))
     if tag < 0 or len(first) < tag + 16:

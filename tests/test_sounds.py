@@ -1,5 +1,6 @@
 """Sound files of every format that libsndfile reads: their values, their lengths, and what is wrong with them."""
 
+import contextlib
 import io
 import struct
 import tracemalloc
@@ -154,6 +155,47 @@ def test_a_streamed_flac_is_read_to_its_end(tmp_path):
     (tmp_path / "a.flac").write_bytes(content)
     assert (read_sound(tmp_path / "a.flac")[0] == np.rint(tone()[:, 0] * 32767)).mean() > 0.4
     assert len(read_sound(tmp_path / "a.flac")[0]) == 3000
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "mode"), [(16000, 1, "VARIABLE"), (44100, 2, "CONSTANT"), (8000, 1, "VARIABLE")]
+)
+def test_an_mp3_that_does_not_state_its_length_is_read_to_its_end(rate, channels, mode, tmp_path):
+    path = tmp_path / "a.mp3"
+    samples = np.random.default_rng(0).normal(0, 0.1, (3 * rate, channels))
+    samples[rate : 2 * rate] = 0  # which takes few bits, so that their number per second says little
+    soundfile.write(path, samples, rate, format="MP3", bitrate_mode=mode)
+    content, whole = path.read_bytes(), read_sound(path)[0]
+    assert len(whole) == 3 * rate
+    tag = max(content.find(mark, 0, 100) for mark in (b"Xing", b"Info"))
+    path.write_bytes(content[:tag] + bytes(4) + content[tag + 4 :])
+    found = read_sound(path)[0]
+    assert 3 * rate < len(found) < 3 * rate + 3000  # with the silence that the header says is to be left out
+    assert (read_sound(path, None, path.read_bytes())[0] == found).all()
+    late = next(at for at in range(1, 3000) if np.abs(found[at : at + 999].astype(int) - whole[:999]).max() < 3)
+    assert np.abs(found[late : late + len(whole)].astype(int) - whole).max() < 3
+    path.write_bytes(b"ID3\3\0\0\0\0\0\x0a" + bytes(10) + path.read_bytes() + b"TAG" + bytes(125))
+    assert (read_sound(path)[0] == found).all()
+
+
+KINDS = [("WAV", "PCM_24"), ("RF64", "PCM_16"), ("W64", "ALAW"), ("CAF", "PCM_16"), ("AIFF", "FLOAT"), ("AU", "ULAW")]
+
+
+@given(
+    kind=st.sampled_from([*KINDS, ("FLAC", "PCM_16"), ("OGG", "VORBIS")]),
+    changes=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 900),
+    given_content=st.booleans(),
+)
+def test_a_garbled_file_is_an_error_or_sound_but_nothing_else(kind, changes, cut, given_content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("sound") / "a.wav"
+    assert write(path, kind[0], kind[1], tone(400))
+    content = bytearray(path.read_bytes())
+    for at, value in changes:
+        content[at] = value
+    path.write_bytes(content[: len(content) - cut])
+    with contextlib.suppress(DataError):
+        assert len(read_sound(path, None, path.read_bytes() if given_content else None)[0]) > 0
 
 
 def test_a_header_of_no_samples_is_not_a_streamed_one(tmp_path):
