@@ -14,7 +14,7 @@ from data.errors import DataError as DataError
 from data.rows import Indexed, bounds, remembered
 from data.threads import in_order
 
-AT_ONCE = 2  # pieces for the statistics, each in 128 MiB
+BLOCK = 2**14  # pixels at a time for the variance
 
 
 class Windows(NamedTuple):
@@ -101,16 +101,37 @@ def _statistics(inputs: np.ndarray) -> list[list[float]]:
 
     # Two passes over pieces: a float64 copy of everything could take eight times the memory of the data.
     def total(part: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        found = in_order(lambda ends: part(inputs[slice(*ends)]), bounds(inputs), AT_ONCE)
+        found = in_order(lambda ends: part(inputs[slice(*ends)]), bounds(inputs))
         return sum(found, np.zeros(inputs.shape[-1]))
 
-    def squares(piece: np.ndarray) -> np.ndarray:
-        apart = piece - mean
-        return np.square(apart, out=apart).sum(axis=axes)
-
-    if isinstance(inputs, Indexed):  # of whole numbers the sum of the pieces is exact, as that of all at once
-        mean = total(lambda piece: piece.sum(axis=axes, dtype=np.float64)) / count
-    else:
+    if inputs.dtype.kind == "f" and not isinstance(inputs, Indexed):
         mean = inputs.mean(axis=axes, dtype=np.float64)
-    variance = total(squares) / count
+    else:
+        mean = total(_sum) / count
+    variance = total(lambda piece: _squares(piece, mean)) / count
     return [(mean / scale).tolist(), np.maximum(np.sqrt(variance) / scale, 1e-6).tolist()]
+
+
+def _sum(piece: np.ndarray) -> np.ndarray:
+    """Return the sum per channel; of whole numbers it is exact, so the order does not matter."""
+    rows = piece.reshape(len(piece), -1).sum(axis=0, dtype=np.float64 if piece.dtype.kind == "f" else np.int64)
+    return rows.reshape(-1, piece.shape[-1]).sum(axis=0).astype(np.float64)
+
+
+def _squares(piece: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return the sum of the squared differences from the mean per channel, in float64.
+
+    The pixels are added one after the other, as numpy adds them without blocks, which stay in the processor's cache.
+    """
+    channels = len(mean)
+    if channels == 1:  # numpy adds pairwise
+        apart = piece - mean
+        return np.square(apart, out=apart).sum(axis=tuple(range(piece.ndim - 1)))
+    pixels, means = piece.reshape(-1), np.tile(mean, BLOCK)
+    block = np.zeros((1 + BLOCK) * channels)  # in front the sum of the blocks before
+    for start in range(0, len(pixels), BLOCK * channels):
+        part = pixels[start : start + BLOCK * channels]
+        rows = block[channels : channels + len(part)]
+        np.square(np.subtract(part, means[: len(part)], out=rows), out=rows)
+        block[:channels] = block[: channels + len(part)].reshape(-1, channels).sum(axis=0)
+    return block[:channels]
