@@ -37,7 +37,7 @@ from experiment.loop.task import prepare, training_loader
 from experiment.runs.resume import fingerprint
 
 FRAMEWORKS = ("torchnets", "jaxnets")
-MODEL, CLASSES = "resnet18", 10
+MODEL, CLASSES, EMBEDDED = "resnet18", 10, "digits"
 
 
 def main() -> None:
@@ -69,6 +69,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "model": MODEL,
     }
+    embedded = arguments.folder / EMBEDDED
+    found[f"second start with {EMBEDDED}"] = {name: child("start", name, embedded) for name in FRAMEWORKS * 2}
     pictures = arguments.folder / "pictures"
     make_pictures(pictures, arguments.pictures)
     found[f"{arguments.pictures} pictures"] = parts(pictures, arguments.rounds)
@@ -151,7 +153,8 @@ def start(framework: str, folder: Path, _: int) -> dict[str, Any]:
     Loader.take = take  # type: ignore[method-assign]
     run, cache = folder.parent / "run", str(folder.parent / "cache")
     shutil.rmtree(run, ignore_errors=True)
-    options = ["--model", MODEL, "--dataset", str(folder), "--cache-dir", cache, "--out", str(run)]
+    dataset = EMBEDDED if folder.name == EMBEDDED else str(folder)
+    options = ["--model", MODEL, "--dataset", dataset, "--cache-dir", cache, "--out", str(run)]
     sys.argv = [f"{framework}.train", *options]
     with suppress(FirstBatchError):
         train.main(framework)

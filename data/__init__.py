@@ -53,7 +53,7 @@ def own_folder(name: str) -> Path | None:
 
 
 def find(name: str, data_dir: Path | str | None = None) -> tuple[Source, Path]:
-    """Return a dataset's source and its data folder; `name` may also be the path of a folder of images.
+    """Return a dataset's source and its data folder; `name` may also be the path of a folder of pictures or sounds.
 
     Raises:
         UserError: `name` is neither a dataset nor a folder, or it is a folder and `data_dir` is given, too.
@@ -73,14 +73,14 @@ def load(
     input_shape: tuple[int, ...] | None = None,
     reading: Reading = CURRENT,
 ) -> Dataset:
-    """Load a dataset by name, or the images of a folder by its path.
+    """Load a dataset by name, or the pictures or sounds of a folder by its path.
 
     Args:
         name: registered name, or path.
         data_dir: see `data_folder`.
         input_shape: input shape of the network, (H, W, C). Datasets of images of different sizes are resized to it
-            while they are read; all others are left unchanged (see `fit_to`).
-        reading: how a folder of pictures is read.
+            while they are read; all others are left unchanged (see `fit_to`). (length, 1) for a folder of sounds.
+        reading: how a folder of pictures or sounds is read.
 
     Raises:
         UserError: there is no such dataset.

@@ -47,6 +47,9 @@ class Reading(NamedTuple):
     depth: int | None = None  # significant bits of 16-bit pictures; None: found in the pictures
     on_bad_file: str = "stop"  # "skip" leaves files out that cannot be read
     cache_dir: Path | None = None  # folder of the decoded files, see `data.cache.cache_folder`
+    sounds: bool = False  # sounds are looked for first although the network takes images
+    rate: int = 0  # of the sounds in Hz; 0: the most common of the files
+    seconds: float | None = None  # of a clip; None: the input shape decides; 0: the files do
 
 
 CURRENT = Reading()

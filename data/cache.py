@@ -27,14 +27,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.cache_entry import INDEX, ROWS, Entry, entry_folder, locked, read_entry, write_entry
+from data.bad_files import check_bad as check_bad
+from data.cache_entry import INDEX, ROWS, Entry, entry_folder, in_units, locked, read_entry, write_entry
+from data.cache_entry import cache_folder as cache_folder
 from data.decoding import Decode as Decode
 from data.decoding import Decoded as Decoded
 from data.decoding import Decoder as Decoder
@@ -46,8 +48,8 @@ from data.threads import in_order
 SMALL = 2**24  # bytes of decoded examples up to which the default folder is not used, and
 SMALL_FILES = 2**26  # bytes of files; below both, decoding takes about as long as a start
 CHECKED = 2**28  # bytes of a cache that are compared with their checksums at the start; of a larger one as it is read
+LONG = 2**30  # bytes of which decoding takes so long that it is announced
 WASTE = 2  # times as many examples as are used make the cache be written anew
-SHOWN = 5  # bad files in a message
 
 
 class Collection(NamedTuple):
@@ -76,15 +78,6 @@ class Job(NamedTuple):
     def text(self) -> str:
         """The text of the progress bar."""
         return f"decoding {self.root.name}"
-
-
-def cache_folder(cache_dir: Path | str | None = None) -> Path:
-    """Return the folder of the cache: `cache_dir`, else $JAXNETS_CACHE, else jaxnets/decoded in the user's cache."""
-    if chosen := cache_dir or os.environ.get("JAXNETS_CACHE"):
-        return Path(chosen).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    caches = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
-    return caches / "jaxnets" / "decoded"
 
 
 def decode_all(root: Path, files: Sequence[Path], decoder: Decoder, cache_dir: Path | str | None = None) -> Collection:
@@ -125,35 +118,6 @@ def decode_all(root: Path, files: Sequence[Path], decoder: Decoder, cache_dir: P
         advice = "--cache-dir names another folder"
         print(f"warning: {reason}: they are decoded into memory, at every start; {advice}", file=sys.stderr)
         return _in_memory(job, f"; {reason}; {advice}")
-
-
-def check_bad(root: Path, files: int, bad: Mapping[int, str], on_bad_file: str, cache_dir: Any = None) -> str | None:
-    """Return a line about the bad files that are left out, if `on_bad_file` is "skip"; None if there are none.
-
-    Raises:
-        DataError: there are some, and `on_bad_file` is "stop"; names the first, and a file that lists all.
-    """
-    lines = [bad[at] for at in sorted(bad)]
-    if not lines:
-        return None
-    few = "; ".join(lines[:SHOWN])
-    if len(lines) > SHOWN:
-        few += f" and {len(lines) - SHOWN:,} more{_write_list(root, lines, cache_folder(cache_dir))}"
-    counts = f"{len(lines):,} of {files:,} files cannot be used"
-    if on_bad_file == "skip":
-        return f"{counts} and {'is' if len(lines) == 1 else 'are'} left out: {few}"
-    if len(lines) == 1:
-        raise DataError(f"{few}; --on-bad-file skip leaves it out")
-    raise DataError(f"{counts}: {few}; --on-bad-file skip leaves them out")
-
-
-def in_units(size: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:,.1f} GiB"
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -226,6 +190,8 @@ def _build(folder: Path, job: Job, known: Known | None) -> Collection:
     if job.needed > (free := shutil.disk_usage(folder).free):
         raise OSError(errno.ENOSPC, f"{in_units(job.needed)} are needed, {in_units(free)} are free")
     began, count = time.monotonic(), len(job.files)
+    if job.needed >= LONG and not sys.stderr.isatty():  # where there is no progress bar
+        print(f"decoding {count:,} files once, into {folder} ({in_units(job.needed)})", file=sys.stderr)
     damaged = known is None and (folder / INDEX).exists()
     file = os.urandom(8).hex() + ROWS
     temporary = folder / f"{file}.part"
@@ -300,14 +266,3 @@ def _free_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     return None
-
-
-def _write_list(root: Path, lines: list[str], folder: Path) -> str:
-    """Write a list of bad files into the folder of the cache; return where it is, or that it is not."""
-    name = f"bad-files-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]}.txt"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("\n".join(lines) + "\n", "utf-8", "backslashreplace")
-    except OSError as error:
-        return f" ({folder / name} cannot be written: {error.strerror or error})"
-    return f" ({folder / name} lists all)"

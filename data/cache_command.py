@@ -3,15 +3,15 @@
 import time
 from pathlib import Path
 
-from data.cache import cache_folder, in_units
-from data.cache_entry import Listed, entries, remove
+from data.cache_entry import Listed, cache_folder, entries, in_units, remove
+from data.errors import DataError
 from data.terminal import printable
 
 
 def list_cache(cache_dir: str | None) -> int:
     """Print a line for each folder in the cache, the last used first, and what they take together."""
     folder = cache_folder(cache_dir)
-    found = entries(folder)
+    found = _entries(folder)
     for one in found:
         print(printable(_line(one)))
     print(printable(f"{_count(len(found))} in {folder}, {in_units(sum(one.size for one in found))}"))
@@ -21,13 +21,20 @@ def list_cache(cache_dir: str | None) -> int:
 def clear_cache(cache_dir: str | None) -> int:
     """Remove all folders in the cache; return 1 if a process is decoding into one."""
     folder = cache_folder(cache_dir)
-    found = entries(folder)
+    found = _entries(folder)
     kept = [one for one in found if not remove(one.folder)]
     removed = [one for one in found if one not in kept]
     print(printable(f"{_count(len(removed))} removed, {in_units(sum(one.size for one in removed))}"))
     for one in kept:
         print(printable(f"{one.folder}: not removed, a process is decoding into it"))
     return 1 if kept else 0
+
+
+def _entries(folder: Path) -> list[Listed]:
+    try:
+        return entries(folder)
+    except OSError as error:
+        raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from None
 
 
 def _count(number: int) -> str:

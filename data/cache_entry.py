@@ -61,6 +61,15 @@ class Entry(NamedTuple):
 ARRAYS = ("stats", "sure", "contents", "hashes", "starts", "counts", "sums", "digests")
 
 
+def cache_folder(cache_dir: Path | str | None = None) -> Path:
+    """Return the folder of the cache: `cache_dir`, else $JAXNETS_CACHE, else jaxnets/decoded in the user's cache."""
+    if chosen := cache_dir or os.environ.get("JAXNETS_CACHE"):
+        return Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    caches = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
+    return caches / "jaxnets" / "decoded"
+
+
 def entry_folder(cache: Path, root: Path, decoder: Sequence[Any]) -> Path:
     """Return the folder for what a decoder makes of a folder of files."""
     key = hashlib.sha256(json.dumps([str(root.resolve()), *decoder]).encode(errors="surrogateescape")).hexdigest()
@@ -171,3 +180,12 @@ def remove(folder: Path) -> bool:
     except OSError as error:
         raise DataError(f"{error.filename or folder}: cannot be removed ({error.strerror or error})") from None
     return True
+
+
+def in_units(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"

@@ -92,12 +92,13 @@ def check(config: Config) -> Config:
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
-    for name in ("weight_decay", "l1", "mixup", "clip_norm", "min_delta"):
+    for name in ("weight_decay", "l1", "mixup", "clip_norm", "min_delta", "clip_seconds"):
         _require(0 <= getattr(config, name) < math.inf, name, config, "a finite number, 0 or above")
     _require(0 < config.lr < math.inf, "lr", config, "a finite number above 0")
     _require(config.dropout is None or 0 <= config.dropout < 1, "dropout", config, "from 0 to below 1")
     for name in ("epochs", "patience", "workers"):
         _require(getattr(config, name) >= 0, name, config, "at least 0")
+    _require(config.sample_rate == 0 or 100 <= config.sample_rate < 2**20, "sample_rate", config, "100 to 1048575")
     _require(bool(EVERY.fullmatch(config.checkpoint_every)), "checkpoint_every", config, "2epochs, 500steps or so")
     for name in ("seed", "split_seed"):
         _require(0 <= getattr(config, name) < 2**32, name, config, "from 0 to 4294967295")

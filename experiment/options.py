@@ -14,7 +14,7 @@ class Config:
     model: str = "lenet5"
     """Network, see --list-models."""
     dataset: str = "digits"
-    """Dataset, see --list-datasets; or the path of a folder of pictures."""
+    """Dataset, see --list-datasets; or the path of a folder of pictures or sounds."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
     cache_dir: Path | None = None
@@ -31,6 +31,11 @@ class Config:
     data_rules: Literal["current", "0.1"] = "current"
     """How own folders and long clips are read and validation examples are chosen; 0.1 as version 0.1.0 did, whose
     runs keep it."""
+    clip_seconds: float = 0.0
+    """Length of the examples of an own folder of sounds; shorter files are padded, longer ones read as windows.
+    0 takes that of the longest file, up to one second."""
+    sample_rate: int = 0
+    """Rate in Hz to which the sounds of an own folder are resampled; 0 takes that of most training files."""
     frontend: Literal["none", "logmel"] = "none"
     """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
     normalize: Literal["auto", "data", "imagenet"] = "auto"
@@ -157,7 +162,7 @@ class Config:
 
     @property
     def dataset_name(self) -> str:
-        """Return the dataset's name, of a folder of pictures only the last part of its path."""
+        """Return the dataset's name, of an own folder only the last part of its path."""
         folder = own_folder(self.dataset)
         return folder.name if folder else self.dataset
 

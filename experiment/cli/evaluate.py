@@ -55,7 +55,7 @@ def _main(framework: str, argv: list[str]) -> int:
     own = {"probabilities": config.probabilities or arguments.probabilities}
     config = dataclasses.replace(config, **own, **_reading(arguments))
     if arguments.data_dir:
-        name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved
+        name = config.dataset if config.dataset in DATASETS else "folder"  # an own folder that has moved
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
     backend = load_framework(framework)
     about = saved_inputs(arguments.run)

@@ -25,7 +25,11 @@ class WeightsArguments:
     model: str | None = None
     """With --weights: the network, see --list-models of train."""
     dataset: str | None = None
-    """With --weights: the dataset, or the path of a folder of pictures."""
+    """With --weights: the dataset, or the path of a folder of pictures or sounds."""
+    clip_seconds: float = 0.0
+    """With --weights and own sounds: the length of the examples, as in train."""
+    sample_rate: int = 0
+    """With --weights and own sounds: their rate in Hz, as in train."""
     frontend: Literal["none", "logmel"] = "none"
     """With --weights: what audio becomes for a network that takes images."""
     normalize: Literal["auto", "data", "imagenet"] = "auto"

@@ -12,8 +12,8 @@ import tyro
 from data import DataError, Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
 from data.registry import lookup
+from data.sound import read_windows
 from data.terminal import command, outlive, printable
-from data.wav import read_windows
 from experiment.arguments import parse_arguments
 from experiment.backend import Backend
 from experiment.cli.command import load_framework
@@ -33,7 +33,7 @@ TOP = 5
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Classify pictures or sounds (16-bit mono WAV) with a trained network: the likeliest classes of each file."""
+    """Classify pictures or sounds of any usual format with a trained network: the likeliest classes of each file."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Run folder, trained by either framework; none with --weights."""

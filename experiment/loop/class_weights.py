@@ -1,4 +1,6 @@
-"""--class-weights: the weight of each class in the loss."""
+"""--class-weights: the weight of each class in the loss; and what is said about it and about --sampler."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,3 +23,16 @@ def balanced(labels: np.ndarray, classes: int = 0) -> np.ndarray:
     """
     counts = np.bincount(labels, minlength=classes)
     return np.where(counts > 0, len(labels) / np.maximum(counts, 1) / np.count_nonzero(counts), 0.0)
+
+
+def about_classes(config: Config, labels: np.ndarray, classes: Sequence[str]) -> str | None:
+    """Return a line about what makes up for classes of different sizes, if anything does."""
+    counts = np.bincount(labels, minlength=len(classes))
+    least, most = int(counts.argmin()), int(counts.argmax())
+    if config.sampler == "balanced":
+        return f"each class is drawn equally often; {classes[least]} has the fewest examples, {counts[least]:,}"
+    if config.class_weights == "balanced":
+        weights = balanced(labels, len(classes))
+        low, high = (f"{weights[at]:.3g} ({classes[at]}, {counts[at]:,} examples)" for at in (most, least))
+        return f"classes are weighted in the loss, from {low} to {high}"
+    return None

@@ -12,7 +12,7 @@ from data.registry import lookup
 from data.rows import concatenate, select
 from experiment.backend import Backend
 from experiment.config import Config, parse_fold
-from experiment.loop.class_weights import balanced
+from experiment.loop.class_weights import about_classes
 from experiment.loop.evaluation import evaluation_batch
 from experiment.loop.metrics import Score, score
 from experiment.registry import Entry
@@ -42,13 +42,12 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
             classes are not those of the run.
     """
     entry = lookup("model", config.model, models)
-    depth = inputs.get("depth") if inputs else None
     size = tuple(inputs["shape"]) if inputs else entry.input_shape
-    reading = Reading(config.data_rules == "0.1", depth, config.on_bad_file, config.cache_dir)
-    dataset = load(config.dataset, config.data_dir, size, reading)
+    dataset = load(config.dataset, config.data_dir, size, reading(config, inputs))
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
     check_kind(config, dataset, models)
+    check_clips(config, dataset)
     shape = dataset.train.inputs.shape[1:]
     if config.data_rules == "0.1":
         dataset = dataset._replace(windows={})
@@ -63,10 +62,23 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     splits, windows = split_off(config, dataset)
     fitted = "; ".join(line for line in (note, resized) if line)
     lines = [*dataset.notes, fitted, _about_windows(dataset), SAID if config.normalize == "imagenet" else None]
-    lines.append(_about_classes(config, splits["train"], dataset.classes))
+    lines.append(about_classes(config, splits["train"].labels, dataset.classes))
     notes = "\n".join(line for line in lines if line)
-    warnings = check_splits(splits, dataset.classes) if own(config) else ()
+    warnings = check_splits(splits, dataset.classes, windows) if own(config) else ()
     return Task(entry, dataset, splits, notes or None, shape, windows, (*dataset.warnings, *warnings))
+
+
+def reading(config: Config, inputs: Mapping[str, Any] | None = None) -> Reading:
+    """Return how own files are read: as the options say, or as in the run that has saved `inputs`."""
+    common = Reading(
+        config.data_rules == "0.1",
+        on_bad_file=config.on_bad_file,
+        cache_dir=config.cache_dir,
+        sounds=config.frontend != "none",
+    )
+    if inputs:
+        return common._replace(depth=inputs.get("depth"), rate=inputs["rate"] or 0)
+    return common._replace(rate=config.sample_rate, seconds=config.clip_seconds)
 
 
 def own(config: Config) -> bool:
@@ -92,7 +104,8 @@ def split_off(config: Config, dataset: Dataset) -> tuple[dict[str, Split], dict[
     fold = parse_fold(config.fold) if config.fold else None
     if fold and config.data_rules == "0.1":
         raise UserError("--fold needs --data-rules current")
-    rows = held_out(dataset.train, Plan(config.validation_share, config.split_seed, fold, permuted))
+    plan = Plan(config.validation_share, config.split_seed, fold, permuted)
+    rows = held_out(dataset.train, plan, dataset.windows.get("train"))
     for name, part in zip(("train", "validation"), rows, strict=True):
         splits[name] = choose(dataset.train, part)
         if found := dataset.windows.get("train"):
@@ -114,27 +127,16 @@ def _about_windows(dataset: Dataset) -> str | None:
     return f"{clips} {unit}: training takes a window at random, evaluation the mean over all of the clip"
 
 
-def _about_classes(config: Config, train: Split, classes: Sequence[str]) -> str | None:
-    """Return a line about what makes up for classes of different sizes."""
-    counts = np.bincount(train.labels, minlength=len(classes))
-    least, most = int(counts.argmin()), int(counts.argmax())
-    if config.sampler == "balanced":
-        return f"each class is drawn equally often; {classes[least]} has the fewest examples, {counts[least]:,}"
-    if config.class_weights == "balanced":
-        weights = balanced(train.labels, len(classes))
-        low, high = (f"{weights[at]:.3g} ({classes[at]}, {counts[at]:,} examples)" for at in (most, least))
-        return f"classes are weighted in the loss, from {low} to {high}"
-    return None
-
-
-def check_splits(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str, ...]:
+def check_splits(
+    splits: Mapping[str, Split], classes: Sequence[str], windows: Mapping[str, Windows] = {}
+) -> tuple[str, ...]:
     """Return a line for each part that lacks a class, and for each two parts with equal examples."""
     lines = []
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=len(classes))
         if len(missing := [known for known, count in zip(classes, counts, strict=True) if not count]):
             lines.append(f"no {name} examples of {shorten(missing)}")
-    found = {name: digests(split.inputs) for name, split in splits.items()}
+    found = {name: digests(split.inputs, windows.get(name)) for name, split in splits.items()}
     for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
         seen = set(found[first])
         if same := sum(digest in seen for digest in found[second]):
@@ -202,6 +204,16 @@ def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) ->
         others = ", ".join(other for other, entry in models.items() if len(entry.input_shape) == 2)
         choice = f", or choose a network for audio: {others}" if others else ""
         raise UserError(f"{name} has audio, {config.model} takes images: add --frontend logmel{choice}")
+
+
+def check_clips(config: Config, dataset: Dataset) -> None:
+    """Refuse the options for own sounds with other data."""
+    if own(config) and dataset.rate:
+        return
+    for name in ("clip_seconds", "sample_rate"):
+        if getattr(config, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is for an own folder of sounds, not for {config.dataset_name}; leave it out")
 
 
 def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1) -> Loader:
