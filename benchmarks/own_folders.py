@@ -6,8 +6,11 @@ FOLDER gets the pictures, JPEG files of 48x48 in ten classes that are resized to
 Each start is a process of its own. With --links there are so many hard links to the pictures, in another folder.
 
     start    the real command, up to its first batch: seconds for imports, and from there on
-    memory   peak resident memory of the framework with a network, and with all batches of an epoch
-    batches  batches/s of the loader as the framework gets them, from the mapped cache and from arrays, in turns
+    memory   peak resident memory of the framework with a network, and with the first 500 batches of an epoch
+    batches  batches/s of the loader as the framework gets them, from the mapped cache and from arrays, batch by batch
+             in turns, so that other work on the machine slows down both; medians
+
+Seconds are of the clock; `cpu` are those of all threads of the process, which other work changes less.
 """
 
 import argparse
@@ -21,8 +24,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +43,7 @@ from experiment.runs.resume import fingerprint
 
 FRAMEWORKS = ("torchnets", "jaxnets")
 MODEL, CLASSES, EMBEDDED = "resnet18", 10, "digits"
+MOST = 500  # batches for the memory
 
 
 def main() -> None:
@@ -46,7 +52,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--links", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", nargs=2, help="do this part, with this framework")
     arguments = parser.parse_args()
@@ -54,14 +60,14 @@ def main() -> None:
         what, framework = arguments.child
         print(json.dumps(CHILDREN[what](framework, arguments.folder, arguments.rounds)))
         return
-    found = measure(arguments)
-    print(json.dumps(found, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    for found in measure(arguments):
+        if arguments.json:
+            arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        print(json.dumps(found, indent=1))
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all figures of all folders."""
+def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield all figures so far, after each folder."""
     packages = ("numpy", "pillow", "torch", "jax")
     found: dict[str, Any] = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -74,24 +80,23 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     pictures = arguments.folder / "pictures"
     make_pictures(pictures, arguments.pictures)
     found[f"{arguments.pictures} pictures"] = parts(pictures, arguments.rounds)
+    yield found
     if arguments.links:
         links = arguments.folder / "links"
         make_links(pictures, links, arguments.links)
         found[f"{arguments.links} hard links to them"] = parts(links, 0)
         shutil.rmtree(links)
-    return found
+        yield found
 
 
 def parts(folder: Path, rounds: int) -> dict[str, Any]:
     """Return the figures of one folder."""
-    cache, found = folder.parent / "cache", {}
+    cache = folder.parent / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    found = {"first_start": child("start", FRAMEWORKS[0], folder)}
     for framework in FRAMEWORKS:
-        shutil.rmtree(cache, ignore_errors=True)
-        found[framework] = {
-            "first_start": child("start", framework, folder),
-            "second_start": [child("start", framework, folder) for _ in range(3)],
-            "memory": child("memory", framework, folder),
-        }
+        starts = [child("start", framework, folder) for _ in range(3)]
+        found[framework] = {"second_start": starts, "memory": child("memory", framework, folder)}
         if rounds:
             found[framework]["batches"] = child("batches", framework, folder, rounds)
     found["cache_bytes"] = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
@@ -139,10 +144,10 @@ def config_of(folder: Path) -> Config:
 
 def start(framework: str, folder: Path, _: int) -> dict[str, Any]:
     """Run the command up to its first batch."""
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     importlib.import_module(f"{framework}.loop")
     load_framework(framework)
-    imported = time.perf_counter()
+    imported, imports_cpu = time.perf_counter(), time.process_time()
 
     class FirstBatchError(BaseException):
         pass
@@ -158,39 +163,44 @@ def start(framework: str, folder: Path, _: int) -> dict[str, Any]:
     sys.argv = [f"{framework}.train", *options]
     with suppress(FirstBatchError):
         train.main(framework)
-    ended = time.perf_counter()
+    ended, ends_cpu = time.perf_counter(), time.process_time()
     shutil.rmtree(run, ignore_errors=True)
-    return {"imports_s": round(imported - began, 2), "from_there_to_the_first_batch_s": round(ended - imported, 2)}
+    seconds = {"imports_s": imported - began, "imports_cpu_s": imports_cpu - cpu}
+    seconds |= {"from_there_to_the_first_batch_s": ended - imported, "and_its_cpu_s": ends_cpu - imports_cpu}
+    return {name: round(value, 2) for name, value in seconds.items()}
 
 
 def memory(framework: str, folder: Path, _: int) -> dict[str, Any]:
-    """Read all batches of an epoch without training."""
+    """Read batches of an epoch without training."""
     backend, config = load_framework(framework), config_of(folder)
     backend.create(backend.MODELS[MODEL], CLASSES, 0)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     task = prepare(config, backend.MODELS)
     fingerprint(task)
-    count = sum(1 for _ in batches(framework, training_loader(config, task)))
+    count = sum(1 for _ in islice(batches(framework, training_loader(config, task)), MOST))
     whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     gib = {"framework_gib": own / 2**20, "beyond_that_gib": (whole - own) / 2**20}
     return {"batches": count, **{name: round(value, 3) for name, value in gib.items()}}
 
 
 def speed(framework: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Measure batches/s of the mapped cache and of arrays in turns; the first epoch of each is not counted."""
+    """Measure the mapped cache and arrays in turns, batch by batch; the first epoch is not counted."""
     backend, config = load_framework(framework), config_of(folder)
     task = prepare(config, backend.MODELS)
     mapped = training_loader(config, task)
     loaders = {"mapped": mapped, "array": training_loader(config, task._replace(splits={"train": mapped.arrays}))}
-    rates: dict[str, list[float]] = {name: [] for name in loaders}
+    seconds: dict[str, list[float]] = {name: [] for name in loaders}
     for epoch in range(rounds + 1):
-        for name, loader in loaders.items():
-            began = time.perf_counter()
-            count = sum(1 for _ in batches(framework, loader, epoch))
-            rates[name].append(round(count / (time.perf_counter() - began), 2))
-    medians = {name: statistics.median(found[1:]) for name, found in rates.items()}
-    ratio = round(medians["mapped"] / medians["array"], 3)
-    return {"batch_size": config.batch_size, "batches_per_s": rates, "medians": medians, "mapped_to_array": ratio}
+        streams = {name: iter(batches(framework, loader, epoch)) for name, loader in loaders.items()}
+        for _ in range(len(mapped)):
+            for name, stream in streams.items():
+                began = time.perf_counter()
+                next(stream)
+                if epoch:
+                    seconds[name].append(time.perf_counter() - began)
+    rates = {name: round(1 / statistics.median(found), 2) for name, found in seconds.items()}
+    ratio = round(rates["mapped"] / rates["array"], 3)
+    return {"batch_size": config.batch_size, "batches_per_s": rates, "mapped_to_array": ratio}
 
 
 def batches(framework: str, loader: Loader, epoch: int = 0) -> Any:

@@ -10,6 +10,7 @@ from data.cache_entry import cache_folder
 from data.errors import DataError
 
 SHOWN = 5  # files in a message
+LISTS = "bad-files-*.txt"  # names of the files that list all
 
 
 def check_bad(root: Path, files: int, bad: Mapping[int, str], on_bad_file: str, cache_dir: Any = None) -> str | None:
@@ -34,7 +35,7 @@ def check_bad(root: Path, files: int, bad: Mapping[int, str], on_bad_file: str, 
 
 def _write_list(root: Path, lines: list[str], folder: Path) -> str:
     """Write a list of bad files into the folder of the cache; return where it is, or that it is not."""
-    name = f"bad-files-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]}.txt"
+    name = LISTS.replace("*", hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("\n".join(lines) + "\n", "utf-8", "backslashreplace")

@@ -12,7 +12,7 @@ from data.arrays import as_split
 from data.arrays import full_scale as full_scale
 from data.errors import DataError as DataError
 from data.rows import Indexed, bounds, remembered
-from data.threads import in_order
+from data.threads import FEW, cores, in_order
 
 BLOCK = 2**14  # pixels at a time for the variance
 
@@ -101,7 +101,7 @@ def _statistics(inputs: np.ndarray) -> list[list[float]]:
 
     # Two passes over pieces: a float64 copy of everything could take eight times the memory of the data.
     def total(part: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        found = in_order(lambda ends: part(inputs[slice(*ends)]), bounds(inputs))
+        found = in_order(lambda ends: part(inputs[slice(*ends)]), bounds(inputs), min(FEW, cores()))
         return sum(found, np.zeros(inputs.shape[-1]))
 
     if inputs.dtype.kind == "f" and not isinstance(inputs, Indexed):

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from data.bad_files import LISTS
 from data.cache_entry import Listed, cache_folder, entries, in_units, remove
 from data.errors import DataError
 from data.terminal import printable
@@ -22,6 +23,8 @@ def clear_cache(cache_dir: str | None) -> int:
     """Remove all folders in the cache; return 1 if a process is decoding into one."""
     folder = cache_folder(cache_dir)
     found = _entries(folder)
+    for path in folder.glob(LISTS):
+        path.unlink(missing_ok=True)
     kept = [one for one in found if not remove(one.folder)]
     removed = [one for one in found if one not in kept]
     print(printable(f"{_count(len(removed))} removed, {in_units(sum(one.size for one in removed))}"))

@@ -11,7 +11,7 @@ import numpy as np
 from data.cache_entry import ROWS
 from data.decoding import checksums
 from data.rows import PIECE, Indexed, Mapped, as_rows, read_checked, write_checked
-from data.threads import in_order, shown
+from data.threads import FEW, cores, in_order, shown
 
 Change = Callable[[np.ndarray], np.ndarray]  # of examples, each by itself
 
@@ -62,7 +62,9 @@ def _make(base: Mapped, name: str, change: Change) -> Mapped:
     try:
         with temporary.open("wb") as file:
             starts = range(0, count, step)
-            for made, own, hashes in shown(in_order(one, starts), len(starts), f"making {name} examples"):
+            for made, own, hashes in shown(
+                in_order(one, starts, min(FEW, cores())), len(starts), f"making {name} examples"
+            ):
                 file.write(made.data)
                 sums += own
                 digests += hashes

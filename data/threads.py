@@ -9,6 +9,7 @@ from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
+FEW = 4  # threads where each needs much memory
 AHEAD = 4  # calls for each thread whose results wait to be taken
 
 
