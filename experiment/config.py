@@ -14,6 +14,7 @@ from data.augment import augmentations
 from data.errors import UserError
 from data.registry import lookup, unknown
 from experiment.arguments import parse_arguments
+from experiment.own_network import is_reference, parse_target
 from experiment.options import FREE, MAPPED, OUTPUT, SAVED, SWEEP, Config
 from experiment.recipes import recipes
 from experiment.runs.kinds import ABOUT, RUN, SEEDS, Folder, has_profile, read_config
@@ -136,6 +137,8 @@ def to_json(config: Config) -> str:
         values["data_dir"] = str(config.data_dir.expanduser().resolve())
     if folder := own_folder(config.dataset):  # absolute, too: the run is evaluated from anywhere
         values["dataset"] = str(folder)
+    if is_reference(config.model):
+        values["model"] = parse_target(config.model).text
     if config.weights and config.weights != TORCHVISION:
         values["weights"] = str(Path(config.weights).expanduser().resolve())
     return json.dumps(values, indent=2) + "\n"

@@ -141,7 +141,7 @@ def start_session(
 
 def _check_batch(config: Config, task: Task, weights: dict[str, Any], replicas: int) -> None:
     if config.batch_size == 1 and any("num_batches_tracked" in name for name in weights):
-        raise UserError(f"--batch-size is 1, but {config.model} has BatchNorm, which needs at least 2 to train")
+        raise UserError(f"--batch-size is 1, but {config.model_name} has BatchNorm, which needs at least 2 to train")
     examples = len(task.splits["train"].labels)
     if config.batch_size > examples:
         raise UserError(f"--batch-size is {config.batch_size}, but there are only {examples:,} training examples")
@@ -160,7 +160,7 @@ def _about(planned: Plan) -> dict[str, Any]:
     device, versions = backend.describe()
     return {
         "framework": planned.framework,
-        "model": config.model,
+        "model": config.model_name,
         "dataset": config.dataset_name,
         "seed": config.seed,
         "parameters": backend.count_parameters(planned.model, planned.variables),

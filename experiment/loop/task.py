@@ -12,7 +12,7 @@ from data.registry import lookup
 from experiment.backend import Backend
 from experiment.config import Config, parse_fold
 from experiment.loop.metrics import Score, score
-from experiment.registry import Entry
+from experiment.registry import Entry, with_channels
 
 EVAL_BATCH = 1000
 
@@ -41,7 +41,7 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     """
     entry = lookup("model", config.model, models)
     depth = inputs.get("depth") if inputs else None
-    size = tuple(inputs["shape"]) if inputs else entry.input_shape
+    size = tuple(inputs["shape"]) if inputs else entry.input_shape or None
     dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
@@ -51,6 +51,9 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
         dataset = dataset._replace(windows={})
     dataset, note = apply_frontend(dataset, config.frontend)
     check_augmentations(augmentations(config.augment), dataset.train.inputs, config.tta)
+    if not entry.input_shape:  # a network of the user's own takes what the dataset has
+        entry = entry._replace(input_shape=dataset.train.inputs.shape[1:])
+    entry = with_channels(entry)
     dataset, resized = fit_to(dataset, entry.input_shape)
     if inputs:
         statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
@@ -170,18 +173,22 @@ def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) ->
     Raises:
         UserError: they do not; says which of the three to change, and to what.
     """
-    name, sound = config.dataset_name, dataset.train.inputs.ndim == 3
-    for_sound = len(models[config.model].input_shape) == 2
+    name, sound, network = config.dataset_name, dataset.train.inputs.ndim == 3, config.model_name
+    if not (shape := models[config.model].input_shape):
+        if config.frontend != "none" and not sound:
+            raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
+        return
+    for_sound = len(shape) == 2
     if config.frontend != "none" and not sound:
         raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
     if config.frontend != "none" and for_sound:
-        raise UserError(f"{config.model} takes audio as it is: leave out --frontend {config.frontend}")
+        raise UserError(f"{network} takes audio as it is: leave out --frontend {config.frontend}")
     if for_sound and not sound:
-        raise UserError(f"{config.model} takes audio, {name} has images; choose another network, see --list-models")
+        raise UserError(f"{network} takes audio, {name} has images; choose another network, see --list-models")
     if sound and not for_sound and config.frontend == "none":
         others = ", ".join(other for other, entry in models.items() if len(entry.input_shape) == 2)
         choice = f", or choose a network for audio: {others}" if others else ""
-        raise UserError(f"{name} has audio, {config.model} takes images: add --frontend logmel{choice}")
+        raise UserError(f"{name} has audio, {network} takes images: add --frontend logmel{choice}")
 
 
 def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1) -> Loader:

@@ -1,6 +1,7 @@
 """The run folder: created once, never overwritten, each file written atomically."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -42,7 +43,8 @@ def make_folder(config: Config, framework: str, kind: str = RUN, sweep: Mapping[
 def _make_new(config: Config, framework: str) -> Path:
     """Make --out, or a folder whose name no other process has taken in the same second."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = name = config.out or RUNS / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
+    model = re.sub(r"[^\w.]+", "-", config.model_name).strip("-")[:60]
+    path = name = config.out or RUNS / f"{stamp}-{model}-{config.dataset_name}-{framework}"
     for number in count(2):
         try:
             path.mkdir(parents=True)

@@ -43,7 +43,7 @@ def report(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None
 def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> dict[str, Any]:
     folder, classes = session.folder, session.task.dataset.classes
     run_folder.write_weights(folder, session.backend.export(outcome.variables))
-    title = f"{session.config.model} on {session.config.dataset_name}, {session.about['framework']}"
+    title = f"{session.config.model_name} on {session.config.dataset_name}, {session.about['framework']}"
     if outcome.rows:
         atomic.write(folder / "curves.png", plots.curves(outcome.rows, title))
     else:  # --epochs 0
