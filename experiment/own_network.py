@@ -76,7 +76,9 @@ def parse_target(text: str) -> Target:
             raise UserError(f"{text}: say which network in it, as in {text}:Net")
         raise UserError(f"'{text}' names no network; expected a registered name, {FORMS}")
     arguments, keywords = _literals(found["call"] or "()", text)
-    return Target(found["source"] or "", found["name"], arguments, keywords, bool(found["colon"] and not found["source"]))
+    return Target(
+        found["source"] or "", found["name"], arguments, keywords, bool(found["colon"] and not found["source"])
+    )
 
 
 def _literals(call: str, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -199,7 +201,6 @@ def _signature(value: Any) -> Signature:
         return Signature()
     kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD)
     return Signature([one for one in found.parameters.values() if one.kind in kinds])
-
 
 
 def check_output(name: str, found: Any, inputs: Sequence[int], num_classes: int) -> None:

@@ -88,8 +88,9 @@ def find_models(framework: str) -> Models:
     return Models(framework, discover(f"{framework}.models", "MODELS"))
 
 
-def with_channels(entry: Entry) -> Entry:
-    """Return the entry of a network of the user's own with its number of channels, if it takes that as an argument."""
-    if entry.own and isinstance(entry.build, Maker):
-        return entry._replace(build=partial(entry.build, in_channels=entry.input_shape[-1]))
-    return entry
+def with_shape(entry: Entry, shape: tuple[int, ...]) -> Entry:
+    """Return the entry of a network; one of the user's own takes inputs of `shape`, unless it says which."""
+    if not entry.own:
+        return entry
+    shape = entry.input_shape or shape
+    return entry._replace(input_shape=shape, build=partial(entry.build, in_channels=shape[-1]))

@@ -12,15 +12,16 @@ from scipy.special import expit, softmax
 
 from data import Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
-from data.registry import lookup
 from data.terminal import command, printable
 from data.wav import read_windows
 from experiment.arguments import parse_arguments
 from experiment.cli.command import load_framework
 from experiment.config import Config
-from experiment.loop.task import EVAL_BATCH, all_windows, input_dtype, mean_over_windows
+from experiment.loop.task import EVAL_BATCH, all_windows, input_dtype, mean_over_windows, network
 from experiment.runs import folder as run_folder
+from experiment.registry import with_shape
 from experiment.runs.inputs import read_inputs
+from experiment.runs.source import locate
 from experiment.weights.pretrained import as_built
 
 TOP = 5
@@ -34,6 +35,8 @@ class Arguments:
     """Run folder, trained by either framework."""
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Files to classify."""
+    model: str | None = None
+    """Where the network is, if it is one of your own that has moved: my_net.py:Net."""
 
 
 def main(framework: str) -> None:
@@ -46,10 +49,14 @@ def _main(framework: str, argv: list[str]) -> int:
     if not arguments.files:
         raise UserError("no file to classify is named; give some behind the run folder")
     config, weights = run_folder.read_run(arguments.run)
+    config, lines = locate(config, arguments.run, arguments.model)
     about = read_inputs(arguments.run)
     backend = load_framework(framework)
-    entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
+    entry = as_built(network(config, backend.MODELS), config, backend.MODELS)
     examples, windows = read_files(arguments.files, about, config, entry.input_shape)
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
+    entry = with_shape(entry, examples.inputs.shape[1:])
     backend.set_precision(config)
     model, template = backend.create(entry, len(about["classes"]), config.seed)
     mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
@@ -87,7 +94,7 @@ def read_files(
     if len(shape) == 3:
         dataset, _ = fit_to(dataset, shape)
     dataset, _ = apply_frontend(dataset, config.frontend)
-    dataset, _ = fit_to(dataset, input_shape)
+    dataset, _ = fit_to(dataset, input_shape or dataset.train.inputs.shape[1:])
     return dataset.test, dataset.windows.get("test")
 
 

@@ -5,14 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, fit_to, load
+from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, find, fit_to, load
 from data.augment import augmentations, check_augmentations
 from data.holdout import Plan, digests, held_out
+from data.picture_sizes import picture_sizes
 from data.registry import lookup
 from experiment.backend import Backend
-from experiment.config import Config, parse_fold
+from experiment.config import Config, parse_fold, parse_shape
 from experiment.loop.metrics import Score, score
-from experiment.registry import Entry, with_channels
+from experiment.registry import Entry, with_shape
 
 EVAL_BATCH = 1000
 
@@ -39,21 +40,19 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
         UserError: no such network or dataset; the data are missing, damaged or of a shape that does not fit; or the
             classes are not those of the run.
     """
-    entry = lookup("model", config.model, models)
+    entry = network(config, models)
     depth = inputs.get("depth") if inputs else None
-    size = tuple(inputs["shape"]) if inputs else entry.input_shape or None
+    size = tuple(inputs["shape"]) if inputs else entry.input_shape or common_size(config)
     dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
-    check_kind(config, dataset, models)
+    check_kind(config, dataset, entry, models)
     shape = dataset.train.inputs.shape[1:]
     if config.data_rules == "0.1":
         dataset = dataset._replace(windows={})
     dataset, note = apply_frontend(dataset, config.frontend)
     check_augmentations(augmentations(config.augment), dataset.train.inputs, config.tta)
-    if not entry.input_shape:  # a network of the user's own takes what the dataset has
-        entry = entry._replace(input_shape=dataset.train.inputs.shape[1:])
-    entry = with_channels(entry)
+    entry = with_shape(entry, dataset.train.inputs.shape[1:])
     dataset, resized = fit_to(dataset, entry.input_shape)
     if inputs:
         statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
@@ -63,6 +62,33 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     notes = "\n".join(line for line in (*dataset.notes, fitted, _about_windows(dataset)) if line)
     warnings = check_splits(splits, dataset.classes) if own(config) else ()
     return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
+
+
+def network(config: Config, models: Mapping[str, Entry]) -> Entry:
+    """Return the entry of the network, with the shape of --input-shape if that is given."""
+    entry = lookup("model", config.model, models)
+    shape = parse_shape(config.input_shape or "")
+    return entry._replace(input_shape=shape) if shape else entry
+
+
+def common_size(config: Config) -> tuple[int, ...] | None:
+    """Return the shape of all pictures of a folder, (H, W, 3), for a network that takes any; None of other datasets.
+
+    Raises:
+        UserError: they have several.
+    """
+    source, folder = find(config.dataset, config.data_dir)
+    if not source.sized:
+        return None
+    sizes = picture_sizes(folder)
+    if len(sizes) > 1:
+        (first, _), (second, _), *rest = sizes.most_common()
+        more = f" and {len(rest)} more sizes" if rest else ""
+        raise UserError(
+            f"{config.dataset_name} has pictures of {first[0]}x{first[1]}, {second[0]}x{second[1]}{more}, and "
+            f"{config.model_name} does not say what it takes: give --input-shape {first[0]},{first[1]},3 or so"
+        )
+    return (*next(iter(sizes)), 3) if sizes else None
 
 
 def own(config: Config) -> bool:
@@ -167,14 +193,14 @@ def describe_inputs(task: Task) -> dict[str, Any]:
     return about | ({"depth": dataset.depth} if dataset.depth else {})
 
 
-def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) -> None:
+def check_kind(config: Config, dataset: Dataset, entry: Entry, models: Mapping[str, Entry]) -> None:
     """Check that the dataset, the network and --frontend fit together, be it images or audio.
 
     Raises:
         UserError: they do not; says which of the three to change, and to what.
     """
     name, sound, network = config.dataset_name, dataset.train.inputs.ndim == 3, config.model_name
-    if not (shape := models[config.model].input_shape):
+    if not (shape := entry.input_shape):
         if config.frontend != "none" and not sound:
             raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
         return
