@@ -33,6 +33,7 @@ class Dataset(NamedTuple):
     windows: Mapping[str, Windows] = {}  # of long clips, by the name of the split: train, test, validation
     notes: tuple[str, ...] = ()  # how the files were read, a line each
     depth: int | None = None  # significant bits of the 16-bit pictures, if there are any
+    name: str = ""  # as given to `data.load`; "" if it was made of arrays
 
 
 class Reading(NamedTuple):

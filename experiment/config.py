@@ -270,6 +270,12 @@ def _require(ok: bool, option: str, config: Config, expected: str) -> None:
         raise UserError(f"--{option.replace('_', '-')} is {getattr(config, option)}, expected {expected}")
 
 
+def fits(name: str, value: Any) -> str:
+    """Return what is wrong with the type of an option's value; "" if it fits."""
+    kind = typing.get_type_hints(Config)[name]
+    return "" if _fits(value, kind) else f"option '{name}' is {value!r}, expected {_describe(kind)}"
+
+
 def _fits(value: Any, kind: Any) -> bool:
     if typing.get_origin(kind) is Literal:
         return value in typing.get_args(kind)

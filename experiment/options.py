@@ -148,7 +148,7 @@ class Config:
     def dataset_name(self) -> str:
         """Return the dataset's name, of a folder of pictures only the last part of its path."""
         folder = own_folder(self.dataset)
-        return folder.name if folder else self.dataset
+        return folder.name if folder else self.dataset.lstrip(":")  # ":arrays" are those of a program
 
     @property
     def model_name(self) -> str:

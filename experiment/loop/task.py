@@ -30,11 +30,16 @@ class Task(NamedTuple):
     warnings: tuple[str, ...] = ()  # what may be wrong with the data, a line each
 
 
-def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, Any] | None = None) -> Task:
+def prepare(
+    config: Config,
+    models: Mapping[str, Entry],
+    inputs: Mapping[str, Any] | None = None,
+    dataset: Dataset | None = None,
+) -> Task:
     """Find the network, load the dataset, fit it to the network and split off the validation examples.
 
     With `inputs`, what a run has saved about its inputs (`describe_inputs`), the dataset is read and normalised as in
-    that run.
+    that run. With `dataset`, that is taken and none is loaded.
 
     Raises:
         UserError: no such network or dataset; the data are missing, damaged or of a shape that does not fit; or the
@@ -42,8 +47,9 @@ def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, An
     """
     entry = network(config, models)
     depth = inputs.get("depth") if inputs else None
-    size = tuple(inputs["shape"]) if inputs else entry.input_shape or common_size(config)
-    dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
+    if dataset is None:
+        size = tuple(inputs["shape"]) if inputs else entry.input_shape or common_size(config)
+        dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
     check_kind(config, dataset, entry, models)
