@@ -102,5 +102,9 @@ def _check_layout(name: str, inputs: Any) -> None:
 
 
 def _apart(split: Split, plan: Plan) -> tuple[Split, Split]:
-    rest, held = held_out(split, plan)
+    count = len(split.labels)
+    rest, held = held_out(split, plan) if count > 1 else (np.arange(count), np.arange(0))
+    if not len(rest) or not len(held):
+        few = "1 example is" if count == 1 else f"{count} examples are"
+        raise DataError(f"training data: {few} too few to hold out a test set; give test=(inputs, labels)")
     return Split(split.inputs[rest], split.labels[rest]), Split(split.inputs[held], split.labels[held])

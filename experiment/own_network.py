@@ -219,7 +219,9 @@ def check_output(name: str, found: Any, inputs: Sequence[int], num_classes: int)
         return
     advice = ""
     if len(shape) == 2 and shape[0] == inputs[0]:
-        advice = "; give it an argument num_classes, which is then the number of classes of the dataset"
+        advice = f"; make it with num_classes={num_classes}"
+        if ":" in name:
+            advice = "; give it an argument num_classes, which is then the number of classes of the dataset"
     raise UserError(f"{name} returns {tuple(shape)} for inputs {tuple(inputs)}, {expected}{advice}")
 
 

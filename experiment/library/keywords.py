@@ -25,6 +25,7 @@ COMMANDS = {
     "dry_run": "leave it out",
 }
 GIVEN = ("model", "dataset")
+OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 KNOWN = [name for name in NAMES if name not in (*COMMANDS, *GIVEN) and not name.startswith("list_")]
 
 
@@ -53,8 +54,18 @@ def config_of(model: str, dataset: str, options: Mapping[str, Any]) -> Config:
                 raise UserError(f"fit: {name}=True writes into a run folder; name one with out=")
     try:
         return check(Config(**{**vars(base), **values, "model": model, "dataset": dataset}))
-    except UserError as error:  # in the words of the command line
-        raise UserError(re.sub(r"--([a-z][a-z0-9-]*)", lambda found: found[1].replace("-", "_"), str(error))) from None
+    except UserError as error:
+        raise in_python(error) from None
+
+
+def in_python(error: UserError) -> UserError:
+    """Return an error that names options as the command line does, --batch-size, with their names in Python."""
+
+    def keyword(found: re.Match[str]) -> str:
+        name = found[1].replace("-", "_")
+        return name if name in NAMES else found[0]
+
+    return type(error)(OPTION.sub(keyword, str(error)))
 
 
 def _plain(value: Any) -> Any:

@@ -45,7 +45,7 @@ def make(models: Models, name: str, num_classes: int | None, options: Mapping[st
     parameters = _parameters(entry)
     for option in options:
         if parameters and option not in parameters:
-            advice = nearest(option, parameters) or f" It takes: {', '.join(parameters)}"
+            advice = nearest(option, [*parameters, "num_classes"]) or f" It takes: {', '.join(parameters)}"
             raise UserError(f"{name} has no option '{option}'.{advice}")
     if num_classes is not None and (type(num_classes) is not int or num_classes < 0):
         raise UserError(f"num_classes is {num_classes!r}, expected a whole number above 0, or 0 for features")

@@ -155,7 +155,10 @@ class Result:
 
     def _loader(self, examples: Any) -> Loader:
         trained, about = self.trained, self.trained.inputs
-        found, shape = as_inputs("inputs", examples), tuple(about["shape"])
+        shape = tuple(about["shape"])
+        if np.shape(examples) == shape:
+            raise DataError(f"inputs: expected (N, {', '.join(map(str, shape))}), found one example; give x[None]")
+        found = as_inputs("inputs", examples)
         if found.shape[1:] != shape or (trained.dtype and found.dtype.name != trained.dtype):
             expected = f"(N, {', '.join(map(str, shape))}) {trained.dtype}".rstrip()
             raise DataError(f"inputs: expected {expected} as in training, found {found.shape} {found.dtype}")

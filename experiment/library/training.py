@@ -16,7 +16,7 @@ from experiment.config import Config
 from experiment.console import make_console, say
 from experiment.distributed.agreement import Group
 from experiment.distributed.environment import ProcessInfo
-from experiment.library.keywords import config_of
+from experiment.library.keywords import config_of, in_python
 from experiment.library.networks import Bound, entry_of, name_of
 from experiment.library.result import Framework, Result, Trained
 from experiment.loop.early_stopping import BestEpoch, is_over
@@ -45,6 +45,15 @@ def fit(
     Raises:
         UserError: an option, the network or the data are not what is expected.
     """
+    try:
+        return _fit(framework, model, dataset, variables, verbose=verbose, options=options)
+    except UserError as error:
+        raise in_python(error) from None
+
+
+def _fit(
+    framework: Framework, model: Any, dataset: Any, variables: Any, *, verbose: bool, options: Mapping[str, Any]
+) -> Result:
     named, (data_name, given) = name_of(model), _dataset(dataset)
     config = config_of(named.name, data_name, options)
     bound = _bind(framework, model, config) if named.is_object else Bound(framework.backend, framework.backend.MODELS)
@@ -59,7 +68,7 @@ def fit(
         if start is not None:
             first = bound.restore(first, bound.export(start))
         for line in session.task.warnings:
-            warnings.warn(line, UserWarning, stacklevel=3)
+            warnings.warn(line, UserWarning, stacklevel=5)
         trained, rows, summary = _saved(session, first) if saves else _in_memory(session, first)
         trained = bound.restore(trained, bound.export(trained))  # copies: the training may go on with its own
         scores = score_splits(session, trained, SPLITS)
