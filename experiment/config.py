@@ -14,8 +14,8 @@ from data.augment import augmentations
 from data.errors import UserError
 from data.registry import lookup, unknown
 from experiment.arguments import parse_arguments
-from experiment.own_network import is_own, is_reference, parse_target
 from experiment.options import FREE, MAPPED, OUTPUT, SAVED, SWEEP, Config
+from experiment.own_network import is_own, is_reference, parse_target
 from experiment.recipes import recipes
 from experiment.runs.kinds import ABOUT, RUN, SEEDS, Folder, has_profile, read_config
 

@@ -1,4 +1,4 @@
-"""A network of the user's own, named as `my_net.py:Net`, `package.module:Net` or with arguments, `my_net.py:Net(width=64)`.
+"""A network of the user's own: `my_net.py:Net`, `package.module:Net` or, with arguments, `my_net.py:Net(width=64)`.
 
 Nothing of the user's code is evaluated but the file itself: arguments are literals.
 """
@@ -70,7 +70,7 @@ def parse_target(text: str) -> Target:
     Raises:
         UserError: it is not of one of the forms, or an argument is not a literal.
     """
-    found = TARGET.fullmatch(text.strip())
+    found = None if text.endswith(".py") else TARGET.fullmatch(text.strip())
     if not found or (found["colon"] and not found["source"] and not text.startswith(":")):
         if text.endswith(".py"):
             raise UserError(f"{text}: say which network in it, as in {text}:Net")
@@ -125,7 +125,7 @@ def find(target: Target) -> tuple[Any, Loaded]:
     return value, loaded
 
 
-def training_words(parameters: Iterable[str], *, train: bool) -> dict[str, bool]:
+def training_words(parameters: Iterable[str], *, train: bool) -> dict[str, Any]:
     """Return those of the keywords that put a module into training or evaluation mode."""
     return {word: train is means for word, means in TRAINING_WORDS.items() if word in parameters}
 

@@ -8,7 +8,6 @@ a `layers.py`. A file that has changed is imported anew.
 import hashlib
 import importlib
 import importlib.util
-import os
 import re
 import sys
 import traceback
@@ -78,7 +77,7 @@ def _load_file(given: Path, target: str) -> Loaded:
 
 def _load_module(source: str) -> Loaded:
     """Import a module that is installed or lies below the current folder."""
-    here = [] if os.getcwd() in sys.path or "" in sys.path else [os.getcwd()]
+    here = [] if str(Path.cwd()) in sys.path or "" in sys.path else [str(Path.cwd())]
     sys.path += here
     try:
         importlib.invalidate_caches()
@@ -105,7 +104,7 @@ def _beside(folder: Path, package: str) -> Iterator[list[Path]]:
     """Make the files of a folder importable; yield the list of those that were imported, filled at the end."""
     found: list[Path] = []
     path, before = list(sys.path), dict(sys.modules)
-    here = [entry for entry in path if entry in ("", os.getcwd()) and Path(entry).resolve() != folder]
+    here = [entry for entry in path if entry in ("", str(Path.cwd())) and Path(entry).resolve() != folder]
     sys.path[:] = [entry for entry in path if entry not in here and Path(entry or ".").resolve() != folder]
     installed = list(sys.path)
     sys.path += [str(folder), *here]

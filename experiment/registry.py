@@ -3,10 +3,11 @@
 import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple
 
 from data.registry import discover, lookup
-from experiment.own_network import Maker, Target, find, is_reference, parse_target
+from experiment.own_network import CHANNELS, Maker, Target, find, is_reference, parse_target
 
 
 class Small(NamedTuple):
@@ -52,7 +53,9 @@ class Models(dict[str, Entry]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the entry of a name, or the default."""
-        return self[name] if name in self else default
+        if name in self:
+            return self[name]
+        return default
 
     def __missing__(self, name: str) -> Entry:
         """Return the entry of a name with arguments, or of a network of the user's own.
@@ -93,4 +96,5 @@ def with_shape(entry: Entry, shape: tuple[int, ...]) -> Entry:
     if not entry.own:
         return entry
     shape = entry.input_shape or shape
-    return entry._replace(input_shape=shape, build=partial(entry.build, in_channels=shape[-1]))
+    channels = {name: shape[-1] for name in CHANNELS if name in signature(entry.build).parameters}
+    return entry._replace(input_shape=shape, build=partial(entry.build, **channels))

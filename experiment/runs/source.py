@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from experiment.options import Config
 from experiment.own_network import Target, find, is_own, is_reference, parse_target
 from experiment.own_source import digest
-from experiment.options import Config
 from experiment.runs.atomic import write
 from experiment.runs.kinds import CONFIG, SOURCE, read_config
 
