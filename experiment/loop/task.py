@@ -52,7 +52,7 @@ def prepare(
         dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
-    check_kind(config, dataset, entry, models)
+    check_kind(config, dataset, models, entry)
     shape = dataset.train.inputs.shape[1:]
     if config.data_rules == "0.1":
         dataset = dataset._replace(windows={})
@@ -199,14 +199,14 @@ def describe_inputs(task: Task) -> dict[str, Any]:
     return about | ({"depth": dataset.depth} if dataset.depth else {})
 
 
-def check_kind(config: Config, dataset: Dataset, entry: Entry, models: Mapping[str, Entry]) -> None:
+def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry], entry: Entry | None = None) -> None:
     """Check that the dataset, the network and --frontend fit together, be it images or audio.
 
     Raises:
         UserError: they do not; says which of the three to change, and to what.
     """
     name, sound, network = config.dataset_name, dataset.train.inputs.ndim == 3, config.model_name
-    if not (shape := entry.input_shape):
+    if not (shape := (entry or models[config.model]).input_shape):
         if config.frontend != "none" and not sound:
             raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
         return
