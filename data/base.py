@@ -38,6 +38,7 @@ class Dataset(NamedTuple):
     notes: tuple[str, ...] = ()  # how the files were read, a line each
     depth: int | None = None  # significant bits of the 16-bit pictures, if there are any
     warnings: tuple[str, ...] = ()  # what is wrong with the files, a line each
+    name: str = ""  # as given to `data.load`; "" if it was made of arrays
 
 
 class Reading(NamedTuple):

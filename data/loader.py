@@ -1,5 +1,6 @@
 """The loader of both frameworks: numpy batches, channels last, a pure function of (seed, epoch)."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,6 +108,11 @@ class Loader:
     def __len__(self) -> int:
         """Batches in an epoch."""
         return len(self._bounds) - 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of an epoch: the first time those of epoch 0, then of epoch 1, and so on."""
+        passes = self.__dict__.setdefault("_passes", itertools.count())
+        return self.epoch(next(passes))
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield the batches from `start` on; every example occurs once, in an order set by (seed, epoch) alone."""

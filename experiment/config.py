@@ -15,6 +15,7 @@ from data.errors import UserError
 from data.registry import lookup, unknown
 from experiment.arguments import parse_arguments
 from experiment.options import FREE, MAPPED, OUTPUT, SAVED, SWEEP, Config
+from experiment.own_network import is_own, is_reference, parse_target
 from experiment.recipes import recipes
 from experiment.runs.kinds import ABOUT, RUN, SEEDS, Folder, has_profile, read_config
 
@@ -62,6 +63,8 @@ def _check_resumed(run: Folder, config: Config) -> Config:
     if run.sweep:
         before |= {name: run.sweep.get(name) for name in SWEEP}
         now |= sweep_of(config)
+    if is_own(run_model := before["model"]) and config.model_name == parse_target(run_model).short:
+        now["model"] = run_model  # its file may have moved
     changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before[name] != now[name]]
     changed = [line for line in changed if line.split()[0] not in (*FREE, "together")]
     sweeps = config.seeds > 1 or bool(config.tune)
@@ -103,6 +106,12 @@ def check(config: Config) -> Config:
     for name in ("seed", "split_seed"):
         _require(0 <= getattr(config, name) < 2**32, name, config, "from 0 to 4294967295")
     _require(0 < config.validation_share < 1, "validation_share", config, "a share between 0 and 1")
+    if config.input_shape is not None:
+        _require(parse_shape(config.input_shape) is not None, "input_shape", config, "height, width and channels")
+        if not is_reference(config.model):
+            raise UserError(
+                f"--input-shape is for a network of your own; '{config.model}' has its own, see --list-models"
+            )
     if config.fold is not None:
         _require(parse_fold(config.fold) is not None, "fold", config, "i/k as 1/5, i from 1 to k, k at least 2")
         if config.validation_share != Config.validation_share:
@@ -144,6 +153,8 @@ def to_json(config: Config) -> str:
             values[name] = str(folder.expanduser().resolve())
     if folder := own_folder(config.dataset):  # absolute, too: the run is evaluated from anywhere
         values["dataset"] = str(folder)
+    if is_reference(config.model):
+        values["model"] = parse_target(config.model).text
     if config.weights and config.weights != TORCHVISION:
         values["weights"] = str(Path(config.weights).expanduser().resolve())
     return json.dumps(values, indent=2) + "\n"
@@ -230,6 +241,14 @@ def _from_values(source: Path | str, values: dict[str, Any]) -> Config:
         raise UserError(f"{source}: {error}") from None
 
 
+def parse_shape(text: str) -> tuple[int, ...] | None:
+    """Return a shape such as "64,64,3", or "8000,1" of waveforms; None if the text is none."""
+    numbers = [part.strip() for part in text.strip("()").split(",")]
+    if len(numbers) not in (2, 3) or not all(part.isdecimal() and int(part) for part in numbers):
+        return None
+    return tuple(map(int, numbers))
+
+
 def parse_fold(text: str) -> tuple[int, int] | None:
     """Return i and k of a fold i/k; None if the text is none."""
     number, _, count = text.partition("/")
@@ -257,6 +276,12 @@ def given(argv: Sequence[str], option: str) -> str:
 def _require(ok: bool, option: str, config: Config, expected: str) -> None:
     if not ok:
         raise UserError(f"--{option.replace('_', '-')} is {getattr(config, option)}, expected {expected}")
+
+
+def fits(name: str, value: Any) -> str:
+    """Return what is wrong with the type of an option's value; "" if it fits."""
+    kind = typing.get_type_hints(Config)[name]
+    return "" if _fits(value, kind) else f"option '{name}' is {value!r}, expected {_describe(kind)}"
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from data import own_folder
+from experiment.own_network import is_reference, parse_target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +13,10 @@ class Config:
     """Train a network; everything that decides the numbers, in one place."""
 
     model: str = "lenet5"
-    """Network, see --list-models."""
+    """Network, see --list-models; or one of your own: my_net.py:Net, package.module:Net or my_net.py:Net(width=64)."""
+    input_shape: str | None = None
+    """Shape of the inputs of a network of your own, channels last: 64,64,3 or 8000,1. Default: its attribute
+    input_shape, else the shape of the dataset's examples."""
     dataset: str = "digits"
     """Dataset, see --list-datasets; or the path of a folder of pictures or sounds."""
     data_dir: Path | None = None
@@ -164,7 +168,12 @@ class Config:
     def dataset_name(self) -> str:
         """Return the dataset's name, of an own folder only the last part of its path."""
         folder = own_folder(self.dataset)
-        return folder.name if folder else self.dataset
+        return folder.name if folder else self.dataset.lstrip(":")  # ":arrays" are those of a program
+
+    @property
+    def model_name(self) -> str:
+        """Return the network's name; of one of the user's own without the file."""
+        return parse_target(self.model).short if is_reference(self.model) else self.model
 
 
 # What is said to the command, not about the training; config.json holds the rest.

@@ -53,7 +53,7 @@ def trains_together(config: Config, count: int, parameters: int) -> bool:
     if config.together != "auto":
         return config.together == "yes"
     alone = replicas() == 1 and not config.workers
-    return jax.default_backend() != "cpu" and alone and count * parameters <= ROOM
+    return jax.default_backend() != "cpu" and alone and 0 < count * parameters <= ROOM  # 0: nobody knows
 
 
 def fit_many(

@@ -28,6 +28,7 @@ from jaxnets.environment import settings as settings
 from jaxnets.gradient_transforms import split_params
 from jaxnets.input_pipeline import feed
 from jaxnets.model_summary import summarize as summarize
+from jaxnets.own_network import check
 from jaxnets.precision import cast
 from jaxnets.sharding import divide, local, make_mesh, replicate, sharing, whole
 from jaxnets.sharding import join as join
@@ -61,6 +62,8 @@ def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variab
     """Return a network and its initial variables."""
     model = entry.build(num_classes=num_classes)
     key = jax.random.fold_in(jax.random.key(seed), 0)
+    if entry.own:
+        check(model, key, entry.input_shape, num_classes, entry.own)
     variables = jax.jit(model.init, compiler_options=ONCE)(key, jnp.zeros((1, *entry.input_shape)))
     return model, cast(variables, jnp.float64) if jax.config.read("jax_enable_x64") else variables
 

@@ -26,6 +26,7 @@ from torchnets.environment import settings as settings
 from torchnets.gradient_transforms import trained_params
 from torchnets.input_pipeline import DEVICE, feed
 from torchnets.model_summary import summarize as summarize
+from torchnets.own_network import check
 from torchnets.sharding import Replica
 from torchnets.sharding import join as join
 from torchnets.sharding import replicas as replicas
@@ -57,6 +58,8 @@ def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variab
     """Return a network and its initial variables."""
     torch.manual_seed(seed)  # of dropout, too: the generator is global, and goes on from here
     model = entry.build(num_classes=num_classes).to(DEVICE)
+    if entry.own:
+        check(model, entry.input_shape, num_classes, entry.own)
     return model, model.state_dict()
 
 

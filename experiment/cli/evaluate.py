@@ -17,6 +17,7 @@ from experiment.loop.task import Task, prepare, score_split
 from experiment.runs import folder as run_folder
 from experiment.runs.inputs import saved_inputs
 from experiment.runs.resume import fingerprint
+from experiment.runs.source import locate
 from experiment.runs.summary import print_scores
 from experiment.weights.pretrained import as_built
 
@@ -54,6 +55,7 @@ def _main(framework: str, argv: list[str]) -> int:
     config, weights = run_folder.read_run(arguments.run)
     own = {"probabilities": config.probabilities or arguments.probabilities}
     config = dataclasses.replace(config, **own, **_reading(arguments))
+    config, lines = locate(config, arguments.run, arguments.in_place_of_run.model)
     if arguments.data_dir:
         name = config.dataset if config.dataset in DATASETS else "folder"  # an own folder that has moved
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
@@ -61,7 +63,7 @@ def _main(framework: str, argv: list[str]) -> int:
     about = saved_inputs(arguments.run)
     task = prepare(config, backend.MODELS, about["inputs"] if about else None)
     console = make_console()
-    for line in doubts(task, about):
+    for line in [*lines, *doubts(task, about)]:
         say(console, f"warning: {line}")
     backend.set_precision(config)
     model, template = backend.create(

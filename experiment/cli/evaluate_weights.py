@@ -23,7 +23,8 @@ class WeightsArguments:
     """Take these in place of a run: a file of weights in any usual format of either framework, or the word
     torchvision; with --model and --dataset."""
     model: str | None = None
-    """With --weights: the network, see --list-models of train."""
+    """With --weights: the network, see --list-models of train. With a run: where its network is, if it is one of
+    your own that has moved, my_net.py:Net."""
     dataset: str | None = None
     """With --weights: the dataset, or the path of a folder of pictures or sounds."""
     clip_seconds: float = 0.0
@@ -46,7 +47,7 @@ def check_options(run: Path | None, given: WeightsArguments) -> None:
     if given.weights is None:
         if run is None:
             raise UserError("no run folder is named; or give --weights FILE --model NAME --dataset NAME")
-        fields = dataclasses.fields(WeightsArguments)
+        fields = [field for field in dataclasses.fields(WeightsArguments) if field.name != "model"]  # see `locate`
         if extra := [field.name for field in fields if getattr(given, field.name) != field.default]:
             raise UserError(f"--{extra[0].replace('_', '-')} goes with --weights FILE; a run folder says that itself")
         return

@@ -11,7 +11,6 @@ import tyro
 
 from data import DataError, Dataset, Loader, Split, UserError, Windows, apply_frontend, fit_to
 from data.datasets.folder import read_picture
-from data.registry import lookup
 from data.sound import read_windows
 from data.terminal import command, outlive, printable
 from experiment.arguments import parse_arguments
@@ -22,10 +21,11 @@ from experiment.cli.predictions import check_out, write_predictions
 from experiment.config import Config
 from experiment.loop.evaluation import evaluation_batch
 from experiment.loop.metrics import probabilities as probabilities
-from experiment.loop.task import all_windows, describe_inputs, input_dtype, mean_over_windows, prepare
-from experiment.registry import Entry
+from experiment.loop.task import all_windows, describe_inputs, input_dtype, mean_over_windows, network, prepare
+from experiment.registry import Entry, with_shape
 from experiment.runs import folder as run_folder
 from experiment.runs.inputs import read_inputs
+from experiment.runs.source import locate
 from experiment.weights.pretrained import as_built, start
 
 TOP = 5
@@ -61,6 +61,7 @@ class Network(NamedTuple):
     entry: Entry
     about: dict[str, Any]  # see `describe_inputs`
     start: Callable[[Any], Any]  # returns its variables, given the initial ones
+    warnings: Sequence[str] = ()
 
 
 def main(framework: str) -> None:
@@ -72,18 +73,19 @@ def _main(framework: str, argv: list[str]) -> int:
     arguments = _checked(parse_arguments(Arguments, argv, f"python -m {framework}.predict"))
     read = _of_run if arguments.run else _of_weights
     backend = load_framework(framework)
-    network = read(backend, arguments)
-    config, about = network.config, network.about
-    files, found = read_good_files(arguments.files, about, config, network.entry.input_shape)
+    config, entry, about, started, warnings = read(backend, arguments)
+    files, found = read_good_files(arguments.files, about, config, entry.input_shape)
     if found is None:
         return 1
+    for line in warnings:
+        print(f"warning: {line}", file=sys.stderr)
     examples, windows = found
     backend.set_precision(config)
-    model, template = backend.create(network.entry, len(about["classes"]), config.seed)
+    model, template = backend.create(with_shape(entry, examples.inputs.shape[1:]), len(about["classes"]), config.seed)
     mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
     size = evaluation_batch(config, examples.inputs.shape[1:])
     loader = Loader(all_windows(examples, windows), mean, std, size, dtype=input_dtype(config))
-    logits = mean_over_windows(backend.predict(model, network.start(template), loader, config), windows)
+    logits = mean_over_windows(backend.predict(model, started(template), loader, config), windows)
     _give(arguments, files, about["classes"], probabilities(logits, config.loss))
     return 1 if len(files) < len(arguments.files) else 0
 
@@ -115,9 +117,10 @@ def _checked(arguments: Arguments) -> Arguments:
 def _of_run(backend: Backend, arguments: Arguments) -> Network:
     assert arguments.run
     config, weights = run_folder.read_run(arguments.run)
+    config, lines = locate(config, arguments.run, arguments.in_place_of_run.model)
     about = read_inputs(arguments.run)
-    entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
-    return Network(config, entry, about, lambda template: backend.restore(template, weights))
+    entry = as_built(network(config, backend.MODELS), config, backend.MODELS)
+    return Network(config, entry, about, lambda template: backend.restore(template, weights), lines)
 
 
 def _of_weights(backend: Backend, arguments: Arguments) -> Network:
@@ -194,5 +197,5 @@ def read_files(
     if len(shape) == 3:
         dataset, _ = fit_to(dataset, shape)
     dataset, _ = apply_frontend(dataset, config.frontend)
-    dataset, _ = fit_to(dataset, input_shape)
+    dataset, _ = fit_to(dataset, input_shape or dataset.train.inputs.shape[1:])
     return dataset.test, dataset.windows.get("test")

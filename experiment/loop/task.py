@@ -5,17 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, fit_to, load
+from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, find, fit_to, load
 from data.augment import augmentations, check_augmentations
 from data.holdout import Plan, choose, digests, held_out
+from data.picture_sizes import picture_sizes
 from data.registry import lookup
 from data.rows import concatenate, select
 from experiment.backend import Backend
-from experiment.config import Config, parse_fold
+from experiment.config import Config, parse_fold, parse_shape
 from experiment.loop.class_weights import about_classes
 from experiment.loop.evaluation import evaluation_batch
 from experiment.loop.metrics import Score, score
-from experiment.registry import Entry
+from experiment.registry import Entry, with_shape
 from experiment.weights.normalisation import SAID, normalised
 
 
@@ -31,28 +32,35 @@ class Task(NamedTuple):
     warnings: tuple[str, ...] = ()  # what may be wrong with the data, a line each
 
 
-def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, Any] | None = None) -> Task:
+def prepare(
+    config: Config,
+    models: Mapping[str, Entry],
+    inputs: Mapping[str, Any] | None = None,
+    dataset: Dataset | None = None,
+) -> Task:
     """Find the network, load the dataset, fit it to the network and split off the validation examples.
 
     With `inputs`, what a run has saved about its inputs (`describe_inputs`), the dataset is read and normalised as in
-    that run.
+    that run. With `dataset`, that is taken and none is loaded.
 
     Raises:
         UserError: no such network or dataset; the data are missing, damaged or of a shape that does not fit; or the
             classes are not those of the run.
     """
-    entry = lookup("model", config.model, models)
-    size = tuple(inputs["shape"]) if inputs else entry.input_shape
-    dataset = load(config.dataset, config.data_dir, size, reading(config, inputs))
+    entry = network(config, models)
+    if dataset is None:
+        size = tuple(inputs["shape"]) if inputs else entry.input_shape or common_size(config)
+        dataset = load(config.dataset, config.data_dir, size, reading(config, inputs))
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
-    check_kind(config, dataset, models)
+    check_kind(config, dataset, models, entry)
     check_clips(config, dataset)
     shape = dataset.train.inputs.shape[1:]
     if config.data_rules == "0.1":
         dataset = dataset._replace(windows={})
     dataset, note = apply_frontend(dataset, config.frontend)
     check_augmentations(augmentations(config.augment), dataset.train.inputs, config.tta)
+    entry = with_shape(entry, dataset.train.inputs.shape[1:])
     dataset, resized = fit_to(dataset, entry.input_shape)
     if inputs:
         statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
@@ -79,6 +87,33 @@ def reading(config: Config, inputs: Mapping[str, Any] | None = None) -> Reading:
     if inputs:
         return common._replace(depth=inputs.get("depth"), rate=inputs["rate"] or 0)
     return common._replace(rate=config.sample_rate, seconds=config.clip_seconds)
+
+
+def network(config: Config, models: Mapping[str, Entry]) -> Entry:
+    """Return the entry of the network, with the shape of --input-shape if that is given."""
+    entry = lookup("model", config.model, models)
+    shape = parse_shape(config.input_shape or "")
+    return entry._replace(input_shape=shape) if shape else entry
+
+
+def common_size(config: Config) -> tuple[int, ...] | None:
+    """Return the shape of all pictures of a folder, (H, W, 3), for a network that takes any; None of other datasets.
+
+    Raises:
+        UserError: they have several.
+    """
+    source, folder = find(config.dataset, config.data_dir)
+    if not source.sized:
+        return None
+    sizes = picture_sizes(folder)
+    if len(sizes) > 1:
+        (first, _), (second, _), *rest = sizes.most_common()
+        more = f" and {len(rest)} more sizes" if rest else ""
+        raise UserError(
+            f"{config.dataset_name} has pictures of {first[0]}x{first[1]}, {second[0]}x{second[1]}{more}, and "
+            f"{config.model_name} does not say what it takes: give --input-shape {first[0]},{first[1]},3 or so"
+        )
+    return (*next(iter(sizes)), 3) if sizes else None
 
 
 def own(config: Config) -> bool:
@@ -186,24 +221,28 @@ def describe_inputs(task: Task) -> dict[str, Any]:
     return about | ({"depth": dataset.depth} if dataset.depth else {})
 
 
-def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) -> None:
+def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry], entry: Entry | None = None) -> None:
     """Check that the dataset, the network and --frontend fit together, be it images or audio.
 
     Raises:
         UserError: they do not; says which of the three to change, and to what.
     """
-    name, sound = config.dataset_name, dataset.train.inputs.ndim == 3
-    for_sound = len(models[config.model].input_shape) == 2
+    name, sound, network = config.dataset_name, dataset.train.inputs.ndim == 3, config.model_name
+    if not (shape := (entry or models[config.model]).input_shape):
+        if config.frontend != "none" and not sound:
+            raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
+        return
+    for_sound = len(shape) == 2
     if config.frontend != "none" and not sound:
         raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
     if config.frontend != "none" and for_sound:
-        raise UserError(f"{config.model} takes audio as it is: leave out --frontend {config.frontend}")
+        raise UserError(f"{network} takes audio as it is: leave out --frontend {config.frontend}")
     if for_sound and not sound:
-        raise UserError(f"{config.model} takes audio, {name} has images; choose another network, see --list-models")
+        raise UserError(f"{network} takes audio, {name} has images; choose another network, see --list-models")
     if sound and not for_sound and config.frontend == "none":
         others = ", ".join(other for other, entry in models.items() if len(entry.input_shape) == 2)
         choice = f", or choose a network for audio: {others}" if others else ""
-        raise UserError(f"{name} has audio, {config.model} takes images: add --frontend logmel{choice}")
+        raise UserError(f"{name} has audio, {network} takes images: add --frontend logmel{choice}")
 
 
 def check_clips(config: Config, dataset: Dataset) -> None:

@@ -52,7 +52,7 @@ def report(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None
 
 def _draw(session: Session, outcome: Outcome, test: Score) -> None:
     classes = session.task.dataset.classes
-    title = f"{session.config.model} on {session.config.dataset_name}, {session.about['framework']}"
+    title = f"{session.config.model_name} on {session.config.dataset_name}, {session.about['framework']}"
     found = {"curves.png": lambda: plots.curves(outcome.rows, title)} if outcome.rows else {}
     found |= {"confusion.png": lambda: plots.confusion(test.confusion, classes, f"{title}: test set")}
     write_pictures(session.folder, found)

@@ -28,7 +28,7 @@ def normalised(dataset: Dataset, config: Config) -> Dataset:
     inputs = dataset.train.inputs
     kind, shape = KINDS[inputs.ndim, inputs.dtype.name], "x".join(map(str, inputs.shape[1:]))
     if kind != "images" or inputs.shape[-1] != len(MEAN):
-        raise UserError(f"--normalize imagenet is for pictures in colour; {config.model} takes {kind} of {shape}")
+        raise UserError(f"--normalize imagenet is for pictures in colour; {config.model_name} takes {kind} of {shape}")
     return dataset._replace(mean=MEAN, std=STD)
 
 

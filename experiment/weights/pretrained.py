@@ -40,7 +40,7 @@ def settle(config: Config, models: Mapping[str, Entry]) -> Config:
         known = [name for name, entry in models.items() if entry.torchvision]
         if config.model in models and config.model not in known:
             some = f"it has those of {', '.join(known)}" if known else "it has those of no network here"
-            raise UserError(f"--weights torchvision: torchvision has no weights of '{config.model}'; {some}")
+            raise UserError(f"--weights torchvision: torchvision has no weights of '{config.model_name}'; {some}")
         config = dataclasses.replace(config, like_torchvision=True)
         return _with_statistics(config, models, imagenet=True)
     if not config.weights:
@@ -86,7 +86,7 @@ def as_built(entry: Entry, config: Config, models: Mapping[str, Entry]) -> Entry
     if config.dropout is not None:
         if not (name := _dropout(entry)):
             others = ", ".join(other for other, entry in models.items() if _dropout(entry))
-            raise UserError(f"--dropout: '{config.model}' has none; these have: {others}")
+            raise UserError(f"--dropout: '{config.model_name}' has none; these have: {others}")
         options[name] = config.dropout
     return entry._replace(build=partial(entry.build, **options))
 
