@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.pictures import FORMATS, ORIENTATION, SUFFIXES
+from data.pictures import FORMATS, SUFFIXES, orientation
 
 
 def picture_sizes(folder: Path) -> "Counter[tuple[int, int]]":
@@ -30,7 +30,7 @@ def _size(path: Path) -> tuple[int, int] | None:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
-                on_its_side = image.getexif().get(ORIENTATION, 1) >= 5
+                on_its_side = orientation(image) >= 5
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return (width, height) if on_its_side else (height, width)

@@ -105,7 +105,7 @@ def _fit(image: Image.Image, height: int, width: int, depth: int | None) -> Pict
     tiles = getattr(image, "tile", None)
     raw = str(tiles[0][3]) if tiles else ""  # how the file stores a pixel, as "L;4": known until it is loaded
     image.load()
-    turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))  # of TIFF, Pillow has removed it in turning the picture
+    turn = UPRIGHT.get(orientation(image))  # of TIFF, Pillow has removed it in turning the picture
     made, depth = _colour(image, raw, depth)
     made = made if turn is None else made.transpose(turn)
     # The largest centred box with the network's aspect ratio, in fractions of pixels.
@@ -114,6 +114,15 @@ def _fit(image: Image.Image, height: int, width: int, depth: int | None) -> Pict
     left, top = max(0.0, (made.width - scale * width) / 2), max(0.0, (made.height - scale * height) / 2)
     box = (left, top, made.width - left, made.height - top)
     return Picture(np.asarray(made.resize((width, height), Image.Resampling.BILINEAR, box=box)), depth)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the orientation of the camera, 1 to 8; 1 if the EXIF data do not say it or are damaged."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever Pillow raises for damaged bytes: the pixels are good without
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def _colour(image: Image.Image, raw: str, depth: int | None) -> tuple[Image.Image, int | None]:
