@@ -35,7 +35,9 @@ def exported(nets, variables) -> dict[str, np.ndarray]:
     return importlib.import_module(f"{nets.__name__}.loop").export(variables)
 
 
-@both
+@pytest.mark.parametrize(  # whose other tests here are the quick ones of Flax
+    "nets", [pytest.param(jaxnets, marks=pytest.mark.slow), torchnets], ids=["jaxnets", "torchnets"]
+)
 def test_the_page_is_true(nets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "page"}

@@ -20,7 +20,7 @@ from experiment.cli.evaluate_weights import WeightsArguments, check_options, con
 from experiment.cli.predictions import check_out, write_predictions
 from experiment.config import Config
 from experiment.loop.evaluation import evaluation_batch
-from experiment.loop.metrics import probabilities as probabilities
+from experiment.loop.metrics import probabilities
 from experiment.loop.task import all_windows, describe_inputs, input_dtype, mean_over_windows, network, prepare
 from experiment.registry import Entry, with_shape
 from experiment.runs import folder as run_folder
