@@ -85,6 +85,8 @@ def test_a_file_of_predictions_is_replaced_only_if_told_to_and_whole(run_main, t
         (("--probabilities",), "--probabilities and --overwrite go with --out"),
         (("--top", 0), "--top is 0, expected at least 1"),
         (("--data-dir", "."), "--data-dir goes with --weights FILE"),
+        (("--on-bad-file", "skip"), "--on-bad-file goes with --weights FILE"),
+        (("--cache-dir", "."), "--cache-dir goes with --weights FILE"),
         (("--model", "ann"), "--model goes with --weights FILE"),
     ):
         code, out, err = run_main("torchnets.predict", "run", ODD[1], *argv)

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -29,6 +29,7 @@ from experiment.runs.source import locate
 from experiment.weights.pretrained import as_built, start
 
 TOP = 5
+DATA = ("data_dir", "cache_dir", "on_bad_file")  # how the dataset of --weights is read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Arguments:
     """With --out: write the probabilities of all classes."""
     data_dir: Path | None = None
     """With --weights: the folder of the datasets."""
+    cache_dir: Path | None = None
+    """With --weights: the folder of the decoded files of own folders."""
+    on_bad_file: Literal["stop", "skip"] | None = None
+    """With --weights: when files of an own folder cannot be read: stop, or leave them out."""
     in_place_of_run: Annotated[WeightsArguments, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=WeightsArguments
     )
@@ -100,8 +105,9 @@ def _checked(arguments: Arguments) -> Arguments:
     if given.weights is not None and arguments.run:
         arguments = dataclasses.replace(arguments, run=None, files=(arguments.run, *arguments.files))
     check_options(arguments.run, given)
-    if arguments.data_dir and arguments.run:
-        raise UserError("--data-dir goes with --weights FILE; a run folder says itself what its inputs are")
+    if arguments.run and (extra := [name for name in DATA if getattr(arguments, name)]):
+        option = f"--{extra[0].replace('_', '-')}"
+        raise UserError(f"{option} goes with --weights FILE; a run folder says itself what its inputs are")
     if not arguments.files:
         behind = "the run folder" if arguments.run else "the options"
         raise UserError(f"no file to classify is named; give some behind {behind}")
@@ -125,7 +131,8 @@ def _of_run(backend: Backend, arguments: Arguments) -> Network:
 
 def _of_weights(backend: Backend, arguments: Arguments) -> Network:
     """Return a network with weights of a file; inputs are those of the dataset."""
-    config = config_of(arguments.in_place_of_run, backend, {"data_dir": arguments.data_dir})
+    about = {name: value for name in DATA if (value := getattr(arguments, name))}
+    config = config_of(arguments.in_place_of_run, backend, about)
     task = prepare(config, backend.MODELS)
     entry = as_built(task.entry, config, backend.MODELS)
 
