@@ -38,8 +38,8 @@ from jaxnets.compose import logits_of, training
 from jaxnets.input_pipeline import resident
 from jaxnets.loop import create, describe, export, restore, set_precision
 
-# Of the row of a whole run: its accuracy by several views, and its seconds.
-ROW = re.compile(r"\|\s+eval\s+\|[^|]*\|[^|]*\|\s+([0-9.]+)\s+\|\s+([0-9.]+)\s+\|")
+# Of the row of a whole run: its accuracy by several views, and its seconds. Older programs have one column more.
+ROW = re.compile(r"\|\s+eval\s+\|(?:[^|]*\|){2,3}\s+([0-9.]+)\s+\|\s+([0-9.]+)\s+\|\s*$")
 GOAL = 0.94
 
 

@@ -9,6 +9,7 @@ from data.errors import UserError
 from data.frontend import apply_frontend
 from data.holdout import hold_out
 from data.loader import Batch, Loader, normalise
+from data.own_arrays import from_arrays
 from data.registry import discover, lookup
 from data.resize import fit_to
 
@@ -30,6 +31,7 @@ __all__ = [
     "data_folder",
     "find",
     "fit_to",
+    "from_arrays",
     "hold_out",
     "load",
     "make_dataset",
@@ -53,11 +55,13 @@ def own_folder(name: str) -> Path | None:
 
 
 def find(name: str, data_dir: Path | str | None = None) -> tuple[Source, Path]:
-    """Return a dataset's source and its data folder; `name` may also be the path of a folder of images.
+    """Return a dataset's source and its data folder; `name` may also be the path of a folder of pictures or sounds.
 
     Raises:
         UserError: `name` is neither a dataset nor a folder, or it is a folder and `data_dir` is given, too.
     """
+    if name.startswith(":"):
+        raise UserError("the data were arrays of a Python program; give a dataset or a folder, or go on in Python")
     if not (own := own_folder(name)):
         if name not in DATASETS and Path(name).name != name:  # it has a slash: a path, not a misspelt name
             raise UserError(f"dataset '{name}' is neither a folder that exists nor one of: {', '.join(DATASETS)}")
@@ -73,18 +77,19 @@ def load(
     input_shape: tuple[int, ...] | None = None,
     reading: Reading = CURRENT,
 ) -> Dataset:
-    """Load a dataset by name, or the images of a folder by its path.
+    """Load a dataset by name, or the pictures or sounds of a folder by its path.
 
     Args:
         name: registered name, or path.
         data_dir: see `data_folder`.
         input_shape: input shape of the network, (H, W, C). Datasets of images of different sizes are resized to it
-            while they are read; all others are left unchanged (see `fit_to`).
-        reading: how a folder of pictures is read.
+            while they are read; all others are left unchanged (see `fit_to`). (length, 1) for a folder of sounds.
+        reading: how a folder of pictures or sounds is read.
 
     Raises:
         UserError: there is no such dataset.
         DataError: its files are missing or damaged.
     """
     source, folder = find(name, data_dir)
-    return source.load(folder, input_shape, reading) if source.sized else source.load(folder)
+    found = source.load(folder, input_shape, reading) if source.sized else source.load(folder)
+    return found._replace(name=name)

@@ -1,8 +1,12 @@
-"""Fetch datasets: python -m data download mnist [--data-dir DIR]; list them: python -m data list."""
+"""Fetch datasets: python -m data download mnist [--data-dir DIR]; list them: python -m data list.
+
+`python -m data cache` lists the own folders that have been decoded, and what they take on the disk.
+"""
 
 import argparse
 
 from data import DATASETS, data_folder
+from data.cache_command import clear_cache, list_cache
 from data.registry import lookup
 from data.terminal import command
 
@@ -19,7 +23,12 @@ def _main() -> int:
     download = commands.add_parser("download", help="fetch a dataset, checked by SHA-256")
     download.add_argument("name")
     download.add_argument("--data-dir", help="default: $JAXNETS_DATA, else ~/.cache/jaxnets")
+    cache = commands.add_parser("cache", help="list the decoded own folders, or remove them")
+    cache.add_argument("--clear", action="store_true", help="remove them; the next start decodes again")
+    cache.add_argument("--cache-dir", help="default: $JAXNETS_CACHE, else jaxnets/decoded in the user's cache folder")
     args = parser.parse_args()
+    if args.command == "cache":
+        return clear_cache(args.cache_dir) if args.clear else list_cache(args.cache_dir)
     if args.command == "list":
         for name, source in DATASETS.items():
             print(f"{name:16}{source.about}")

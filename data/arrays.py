@@ -2,11 +2,12 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from data.errors import DataError
+from data.rows import Indexed
 
 
 class Split(NamedTuple):
@@ -76,6 +77,8 @@ def as_array(name: str, values: Any) -> np.ndarray:
 
 def as_inputs(name: str, values: Any) -> np.ndarray:
     """Check inputs and convert them to one of the kinds in KINDS; see `as_split`."""
+    if isinstance(values, Indexed):  # of an array that has been checked
+        return cast(np.ndarray, values)
     array = as_array(name, values)
     found = f"found {array.shape} {array.dtype}"
     if 0 in array.shape[1:]:

@@ -19,6 +19,7 @@ from data.errors import UserError
 from data.registry import lookup
 
 DRAWS, MIXUP = 5, 6  # keys of the generators beside (seed, epoch); `data.loader` uses none
+AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of RandomResizedCrop, as in torchvision
 NOISE = 2**16  # samples of noise; each waveform uses a random section of them
 
 
@@ -220,14 +221,51 @@ def _affine(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
     rows = _positions(xp, x, 1)[:, :, None] - (height - 1) / 2 - down
     columns = _positions(xp, x, 2)[:, None, :] - (width - 1) / 2 - right
     cos, sin = xp.cos(angle) / scale, xp.sin(angle) / scale
-    old_rows = xp.clip(cos * rows - sin * columns + (height - 1) / 2, 0, height - 1)
-    old_columns = xp.clip(sin * rows + cos * columns + (width - 1) / 2, 0, width - 1)
-    top, left = xp.floor(old_rows), xp.floor(old_columns)
-    below, beside = xp.clip(top + 1, 0, height - 1), xp.clip(left + 1, 0, width - 1)
-    low, aside = (old_rows - top)[..., None], (old_columns - left)[..., None]
+    old_rows, old_columns = cos * rows - sin * columns, sin * rows + cos * columns
+    middle = (height - 1) / 2, (width - 1) / 2
+    return _sample(xp, x, old_rows + middle[0], old_columns + middle[1], ((0, height - 1), (0, width - 1)))
+
+
+def _sample(xp: Any, x: Any, rows: Any, columns: Any, box: tuple[tuple[Any, Any], tuple[Any, Any]]) -> Any:
+    """Return x[b, rows, columns] of positions between pixels (bilinear), none outside of first and last in a box."""
+    rows, columns = (xp.clip(at, *ends) for at, ends in zip((rows, columns), box, strict=True))
+    top, left = xp.floor(rows), xp.floor(columns)
+    below, beside = (xp.clip(at + 1, *ends) for at, ends in zip((top, left), box, strict=True))
+    low, aside = (rows - top)[..., None], (columns - left)[..., None]
     upper = _gather(xp, x, top, left) * (1 - aside) + _gather(xp, x, top, beside) * aside
     lower = _gather(xp, x, below, left) * (1 - aside) + _gather(xp, x, below, beside) * aside
     return upper * (1 - low) + lower * low
+
+
+def random_box(xp: Any, draws: Any, height: int, width: int) -> tuple[Any, Any, Any, Any]:
+    """Return top, left, height and width of a random box in each image, each (B,): torchvision's `get_params`.
+
+    Its area is 0.08 to 1 of the image's and its aspect ratio 3/4 to 4/3. Ten boxes are tried; if none fits into the
+    image, it is the largest one in the middle.
+    """
+    area = _between(draws[:, :TRIES], *AREA) * (height * width)
+    ratio = xp.exp(_between(draws[:, TRIES:-2], *map(math.log, RATIO)))
+    heights, widths = xp.round(xp.sqrt(area / ratio)), xp.round(xp.sqrt(area * ratio))
+    fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
+    none = xp.zeros_like(draws[:, 0])
+    tall, wide = none + min(height, round(width / RATIO[0])), none + min(width, round(height * RATIO[1]))
+    central = xp.ones_like(none) > 0
+    for at in reversed(range(TRIES)):  # the first that fits
+        tall, wide = xp.where(fits[:, at], heights[:, at], tall), xp.where(fits[:, at], widths[:, at], wide)
+        central = central & ~fits[:, at]
+    top = xp.where(central, xp.floor((height - tall) / 2), xp.floor(draws[:, -2] * (height - tall + 1)))
+    left = xp.where(central, xp.floor((width - wide) / 2), xp.floor(draws[:, -1] * (width - wide + 1)))
+    return top, left, tall, wide
+
+
+def _resized_crop(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
+    """Crop a random box and resize it to the image: Szegedy et al. 2015, arXiv 1409.4842."""
+    height, width = x.shape[1:3]
+    top, left, tall, wide = (_each(values, 3) for values in random_box(xp, draws, height, width))
+    # The centre of each new pixel in the box; no box is larger than the image, so there is nothing to smooth.
+    rows = (_positions(xp, x, 1)[:, :, None] + 0.5) * (tall / height) - 0.5 + top
+    columns = (_positions(xp, x, 2)[:, None, :] + 0.5) * (wide / width) - 0.5 + left
+    return _sample(xp, x, rows, columns, ((top, top + tall - 1), (left, left + wide - 1)))
 
 
 def _color(xp: Any, x: Any, draws: Any, _fill: Any) -> Any:
@@ -291,6 +329,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         functools.partial(_crop, part=16),
         "moved by up to 1/16 of the size, edges reflected",
         functools.partial(numpy_augment.crop, part=16),
+    ),
+    "resizedcrop": Augmentation(
+        "images", 2 * TRIES + 2, _resized_crop, "RandomResizedCrop: a box of 0.08 to 1 of the area becomes the image"
     ),
     "shift": Augmentation("waveforms", 1, _shift, "earlier or later by up to a tenth of the length"),
     "specaugment": Augmentation(

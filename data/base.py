@@ -11,6 +11,10 @@ from data.arrays import Split as Split
 from data.arrays import as_split
 from data.arrays import full_scale as full_scale
 from data.errors import DataError as DataError
+from data.rows import Indexed, bounds, remembered
+from data.threads import FEW, cores, in_order
+
+BLOCK = 2**14  # pixels at a time for the variance
 
 
 class Windows(NamedTuple):
@@ -33,13 +37,20 @@ class Dataset(NamedTuple):
     windows: Mapping[str, Windows] = {}  # of long clips, by the name of the split: train, test, validation
     notes: tuple[str, ...] = ()  # how the files were read, a line each
     depth: int | None = None  # significant bits of the 16-bit pictures, if there are any
+    warnings: tuple[str, ...] = ()  # what is wrong with the files, a line each
+    name: str = ""  # as given to `data.load`; "" if it was made of arrays
 
 
 class Reading(NamedTuple):
-    """How a folder of pictures is read."""
+    """How a folder of the user's files is read."""
 
     first_rules: bool = False  # as version 0.1.0 did: see the option --data-rules
     depth: int | None = None  # significant bits of 16-bit pictures; None: found in the pictures
+    on_bad_file: str = "stop"  # "skip" leaves files out that cannot be read
+    cache_dir: Path | None = None  # folder of the decoded files, see `data.cache.cache_folder`
+    sounds: bool = False  # sounds are looked for first although the network takes images
+    rate: int = 0  # of the sounds in Hz; 0: the most common of the files
+    seconds: float | None = None  # of a clip; None: the input shape decides; 0: the files do
 
 
 CURRENT = Reading()
@@ -76,20 +87,52 @@ def make_dataset(
         if split and _kind(split) != _kind(train):
             shapes = f"found {_kind(train)} for training and {_kind(split)} in the {name} split"
             raise DataError(f"{name} inputs: expected the shape and dtype of the training inputs; {shapes}")
-    mean, std = _statistics(train.inputs)
-    found = mean.astype(np.float32), std.astype(np.float32)
-    return Dataset(train, test, names, *found, validation, rate, windows or {})
+    statistics = remembered(train.inputs, "statistics 1", lambda: _statistics(train.inputs))
+    mean, std = (np.array(each).astype(np.float32) for each in statistics)
+    return Dataset(train, test, names, mean, std, validation, rate, windows or {})
 
 
 def _kind(split: Split) -> str:
     return f"{split.inputs.shape[1:]} {split.inputs.dtype}"
 
 
-def _statistics(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(inputs: np.ndarray) -> list[list[float]]:
     """Return mean and standard deviation per channel, in float64, of scaled inputs."""
-    scale, axes = full_scale(inputs.dtype), tuple(range(inputs.ndim - 1))
-    mean = inputs.mean(axis=axes, dtype=np.float64)
+    scale, axes, count = full_scale(inputs.dtype), tuple(range(inputs.ndim - 1)), inputs.size // inputs.shape[-1]
+
     # Two passes over pieces: a float64 copy of everything could take eight times the memory of the data.
-    pieces = np.array_split(inputs, max(1, inputs.size // 2**24))
-    variance = sum(np.square(piece - mean).sum(axis=axes) for piece in pieces) / (inputs.size // inputs.shape[-1])
-    return mean / scale, np.maximum(np.sqrt(variance) / scale, 1e-6)
+    def total(part: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        found = in_order(lambda ends: part(inputs[slice(*ends)]), bounds(inputs), min(FEW, cores()))
+        return sum(found, np.zeros(inputs.shape[-1]))
+
+    if inputs.dtype.kind == "f" and not isinstance(inputs, Indexed):
+        mean = inputs.mean(axis=axes, dtype=np.float64)
+    else:
+        mean = total(_sum) / count
+    variance = total(lambda piece: _squares(piece, mean)) / count
+    return [(mean / scale).tolist(), np.maximum(np.sqrt(variance) / scale, 1e-6).tolist()]
+
+
+def _sum(piece: np.ndarray) -> np.ndarray:
+    """Return the sum per channel; of whole numbers it is exact, so the order does not matter."""
+    rows = piece.reshape(len(piece), -1).sum(axis=0, dtype=np.float64 if piece.dtype.kind == "f" else np.int64)
+    return rows.reshape(-1, piece.shape[-1]).sum(axis=0).astype(np.float64)
+
+
+def _squares(piece: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return the sum of the squared differences from the mean per channel, in float64.
+
+    The pixels are added one after the other, as numpy adds them without blocks, which stay in the processor's cache.
+    """
+    channels = len(mean)
+    if channels == 1:  # numpy adds pairwise
+        apart = piece - mean
+        return np.square(apart, out=apart).sum(axis=tuple(range(piece.ndim - 1)))
+    pixels, means = piece.reshape(-1), np.tile(mean, BLOCK)
+    block = np.zeros((1 + BLOCK) * channels)  # in front the sum of the blocks before
+    for start in range(0, len(pixels), BLOCK * channels):
+        part = pixels[start : start + BLOCK * channels]
+        rows = block[channels : channels + len(part)]
+        np.square(np.subtract(part, means[: len(part)], out=rows), out=rows)
+        block[:channels] = block[: channels + len(part)].reshape(-1, channels).sum(axis=0)
+    return block[:channels]

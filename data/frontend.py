@@ -47,7 +47,7 @@ def apply_frontend(dataset: Dataset, name: str) -> tuple[Dataset, str | None]:
         part: found._replace(inputs=log_mel_features(found.inputs, rate)) for part, found in dataset.windows.items()
     }
     made_of = make_dataset(train, test, dataset.classes, validation=validation, rate=rate, windows=windows)
-    return made_of._replace(notes=dataset.notes), note
+    return made_of._replace(notes=dataset.notes, warnings=dataset.warnings), note
 
 
 def log_mel_features(waveforms: np.ndarray, rate: int) -> np.ndarray:

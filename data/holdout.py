@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from data.arrays import as_split
-from data.base import Split
+from data.base import Split, Windows
 from data.errors import UserError
+from data.rows import Indexed, select
 
 
 class Plan(NamedTuple):
@@ -38,18 +39,28 @@ def hold_out(
     rest, held = permuted(len(train.labels), share, seed)
     if fold or not _is_sound(train, held):
         rest, held = held_out(train, Plan(share, seed, fold))
-    return Split(train.inputs[rest], train.labels[rest]), Split(train.inputs[held], train.labels[held])
+    return choose(train, rest), choose(train, held)
 
 
-def held_out(train: Split, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+def choose(split: Split, rows: np.ndarray) -> Split:
+    """Return the examples of an index; their inputs are not copied if they are many, see `data.rows.select`."""
+    return Split(select(split.inputs, rows), split.labels[rows])
+
+
+def held_out(train: Split, plan: Plan, windows: Windows | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of the examples for training and for validation, both in ascending order.
+
+    Args:
+        train: all of them.
+        plan: which to hold out.
+        windows: the further windows of long clips, which are part of their content.
 
     Raises:
         UserError: one of the parts would be empty.
     """
     if plan.permuted:
         return permuted(len(train.labels), plan.share, plan.seed)
-    groups = group_equal(train.inputs)
+    groups = group_equal(train.inputs, windows)
     held = _by_class(train.labels, groups, plan)
     if not held.any() and not plan.fold:  # all examples of each class are equal
         return permuted(len(train.labels), plan.share, plan.seed)
@@ -67,15 +78,26 @@ def permuted(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarra
     return np.sort(order[size:]), np.sort(order[:size])
 
 
-def digests(inputs: np.ndarray) -> list[bytes]:
-    """Return a hash of the content of each example."""
+def digests(inputs: np.ndarray, windows: Windows | None = None) -> list[bytes]:
+    """Return a hash of the content of each example, with its further windows if it has some."""
+    found = _hashes(inputs)
+    if windows is not None:
+        for owner, digest in zip(windows.owners.tolist(), _hashes(windows.inputs), strict=True):
+            found[owner] = hashlib.sha256(found[owner] + digest).digest()
+    return found
+
+
+def _hashes(inputs: np.ndarray) -> list[bytes]:
+    known = inputs.digests() if isinstance(inputs, Indexed) else None
+    if known is not None:
+        return [one.tobytes() for one in known]
     return [hashlib.sha256(np.ascontiguousarray(example).data).digest() for example in inputs]
 
 
-def group_equal(inputs: np.ndarray) -> np.ndarray:
+def group_equal(inputs: np.ndarray, windows: Windows | None = None) -> np.ndarray:
     """Return a number for each example, (N,): that of the first example with the same content."""
     firsts: dict[bytes, int] = {}
-    return np.array([firsts.setdefault(digest, at) for at, digest in enumerate(digests(inputs))], np.int64)
+    return np.array([firsts.setdefault(digest, at) for at, digest in enumerate(digests(inputs, windows))], np.int64)
 
 
 def _is_sound(train: Split, held: np.ndarray) -> bool:

@@ -1,5 +1,6 @@
 """The loader of both frameworks: numpy batches, channels last, a pure function of (seed, epoch)."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import numpy as np
 from data.arrays import as_array, as_split
 from data.augment import as_type, augment, columns, draw, draw_shares, leading_moves, like, mix
 from data.base import DataError, Split, full_scale
+from data.rows import Indexed
 
-WINDOWS = 7  # key of the generator beside (seed, epoch); `data.augment` uses 5 and 6
+WINDOWS, BALANCED = 7, 8  # keys of the generators beside (seed, epoch); `data.augment` uses 5 and 6
 # Values processed at a time, 1 MiB as float32, so that all intermediate results stay in the cache.
 PIECE = 2**18
 
@@ -42,7 +44,7 @@ class Rows(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The random values of an epoch, one row for each example."""
+    """The random values of an epoch, one row for each example; of balanced classes one for each place in the order."""
 
     order: np.ndarray  # (N,) the order of the examples
     draws: np.ndarray | None  # (N, numbers) for the augmentations
@@ -65,6 +67,8 @@ class Loader:
         dtype: dtype of the inputs.
         owners: (M,), in ascending order: the last M rows of the split are further windows of these examples. An
             epoch takes one window of each example at random; only in training.
+        balanced: draw the examples of an epoch with replacement, each class with the same probability, as
+            PyTorch's `WeightedRandomSampler` with the weights 1 / n_k of classes of n_k examples; only in training.
         shard, shards: yield part `shard` of `shards` equal parts of each batch; the parts in order are the batch. The
             last batch of an epoch is yielded whole by each shard if it does not have `batch_size` examples.
     """
@@ -81,6 +85,7 @@ class Loader:
     shard: int = 0
     shards: int = 1
     owners: np.ndarray | None = None
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         """Check or convert the arrays, see `data.arrays.as_split`."""
@@ -104,6 +109,11 @@ class Loader:
         """Batches in an epoch."""
         return len(self._bounds) - 1
 
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of an epoch: the first time those of epoch 0, then of epoch 1, and so on."""
+        passes = self.__dict__.setdefault("_passes", itertools.count())
+        return self.epoch(next(passes))
+
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield the batches from `start` on; every example occurs once, in an order set by (seed, epoch) alone."""
         return map(self.finish, self.raw(epoch, start))
@@ -121,16 +131,17 @@ class Loader:
             draws = draw(self.augment, count, self.seed, epoch)
         if self.seed is not None and self.mixup:
             shares = draw_shares(self.mixup, count, self.seed, epoch)
-        return Drawn(self.order(epoch), draws, shares, self._draw_windows(epoch))
+        order = self.order(epoch)
+        return Drawn(order, draws, shares, self._draw_windows(epoch, order))
 
-    def _draw_windows(self, epoch: int) -> np.ndarray | None:
+    def _draw_windows(self, epoch: int, order: np.ndarray) -> np.ndarray | None:
         """Draw the row of one window of each example; None if each example has one window only."""
         if self.seed is None or self.owners is None:
             return None
-        each = np.arange(self.examples)
-        more = np.bincount(self.owners, minlength=len(each))
+        each = order if self._repeats else np.arange(self.examples)
+        more = np.bincount(self.owners, minlength=self.examples)[each]
         chosen = np.random.default_rng([self.seed, epoch, WINDOWS]).integers(0, more + 1)
-        firsts = len(each) + np.searchsorted(self.owners, each)
+        firsts = self.examples + np.searchsorted(self.owners, each)
         return np.where(chosen > 0, firsts + chosen - 1, each)
 
     def take(self, drawn: Drawn, number: int) -> RawBatch:
@@ -140,12 +151,14 @@ class Loader:
 
     def rows(self, drawn: Drawn, number: int, count: int = 1) -> Rows:
         """Return the indices and random numbers of `count` consecutive batches of an epoch."""
-        index = drawn.order[self._bounds[number] : self._bounds[number + count]]
+        at = np.arange(self._bounds[number], self._bounds[number + count])
         if self.shards > 1 and drawn.shares is None:
-            index = self._part(index)  # with mixup, an example's partner may be in another part
-        draws = np.empty((len(index), 0), np.float32) if drawn.draws is None else drawn.draws[index]
-        shares = np.empty(0, np.float32) if drawn.shares is None else drawn.shares[index]
-        return Rows(index if drawn.rows is None else drawn.rows[index], draws, shares)
+            at = self._part(at)  # with mixup, an example's partner may be in another part
+        index = drawn.order[at]
+        own = at if self._repeats else index  # an example that is drawn twice is augmented in two ways
+        draws = np.empty((len(index), 0), np.float32) if drawn.draws is None else drawn.draws[own]
+        shares = np.empty(0, np.float32) if drawn.shares is None else drawn.shares[own]
+        return Rows(index if drawn.rows is None else drawn.rows[own], draws, shares)
 
     def finish(self, raw: RawBatch, xp: Any = np) -> Batch:
         """Augment, normalise and mix a batch; its arrays are those of the library `xp`."""
@@ -208,15 +221,32 @@ class Loader:
         count = self.examples
         if self.seed is None:
             return np.arange(count)
+        if self._repeats:
+            labels = self.split.labels[:count]
+            counts = np.bincount(labels)
+            shares = 1 / counts[labels] / np.count_nonzero(counts)
+            return np.random.default_rng([self.seed, epoch, BALANCED]).choice(count, count, p=shares)
         return np.random.default_rng([self.seed, epoch]).permutation(count)
+
+    @property
+    def _repeats(self) -> bool:
+        """Whether an epoch may have an example twice."""
+        return self.balanced and self.seed is not None
 
     @cached_property
     def examples(self) -> int:
         """Return the number of examples in an epoch."""
         return len(self.split.labels) - (0 if self.owners is None or self.seed is None else len(self.owners))
 
+    @property
+    def arrays(self) -> Split:
+        """Return the examples as arrays, for a device; those that are rows by an index are copied."""
+        return Split(np.asarray(self.split.inputs), self.split.labels)
+
     @cached_property
     def _inputs(self) -> np.ndarray:
+        if isinstance(self.split.inputs, Indexed):
+            return self.split.inputs
         return np.ascontiguousarray(self.split.inputs)  # `take` would otherwise copy all of it for each batch
 
     @cached_property

@@ -1,6 +1,9 @@
 """Reading one picture of any common format as 8-bit colour of a given size."""
 
+import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,13 +67,28 @@ def read_picture(path: Path, height: int, width: int, depth: int | None = None) 
 
 def read_with_depth(path: Path, height: int, width: int, depth: int | None = None) -> Picture:
     """Read a picture as `read_picture` does, and say how many bits it uses."""
+    with picture_warnings():
+        return decode(path, None, height, width, depth)
+
+
+@contextmanager
+def picture_warnings() -> Iterator[None]:
+    """Ignore Pillow's warnings, or make them errors; for all threads of the process."""
+    with warnings.catch_warnings():
+        # Pillow warns of unreadable metadata; the image is then read without it.
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def decode(path: Path, content: bytes | None, height: int, width: int, depth: int | None = None) -> Picture:
+    """Read a picture as `read_with_depth` does, from the content of its file if that is given.
+
+    It is called within `picture_warnings`, which threads share.
+    """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of unreadable metadata; the image is then read without it.
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                return _fit(image, height, width, depth)
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
+            return _fit(image, height, width, depth)
     except UnidentifiedImageError:
         others = "WebP, BMP, TIFF, GIF and PPM are read, too"
         raise DataError(f"{path}: expected a PNG or JPEG picture, found something else ({others})") from None
@@ -87,7 +105,7 @@ def _fit(image: Image.Image, height: int, width: int, depth: int | None) -> Pict
     tiles = getattr(image, "tile", None)
     raw = str(tiles[0][3]) if tiles else ""  # how the file stores a pixel, as "L;4": known until it is loaded
     image.load()
-    turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))  # of TIFF, Pillow has removed it in turning the picture
+    turn = UPRIGHT.get(orientation(image))  # of TIFF, Pillow has removed it in turning the picture
     made, depth = _colour(image, raw, depth)
     made = made if turn is None else made.transpose(turn)
     # The largest centred box with the network's aspect ratio, in fractions of pixels.
@@ -96,6 +114,15 @@ def _fit(image: Image.Image, height: int, width: int, depth: int | None) -> Pict
     left, top = max(0.0, (made.width - scale * width) / 2), max(0.0, (made.height - scale * height) / 2)
     box = (left, top, made.width - left, made.height - top)
     return Picture(np.asarray(made.resize((width, height), Image.Resampling.BILINEAR, box=box)), depth)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the orientation of the camera, 1 to 8; 1 if the EXIF data do not say it or are damaged."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever Pillow raises for damaged bytes: the pixels are good without
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def _colour(image: Image.Image, raw: str, depth: int | None) -> tuple[Image.Image, int | None]:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from data.base import KINDS, DataError, Dataset, Split, make_dataset
+from data.derived import change_all
 
 LUMA = np.array([299, 587, 114], np.uint32)  # weights of red, green and blue in grey, in thousandths: ITU-R BT.601
 
@@ -44,11 +45,11 @@ def fit_to(dataset: Dataset, input_shape: tuple[int, ...]) -> tuple[Dataset, str
     return dataset, f"{kind} of {_name(found)} are {' and '.join(steps)}"
 
 
-def _map(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Dataset:
-    """Apply `change` to the inputs of every split."""
+def _map(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray], name: str) -> Dataset:
+    """Apply `change`, of that name in a cache, to the inputs of every split."""
 
     def one(split: Split) -> Split:
-        return Split(change(split.inputs), split.labels)
+        return Split(change_all(split.inputs, name, change), split.labels)
 
     validation = one(dataset.validation) if dataset.validation else None
     windows = {name: found._replace(inputs=change(found.inputs)) for name, found in dataset.windows.items()}
@@ -64,13 +65,13 @@ def _to_grey(dataset: Dataset) -> Dataset:
             made[start : start + 1000, ..., 0] = (images[start : start + 1000] @ LUMA + 500) // 1000
         return made
 
-    changed = _map(dataset, grey)
+    changed = _map(dataset, grey, "grey")
     grey_ones = make_dataset(changed.train, changed.test, dataset.classes)
     return changed._replace(mean=grey_ones.mean, std=grey_ones.std)
 
 
 def _to_channels(dataset: Dataset, channels: int) -> Dataset:
-    changed = _map(dataset, lambda inputs: np.repeat(inputs, channels, axis=-1))
+    changed = _map(dataset, lambda inputs: np.repeat(inputs, channels, axis=-1), f"repeat{channels}")
     return changed._replace(mean=np.repeat(dataset.mean, channels), std=np.repeat(dataset.std, channels))
 
 
@@ -79,8 +80,8 @@ def _to_size(dataset: Dataset, height: int, width: int, kind: str) -> tuple[Data
     padding = ((height - old_height, old_height), (width - old_width, old_width))
     # Features are not padded: no value in decibels stands for silence.
     if kind == "images" and all(0 <= pad <= size // 4 for pad, size in padding):
-        return _map(dataset, lambda inputs: _pad(inputs, height, width)), "padded"
-    return _map(dataset, lambda inputs: _resize(inputs, height, width)), "resized"
+        return _map(dataset, lambda inputs: _pad(inputs, height, width), f"pad{height}x{width}"), "padded"
+    return _map(dataset, lambda inputs: _resize(inputs, height, width), f"resize{height}x{width}"), "resized"
 
 
 def _pad(images: np.ndarray, height: int, width: int) -> np.ndarray:

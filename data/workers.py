@@ -17,6 +17,7 @@ import numpy as np
 
 from data.base import DataError, Split
 from data.loader import Batch, Loader
+from data.rows import is_mapped, pieces
 
 AHEAD = 3  # batches prepared in advance per worker
 
@@ -36,7 +37,7 @@ class Worker:
     A `ProcessPoolExecutor` has one pipe for all, and waits for the rest of such a batch for ever.
     """
 
-    def __init__(self, options: dict[str, Any], shared: list[Shared]):
+    def __init__(self, options: dict[str, Any], shared: "list[Shared | np.ndarray]"):
         # Processes are spawned: a fork would not copy the frameworks' threads.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -86,7 +87,8 @@ class Workers:
         self._workers: list[Worker] = []
 
     def __enter__(self) -> Self:
-        shared = [self._share(array) for array in self.loader.split]  # one copy of the examples for all
+        inputs, labels = self.loader.split  # one copy of the examples for all
+        shared = [inputs if is_mapped(inputs) else self._share(inputs), self._share(labels)]
         options = {field.name: getattr(self.loader, field.name) for field in fields(Loader) if field.name != "split"}
         self._workers = [Worker(options, shared) for _ in range(self._count)]
         return self
@@ -135,17 +137,25 @@ class Workers:
     def _share(self, array: np.ndarray) -> Shared:
         block = SharedMemory(create=True, size=max(1, array.nbytes))
         self._blocks.append(block)
-        np.ndarray(array.shape, array.dtype, block.buf)[...] = array
+        made, start = np.ndarray(array.shape, array.dtype, block.buf), 0
+        for piece in pieces(array):
+            made[start : start + len(piece)] = piece
+            start += len(piece)
         return Shared(block.name, array.shape, array.dtype.name)
 
 
-def _serve(pipe: Connection, options: dict[str, Any], shared: list[Shared]) -> None:
+def _serve(pipe: Connection, options: dict[str, Any], shared: list[Shared | np.ndarray]) -> None:
     """Make batches in a worker until there is nothing to do any more."""
     for number in (signal.SIGINT, signal.SIGHUP):  # the training process handles both and ends its workers
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_follow, daemon=True).start()
-    blocks = [SharedMemory(one.name) for one in shared]
-    arrays = [np.ndarray(one.shape, one.dtype, block.buf) for one, block in zip(shared, blocks, strict=True)]
+    blocks: list[SharedMemory] = []  # as long as the arrays in them
+    arrays = []
+    for one in shared:
+        if isinstance(one, Shared):
+            blocks.append(SharedMemory(one.name))
+            one = np.ndarray(one.shape, one.dtype, blocks[-1].buf)
+        arrays.append(one)
     with suppress(EOFError, OSError):  # the training process has ended
         _make(pipe, Loader(Split(*arrays), **options))
 

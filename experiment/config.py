@@ -15,11 +15,13 @@ from data.errors import UserError
 from data.registry import lookup, unknown
 from experiment.arguments import parse_arguments
 from experiment.options import FREE, MAPPED, OUTPUT, SAVED, SWEEP, Config
+from experiment.own_network import is_own, is_reference, parse_target
 from experiment.recipes import recipes
 from experiment.runs.kinds import ABOUT, RUN, SEEDS, Folder, has_profile, read_config
 
 TORCHVISION = "torchvision"  # the word for --weights that is no file
 EVERY = re.compile(r"([1-9][0-9]*)(epoch|step)s?")  # of --checkpoint-every
+FOLDERS = ("data_dir", "cache_dir")
 AUTO = "auto"  # the word for --resume that is no folder
 
 
@@ -41,7 +43,8 @@ def parse(argv: Sequence[str], prog: str, run: Folder | None = None) -> Config:
     before = load_config(run.path / "config.json")
     before = dataclasses.replace(before, out=run.path, profile=before.profile and not has_profile(run.path))
     if file or name:  # whose other options are checked to be the run's
-        before = dataclasses.replace(default, **{option: getattr(before, option) for option in FREE})
+        own = FREE if default.normalize != "auto" else (*FREE, "normalize")
+        before = dataclasses.replace(default, **{option: getattr(before, option) for option in own})
     return _check_resumed(run, check(parse_arguments(Config, argv, prog, _with_sweep(before, run))))
 
 
@@ -60,6 +63,8 @@ def _check_resumed(run: Folder, config: Config) -> Config:
     if run.sweep:
         before |= {name: run.sweep.get(name) for name in SWEEP}
         now |= sweep_of(config)
+    if is_own(run_model := before["model"]) and config.model_name == parse_target(run_model).short:
+        now["model"] = run_model  # its file may have moved
     changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before[name] != now[name]]
     changed = [line for line in changed if line.split()[0] not in (*FREE, "together")]
     sweeps = config.seeds > 1 or bool(config.tune)
@@ -90,16 +95,23 @@ def check(config: Config) -> Config:
         _require(getattr(config, name) >= 1, name, config, "at least 1")
     for name in ("momentum", "label_smoothing", "ema"):
         _require(0 <= getattr(config, name) < 1, name, config, "from 0 to below 1")
-    for name in ("weight_decay", "l1", "mixup", "clip_norm", "min_delta"):
+    for name in ("weight_decay", "l1", "mixup", "clip_norm", "min_delta", "clip_seconds"):
         _require(0 <= getattr(config, name) < math.inf, name, config, "a finite number, 0 or above")
     _require(0 < config.lr < math.inf, "lr", config, "a finite number above 0")
     _require(config.dropout is None or 0 <= config.dropout < 1, "dropout", config, "from 0 to below 1")
     for name in ("epochs", "patience", "workers"):
         _require(getattr(config, name) >= 0, name, config, "at least 0")
+    _require(config.sample_rate == 0 or 100 <= config.sample_rate < 2**20, "sample_rate", config, "100 to 1048575")
     _require(bool(EVERY.fullmatch(config.checkpoint_every)), "checkpoint_every", config, "2epochs, 500steps or so")
     for name in ("seed", "split_seed"):
         _require(0 <= getattr(config, name) < 2**32, name, config, "from 0 to 4294967295")
     _require(0 < config.validation_share < 1, "validation_share", config, "a share between 0 and 1")
+    if config.input_shape is not None:
+        _require(parse_shape(config.input_shape) is not None, "input_shape", config, "height, width and channels")
+        if not is_reference(config.model):
+            raise UserError(
+                f"--input-shape is for a network of your own; '{config.model}' has its own, see --list-models"
+            )
     if config.fold is not None:
         _require(parse_fold(config.fold) is not None, "fold", config, "i/k as 1/5, i from 1 to k, k at least 2")
         if config.validation_share != Config.validation_share:
@@ -124,6 +136,10 @@ def check(config: Config) -> Config:
         raise UserError(f"--together yes can tune {names}; other options need a program each, found {others[0]}")
     if config.processes > 1 and (config.seeds > 1 or config.tune):
         raise UserError("--processes takes one training at a time; leave out --seeds and --tune")
+    if config.class_weights != "none" and config.loss != "cross-entropy":
+        raise UserError(f"--class-weights {config.class_weights} is for --loss cross-entropy, not {config.loss}")
+    if config.class_weights != "none" and config.sampler != "shuffle":
+        raise UserError("--class-weights and --sampler both make up for the sizes of the classes; give one of them")
     if config.new_head and not config.weights:
         raise UserError("--new-head says what of --weights not to take; give --weights, too")
     return config
@@ -132,10 +148,13 @@ def check(config: Config) -> Config:
 def to_json(config: Config) -> str:
     """Return what config.json holds: everything that decides the numbers."""
     values = {name: getattr(config, name) for name in SAVED}
-    if config.data_dir:
-        values["data_dir"] = str(config.data_dir.expanduser().resolve())
+    for name in FOLDERS:
+        if folder := values[name]:
+            values[name] = str(folder.expanduser().resolve())
     if folder := own_folder(config.dataset):  # absolute, too: the run is evaluated from anywhere
         values["dataset"] = str(folder)
+    if is_reference(config.model):
+        values["model"] = parse_target(config.model).text
     if config.weights and config.weights != TORCHVISION:
         values["weights"] = str(Path(config.weights).expanduser().resolve())
     return json.dumps(values, indent=2) + "\n"
@@ -149,6 +168,7 @@ def load_config(path: Path) -> Config:
     """
     values = {name: value for name, value in read_config(path).items() if name not in ABOUT}
     values.setdefault("data_rules", "0.1")  # saved since then
+    values.setdefault("normalize", "data")
     return _from_values(path, values)
 
 
@@ -214,12 +234,19 @@ def _from_values(source: Path | str, values: dict[str, Any]) -> Config:
             raise UserError(f"{source}: {unknown('option', name, SAVED)}")
         if not _fits(value, types[name]):
             raise UserError(f"{source}: option '{name}' is {value!r}, expected {_describe(types[name])}")
-    if values.get("data_dir"):
-        values = values | {"data_dir": Path(values["data_dir"])}
+    values = values | {name: Path(values[name]) for name in FOLDERS if values.get(name)}
     try:
         return check(Config(**values))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
+
+
+def parse_shape(text: str) -> tuple[int, ...] | None:
+    """Return a shape such as "64,64,3", or "8000,1" of waveforms; None if the text is none."""
+    numbers = [part.strip() for part in text.strip("()").split(",")]
+    if len(numbers) not in (2, 3) or not all(part.isdecimal() and int(part) for part in numbers):
+        return None
+    return tuple(map(int, numbers))
 
 
 def parse_fold(text: str) -> tuple[int, int] | None:
@@ -249,6 +276,12 @@ def given(argv: Sequence[str], option: str) -> str:
 def _require(ok: bool, option: str, config: Config, expected: str) -> None:
     if not ok:
         raise UserError(f"--{option.replace('_', '-')} is {getattr(config, option)}, expected {expected}")
+
+
+def fits(name: str, value: Any) -> str:
+    """Return what is wrong with the type of an option's value; "" if it fits."""
+    kind = typing.get_type_hints(Config)[name]
+    return "" if _fits(value, kind) else f"option '{name}' is {value!r}, expected {_describe(kind)}"
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from data import own_folder
+from experiment.own_network import is_reference, parse_target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,11 +13,19 @@ class Config:
     """Train a network; everything that decides the numbers, in one place."""
 
     model: str = "lenet5"
-    """Network, see --list-models."""
+    """Network, see --list-models; or one of your own: my_net.py:Net, package.module:Net or my_net.py:Net(width=64)."""
+    input_shape: str | None = None
+    """Shape of the inputs of a network of your own, channels last: 64,64,3 or 8000,1. Default: its attribute
+    input_shape, else the shape of the dataset's examples."""
     dataset: str = "digits"
-    """Dataset, see --list-datasets; or the path of a folder of pictures."""
+    """Dataset, see --list-datasets; or the path of a folder of pictures or sounds."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: $JAXNETS_DATA, else ~/.cache/jaxnets."""
+    cache_dir: Path | None = None
+    """Folder of the decoded files of own folders, see `python -m data cache`. Default: $JAXNETS_CACHE, else
+    jaxnets/decoded in $XDG_CACHE_HOME or ~/.cache."""
+    on_bad_file: Literal["stop", "skip"] = "stop"
+    """When files of an own folder cannot be read: stop and name them, or leave them out and say so."""
     validation_share: float = 0.1
     """Share of the training examples that is split off for validation, unless the dataset has a validation set."""
     split_seed: int = 0
@@ -26,8 +35,16 @@ class Config:
     data_rules: Literal["current", "0.1"] = "current"
     """How own folders and long clips are read and validation examples are chosen; 0.1 as version 0.1.0 did, whose
     runs keep it."""
+    clip_seconds: float = 0.0
+    """Length of the examples of an own folder of sounds; shorter files are padded, longer ones read as windows.
+    0 takes that of the longest file, up to one second."""
+    sample_rate: int = 0
+    """Rate in Hz to which the sounds of an own folder are resampled; 0 takes that of most training files."""
     frontend: Literal["none", "logmel"] = "none"
     """What audio becomes for a network that takes images: logmel makes log-mel spectrograms."""
+    normalize: Literal["auto", "data", "imagenet"] = "auto"
+    """Mean and deviation that inputs are normalised by: those of the training examples, or ImageNet's, which networks
+    that were trained on it expect. auto takes imagenet with such --weights, else data."""
     epochs: int = 15
     """Passes over the training examples; 0 evaluates and saves the initial weights."""
     batch_size: int = 64
@@ -47,6 +64,11 @@ class Config:
     """Weight of the sum of the absolute values of all parameters, added to the loss that is minimised."""
     dropout: float | None = None
     """Rate of every dropout layer, of networks that have some. Default: the network's own."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of each class in the loss of training: balanced is n / (K n_k), for n_k of n examples of K classes."""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """What an epoch has: each training example once; or as many examples, drawn with replacement so that each class
+    is as likely as any other."""
     label_smoothing: float = 0.0
     """Share of every label that is spread over all classes."""
     mixup: float = 0.0
@@ -135,6 +157,8 @@ class Config:
     profile: bool = False
     """Record what ten steps, from the sixth on, spend their time on, in the run folder's profile/; of a training of
     fewer steps those after the first."""
+    probabilities: bool = False
+    """Compute the area under the ROC curve, too, from the probabilities of the classes."""
     summary: bool = False
     """Print the network's layers with their shapes, parameters and FLOPs, and stop."""
     dry_run: bool = False
@@ -142,9 +166,14 @@ class Config:
 
     @property
     def dataset_name(self) -> str:
-        """Return the dataset's name, of a folder of pictures only the last part of its path."""
+        """Return the dataset's name, of an own folder only the last part of its path."""
         folder = own_folder(self.dataset)
-        return folder.name if folder else self.dataset
+        return folder.name if folder else self.dataset.lstrip(":")  # ":arrays" are those of a program
+
+    @property
+    def model_name(self) -> str:
+        """Return the network's name; of one of the user's own without the file."""
+        return parse_target(self.model).short if is_reference(self.model) else self.model
 
 
 # What is said to the command, not about the training; config.json holds the rest.
@@ -164,8 +193,11 @@ NOT_SAVED = (
 NAMES = tuple(field.name for field in dataclasses.fields(Config))
 SAVED = tuple(name for name in NAMES if name not in NOT_SAVED and not name.startswith("list_"))
 # Of these a run may be resumed with others: they change no number.
-FREE = ("data_dir", "checkpoint_every", "keep", "on_nan", "workers", "tensorboard", "profile")
-OUTPUT = ("tensorboard", "profile")  # of these, what is only written beside the results
+FREE = (
+    *("data_dir", "cache_dir", "checkpoint_every", "keep", "on_nan", "workers"),
+    *("tensorboard", "profile", "probabilities"),
+)
+OUTPUT = ("tensorboard", "profile", "probabilities")  # of these, what is only written beside the results
 # The options of a sweep, which its folder's config.json holds beside those of its trainings.
 SWEEP = ("seeds", "tune", "trials", "together")
 # Of which each of several trainings in one program may have its own: numbers that no choice of what to compute reads.

@@ -1,8 +1,10 @@
 """Classic networks as Flax Linen modules, trained by pure, jit-compiled optax steps.
 
 `jaxnets.MODELS` maps a name to its `Entry`; it is filled on first use, so that `--help` waits for no framework.
+`build`, `fit` and `load` are for Python programs: docs/library.md.
 """
 
+from importlib import import_module
 from typing import Any
 
 from jaxnets.compiler_guard import guard
@@ -11,8 +13,16 @@ from jaxnets.hidden_packages import check_packages
 check_packages("data", "experiment")
 guard()
 
+LIBRARY = ("Result", "build", "fit", "load")  # from the module `library`; docs/library.md
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "MODELS", *LIBRARY})
+
 
 def __getattr__(name: str) -> Any:
+    if name in LIBRARY:
+        return getattr(import_module("jaxnets.library"), name)
     if name == "MODELS":
         from experiment.registry import find_models
 

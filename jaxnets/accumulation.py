@@ -20,10 +20,11 @@ def split_batch(batch: Batch, pieces: int) -> list[Batch]:
     return [Batch(*piece) for piece in zip(*(jnp.array_split(part, pieces) for part in batch), strict=True)]
 
 
-def in_pieces(grad: Grad, pieces: int) -> Grad:
+def in_pieces(grad: Grad, pieces: int, measure: Callable[[Any], Any] = len) -> Grad:
     """Return `grad` of the mean over a batch, computed as the sum over its pieces.
 
-    A piece counts by its size: `optax.MultiSteps` takes the plain mean of its steps, and keeps a state for it.
+    A piece counts by the `measure` of its labels, by default its size: `optax.MultiSteps` takes the plain mean of its
+    steps, and keeps a state for it.
     BatchNorm normalises each piece by its own statistics, and its running statistics pass through all pieces.
     """
 
@@ -31,9 +32,9 @@ def in_pieces(grad: Grad, pieces: int) -> Grad:
         def total(params: Any, statistics: Any, batch: Batch, key: jax.Array) -> Any:
             found = []
             for at, piece in enumerate(split_batch(batch, pieces)):
-                share = len(piece.inputs) / len(batch.inputs)
+                share = measure(piece.labels) / measure(batch.labels)
 
-                def scaled(*args: Any, share: float = share) -> Any:
+                def scaled(*args: Any, share: Any = share) -> Any:
                     value, (statistics, metrics) = objective(*args)
                     return value * share, (statistics, {**metrics, "loss": metrics["loss"] * share})
 

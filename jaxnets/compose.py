@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from data import Batch
@@ -13,7 +14,7 @@ from experiment.config import Config
 from jaxnets.accumulation import in_pieces
 from jaxnets.averaging import Metrics, State, init_average, with_average
 from jaxnets.gradient_transforms import clip_by_norm, freeze, has_frozen, with_l1, without_frozen
-from jaxnets.losses import LOSSES, Loss
+from jaxnets.losses import LOSSES, Loss, measure
 from jaxnets.optimizers import make_optimizer
 from jaxnets.precision import InPrecision
 from jaxnets.skipping import skip_not_finite
@@ -28,10 +29,13 @@ class Training(NamedTuple):
     step: Callable[[Any, Batch], tuple[Any, Metrics]]
 
 
-def training(model: Model, config: Config, steps: int) -> Training:
-    """Return a training of `steps` steps; with every option off, its step is `train_step` with these arguments."""
-    tx, own = update_rule(model, config, steps), {"loss": loss_of(config)}
-    grad = gradient(model, config)
+def training(model: Model, config: Config, steps: int, weights: np.ndarray | None = None) -> Training:
+    """Return a training of `steps` steps; with every option off, its step is `train_step` with these arguments.
+
+    `weights` are those of the classes in the loss.
+    """
+    tx, own = update_rule(model, config, steps), {"loss": loss_of(config, weights)}
+    grad = gradient(model, config, weights)
     if grad is not jax.grad:
         own["grad"] = grad
     step: Any = partial(train_step, in_precision(model, config), tx, **own)
@@ -55,19 +59,21 @@ def update_rule(model: Model, config: Config, steps: int, *, clipped: bool = Fal
     return freeze(tx, model) if has_frozen(model) else tx
 
 
-def gradient(model: Model, config: Config) -> Callable[..., Any]:
+def gradient(model: Model, config: Config, weights: np.ndarray | None = None) -> Callable[..., Any]:
     """Return `jax.grad`, or what computes the gradient in its place."""
     grad: Callable[..., Any] = jax.grad
     if config.accumulate > 1:
-        grad = in_pieces(grad, config.accumulate)
+        grad = in_pieces(grad, config.accumulate, partial(measure, weights=weights))
     if config.l1:
         grad = with_l1(grad, config.l1)
     return without_frozen(grad, model) if has_frozen(model) else grad
 
 
-def loss_of(config: Config) -> Loss:
-    """Return the loss, with label smoothing if there is any."""
+def loss_of(config: Config, weights: np.ndarray | None = None) -> Loss:
+    """Return the loss, with label smoothing and the weights of the classes if there are any."""
     loss = LOSSES[config.loss]
+    if weights is not None:
+        loss = partial(loss, weights=weights)
     return partial(loss, smoothing=config.label_smoothing) if config.label_smoothing else loss
 
 

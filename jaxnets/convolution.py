@@ -26,6 +26,10 @@ Convolution = Callable[[jax.Array, jax.Array], jax.Array]  # of (N, ..., C) and 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
     """Return `jax.lax.conv_general_dilated`: (N, ..., C), kernel (..., C, O), to (N, ..., O)."""
+    for length, size, pads in zip(x.shape[1:-1], kernel.shape[:-2], padding, strict=True):
+        if length + sum(pads) < size:  # XLA would return an empty array
+            shapes = f"{'x'.join(map(str, kernel.shape[:-2]))} does not fit into inputs {x.shape}"
+            raise ValueError(f"a kernel of {shapes}: the network needs larger ones")
     direct: Convolution = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
     if jax.default_backend() != "cpu":
         return direct(x, kernel)

@@ -13,6 +13,7 @@ from flax import linen as nn
 from data import Loader
 from experiment.backend import LoopState
 from experiment.config import Config
+from experiment.loop.class_weights import class_weights
 from experiment.loop.input_pipeline import keeps_examples
 from experiment.loop.monitor import Monitor
 from experiment.options import MAPPED
@@ -52,7 +53,7 @@ def trains_together(config: Config, count: int, parameters: int) -> bool:
     if config.together != "auto":
         return config.together == "yes"
     alone = replicas() == 1 and not config.workers
-    return jax.default_backend() != "cpu" and alone and count * parameters <= ROOM
+    return jax.default_backend() != "cpu" and alone and 0 < count * parameters <= ROOM  # 0: nobody knows
 
 
 def fit_many(
@@ -67,7 +68,7 @@ def fit_many(
     Of the configurations only the seeds and the options in `MAPPED` differ. The first monitor's signal stops all.
     """
     config, length = configs[0], len(loaders[0])
-    compose = partial(training, model, steps=config.epochs * length)
+    compose = partial(training, model, steps=config.epochs * length, weights=class_weights(config, loaders[0]))
     own = [compose(one).init(each, one.seed) for each, one in zip(variables, configs, strict=True)]
     state: State = jax.tree.map(lambda *parts: jnp.stack(parts), *own)
     numbers = {name: jnp.array([getattr(one, name) for one in configs]) for name in MAPPED}
@@ -102,7 +103,7 @@ def _feed(
     if not keeps_examples(config, loaders[0], accelerator=jax.default_backend() != "cpu", replicas=1):
         streams = [feed(step_of({}), loader, config)[0] for loader in loaders]
         return streams, jax.vmap(lambda state, batch, numbers: step_of(numbers)(state, batch))
-    examples = jax.device_put(loaders[0].split)  # once, for all
+    examples = jax.device_put(loaders[0].arrays)  # once, for all
     streams = [resident(step_of({}), loader, config, examples)[0] for loader in loaders]
 
     def step(state: State, chosen: Chosen, numbers: Numbers) -> tuple[State, dict[str, jax.Array]]:

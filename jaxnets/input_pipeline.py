@@ -48,7 +48,7 @@ def resident(take_step: Step, loader: Loader, config: Config, examples: Split | 
     Many steps are one `lax.scan`: the device need not wait for Python between them. Their metrics are then (steps,).
     `examples` are the loader's, if they are on the device already.
     """
-    held = examples or jax.device_put(loader.split)
+    held = examples or jax.device_put(loader.arrays)
 
     def batches(epoch: int, start: int) -> Iterator[tuple[int, Chosen]]:
         drawn = loader.draw(epoch)

@@ -42,12 +42,29 @@ def _bias_init(fan_in: int) -> initializers.Initializer:
     return init
 
 
+def _for_inputs(init: initializers.Initializer, count: int) -> initializers.Initializer:
+    """Return `init` for a kernel (..., in, out) of so many inputs; Flax takes their number from what it is given."""
+
+    def checked(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        if shape[-2] != count:
+            kind = "features" if len(shape) == 2 else "channels"
+            raise ValueError(f"a layer that takes {count} {kind} is given {shape[-2]}: the inputs have another shape")
+        return init(key, shape, dtype)
+
+    return checked
+
+
 def linear(
     in_features: int, out_features: int, *, init: initializers.Initializer = uniform, zero_bias: bool = False
-) -> nn.Dense:
-    """Return `torch.nn.Linear`: (N, in_features) to (N, out_features)."""
+) -> Callable[..., jax.Array]:
+    """Return `torch.nn.Linear`: (N, in_features) to (N, out_features); the inputs themselves for 0 outputs.
+
+    So a network of 0 classes returns the features in front of its last layer.
+    """
+    if out_features == 0:
+        return identity
     bias_init = initializers.zeros if zero_bias else _bias_init(in_features)
-    return nn.Dense(out_features, kernel_init=init, bias_init=bias_init)
+    return nn.Dense(out_features, kernel_init=_for_inputs(init, in_features), bias_init=bias_init)
 
 
 def conv(
@@ -70,7 +87,7 @@ def conv(
         # Written out: Flax's default is SAME, which pads (0, 1) at stride 2 where padding=1 pads (1, 1) (trap 4).
         padding=((padding, padding),) * dims,
         use_bias=bias,
-        kernel_init=init,
+        kernel_init=_for_inputs(init, in_channels),
         bias_init=initializers.zeros if zero_bias else _bias_init(in_channels * kernel_size**dims),
         conv_general_dilated=convolve,
     )

@@ -14,6 +14,7 @@ from flax import linen as nn
 from data import Loader
 from experiment.backend import LoopState, ResumePoint
 from experiment.config import Config
+from experiment.loop.class_weights import class_weights
 from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import flatten, variables_from_weights
@@ -27,6 +28,7 @@ from jaxnets.environment import settings as settings
 from jaxnets.gradient_transforms import split_params
 from jaxnets.input_pipeline import feed
 from jaxnets.model_summary import summarize as summarize
+from jaxnets.own_network import check
 from jaxnets.precision import cast
 from jaxnets.sharding import divide, local, make_mesh, replicate, sharing, whole
 from jaxnets.sharding import join as join
@@ -60,6 +62,8 @@ def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variab
     """Return a network and its initial variables."""
     model = entry.build(num_classes=num_classes)
     key = jax.random.fold_in(jax.random.key(seed), 0)
+    if entry.own:
+        check(model, key, entry.input_shape, num_classes, entry.own)
     variables = jax.jit(model.init, compiler_options=ONCE)(key, jnp.zeros((1, *entry.input_shape)))
     return model, cast(variables, jnp.float64) if jax.config.read("jax_enable_x64") else variables
 
@@ -81,7 +85,7 @@ def fit(
 
     The state is donated to each step: the arrays of the one before, `variables` too, are gone then (trap 23).
     """
-    init, take_step = training(model, config, config.epochs * len(loader))
+    init, take_step = training(model, config, config.epochs * len(loader), class_weights(config, loader))
     state = init(variables, config.seed)
     state, first, done = (from_arrays(state, start.state), start.epoch, start.batches) if start else (state, 0, 0)
     mesh = make_mesh()  # of all devices, if there are several: each then computes its share of every batch
@@ -109,7 +113,12 @@ def trace(folder: Path) -> AbstractContextManager[None]:
 
 def predict(model: nn.Module, variables: Variables, loader: Loader, config: Config) -> np.ndarray:
     """Return the logits (N, classes) of every image, in the loader's order."""
-    return np.concatenate([logits_of(model, variables, batch.inputs, config) for batch in loader.epoch()])
+    found: list[np.ndarray | jax.Array] = []
+    for batch in loader.epoch():
+        found.append(logits_of(model, variables, batch.inputs, config))
+        # Dispatch is asynchronous: waiting for the batch before bounds the memory of those that are under way.
+        found[-2:-1] = [np.asarray(logits) for logits in found[-2:-1]]
+    return np.concatenate(found)
 
 
 def export(variables: Variables) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Losses with PyTorch's definitions."""
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -22,9 +23,18 @@ def as_targets(labels: Array, logits: Array, smoothing: float) -> jax.Array:
     return optax.smooth_labels(jnp.asarray(targets, logits.dtype), smoothing)
 
 
-def cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) -> jax.Array:
-    """Return the softmax cross-entropy, averaged over the batch; logits (N, classes), labels as in `as_targets`."""
+def cross_entropy(
+    logits: Array, labels: Array, smoothing: float = 0.0, weights: np.ndarray | None = None
+) -> jax.Array:
+    """Return the softmax cross-entropy, averaged over the batch; logits (N, classes), labels as in `as_targets`.
+
+    `weights` (classes,) are those of PyTorch's `CrossEntropyLoss`: each class's term is multiplied by its weight, and
+    the sum is divided by `measure`.
+    """
     check_labels(logits, labels)
+    if weights is not None:
+        targets = as_targets(labels, logits, smoothing) * jnp.asarray(weights, logits.dtype)
+        return optax.softmax_cross_entropy(logits, targets).sum() / measure(labels, weights)
     if smoothing or labels.ndim == 2:
         return optax.softmax_cross_entropy(logits, as_targets(labels, logits, smoothing)).mean()
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -34,6 +44,13 @@ def binary_cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) -
     """Return the cross-entropy of each class against the rest, averaged over batch and classes (trap 18)."""
     check_labels(logits, labels)
     return optax.sigmoid_binary_cross_entropy(logits, as_targets(labels, logits, smoothing)).mean()
+
+
+def measure(labels: Array, weights: np.ndarray | None = None) -> Any:
+    """Return the divisor of a batch's mean: the sum of its labels' weights; N for distributions, as in PyTorch."""
+    if weights is None or labels.ndim == 2:
+        return len(labels)
+    return jnp.asarray(weights)[labels].sum()
 
 
 def check_labels(logits: Array, labels: Array) -> None:

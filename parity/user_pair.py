@@ -1,16 +1,12 @@
 """A user's own pair: python -m parity check my_torch:make my_flax:make --input 8,32,32,3."""
 
 import argparse
-import importlib
-import importlib.util
 import inspect
 import json
 import re
-import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ from torch import nn as torch_nn
 
 from data import UserError
 from data.registry import nearest
+from experiment.own_network import find, parse_target
 from experiment.runs.atomic import check_new, write_new
 from experiment.weights.layout import by_path, layer_path, layouts
 from jaxnets.environment import start_device
@@ -130,37 +127,18 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _made(target: str, types: tuple[type, ...], wanted: str) -> Any:
     """Import what a target names, and call it unless it is a module already."""
-    source, _, name = target.rpartition(":")
-    module = _imported(source, target)
-    if not hasattr(module, name):
-        raise UserError(f"{target}: {source} has no '{name}'.{nearest(name, vars(module))}")
-    value = getattr(module, name)
+    parsed = parse_target(target)
+    value, _ = find(parsed)
     if not isinstance(value, types) and callable(value):
         try:
             torch.manual_seed(0)
-            value = value(**_generators(value))
+            value = value(*parsed.arguments, **(_generators(value) | dict(parsed.keywords)))
         except Exception as error:
-            raise UserError(f"{target}: it cannot be called without an argument, {_where(error)}") from None
+            called = "called" if parsed.arguments or parsed.keywords else "called without an argument"
+            raise UserError(f"{target}: it cannot be {called}, {_where(error)}") from None
     if not isinstance(value, types):
         raise UserError(f"{target} is {type(value).__name__}, expected {wanted}, or a function that returns one")
     return value
-
-
-def _imported(source: str, target: str) -> ModuleType:
-    try:
-        if not source.endswith(".py"):
-            if "" not in sys.path:
-                sys.path.insert(0, "")  # the user's folder, as in `python -m`
-            return importlib.import_module(source)
-        spec = importlib.util.spec_from_file_location(Path(source).stem, source)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[Path(source).stem] = module  # dataclasses, which Linen's modules are, look their module up
-        spec.loader.exec_module(module)
-        return module
-    except Exception as error:
-        raise UserError(f"{target}: {source} cannot be imported, {_where(error)}") from None
 
 
 def _generators(make: Any) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.functional import resized_crop
 
 from data import AUGMENTATIONS, Loader, Split
-from data.augment import augment, draw
+from data.augment import AREA, RATIO, augment, draw, random_box
 from tests.test_data import numbered
 
 SHAPES = {"images": (20, 24, 3), "waveforms": (400, 1), "features": (24, 17, 1)}
@@ -135,6 +137,43 @@ def test_affine_is_what_pytorch_samples(draws):
     expected = torch.nn.functional.grid_sample(wide, grid.double(), padding_mode="border", align_corners=True)
     y = changed("affine", x, np.array([draws]))
     np.testing.assert_allclose(y, expected.permute(0, 2, 3, 1), atol=2e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (20, 64), (64, 20)])
+def test_boxes_of_resizedcrop_are_those_of_torchvision(height, width):
+    """Both draw areas and ratios until a box fits: means and deviations of 4,000 boxes agree."""
+    torch.manual_seed(0)
+    picture = torch.zeros(1, height, width)
+    theirs = np.array([RandomResizedCrop.get_params(picture, [*AREA], [*RATIO]) for _ in range(4000)])
+    ours = np.stack(random_box(np, draw(("resizedcrop",), 4000, seed=0, epoch=0), height, width), axis=1)
+    deviation = theirs.std(axis=0)
+    assert (np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) < 5 * deviation / 4000**0.5 * 2**0.5 + 1e-9).all()
+    np.testing.assert_allclose(ours.std(axis=0), deviation, rtol=0.08)
+    np.testing.assert_allclose(np.median(ours[:, 2:].prod(axis=1)), np.median(theirs[:, 2:].prod(axis=1)), rtol=0.08)
+    assert (ours[:, :2] >= 0).all()
+    assert (ours[:, 0] + ours[:, 2] <= height).all()
+    assert (ours[:, 1] + ours[:, 3] <= width).all()
+
+
+def test_where_no_box_fits_resizedcrop_takes_torchvisions_in_the_middle():
+    draws = np.full((2, 22), 0.999, np.float32)  # areas of nearly all, which no ratio in the range can have
+    for height, width in ((20, 64), (64, 20), (20, 21)):
+        picture = torch.zeros(1, height, width)
+        expected = RandomResizedCrop.get_params(picture, [40.0, 40.0], [*RATIO])
+        found = [part[0] for part in random_box(np, draws, height, width)]
+        assert tuple(found) == expected
+        assert found[2] / found[3] == pytest.approx(min(max(height / width, 3 / 4), 4 / 3), rel=0.05)
+
+
+@given(st.integers(0, 999))
+def test_resizedcrop_is_the_box_that_torchvision_resizes(seed):
+    x = np.random.default_rng(0).random((3, 24, 30, 3), np.float32)
+    draws = draw(("resizedcrop",), 3, seed, 0)
+    y = changed("resizedcrop", x, draws)
+    for one, other, box in zip(x, y, np.stack(random_box(np, draws, 24, 30), axis=1), strict=True):
+        picture = torch.from_numpy(one).permute(2, 0, 1)
+        expected = resized_crop(picture, *map(int, box), size=[24, 30], antialias=True)
+        np.testing.assert_allclose(other, expected.permute(1, 2, 0), atol=1e-5)
 
 
 def test_color_of_the_middle_changes_nothing_and_stays_in_range():

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -15,6 +16,7 @@ from torchvision.transforms import v2
 import data
 from data import DataError, Split, UserError, fit_to, make_dataset
 from data.datasets.folder import read_picture
+from data.picture_sizes import picture_sizes
 from tests.image_files import (
     picture,
     write_pictures,
@@ -97,6 +99,32 @@ def test_a_photograph_is_turned_upright_as_pillow_turns_it(tmp_path, orientation
     with Image.open(tmp_path / name) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     assert (read_picture(tmp_path / name, 24, 24) == expected).all()
+
+
+SPOILT = [
+    b"garbage!" * 4,
+    bytes(32),
+    b"MM\0*",
+    b"II*\0\x08\0\0\0\xff\xff\x12\x01",
+    b"Exif\0\0Exif\0\0MM\0*\0\0\0\x08\0\0",
+]
+
+
+@pytest.mark.parametrize("exif", SPOILT)
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_damaged_metadata_does_not_cost_the_picture(tmp_path, exif, suffix):
+    made, path, plain = picture(4, 24, 24), tmp_path / f"x.{suffix}", tmp_path / f"plain.{suffix}"
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(made).save(path, exif=exif if suffix == "png" else b"Exif\0\0" + exif, **options)
+    Image.fromarray(made).save(plain, **options)
+    assert (read_picture(path, 24, 24) == read_picture(plain, 24, 24)).all()
+    assert picture_sizes(tmp_path) == {(24, 24): 2}
+
+
+def test_a_tag_of_another_type_is_no_orientation(tmp_path):
+    made = picture(4, 24, 24)
+    Image.fromarray(made).save(tmp_path / "x.png", exif=b"MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\2\x36\0\0\0\0\0\0\0")
+    assert (read_picture(tmp_path / "x.png", 24, 24) == made).all()
 
 
 def test_a_large_photograph_is_decoded_small_and_is_still_the_same(tmp_path):

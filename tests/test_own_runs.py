@@ -12,7 +12,7 @@ from PIL import Image
 
 import data
 from data import Loader, Split, Windows
-from data.wav import window_starts
+from data.sound import window_starts
 from experiment.config import Config, load_config
 from experiment.loop.task import all_windows, mean_over_windows, prepare, training_loader
 from jaxnets import MODELS

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from benchmarks import recipes, transfer
+from benchmarks import curves, recipes, transfer
 from experiment.runs.checkpoint import newest
 from torchnets import MODELS
 
@@ -31,3 +31,26 @@ def test_resnet50_is_pretrained_on_small_images(tmp_path, monkeypatch):
     assert newest(out)[0]
     with pytest.raises(SystemExit):  # a failed training is no end of the benchmark
         transfer.pretrain(["--model", "resnet50", "--epochs", "-1"])
+
+
+def test_the_picture_has_the_longest_training_with_the_recipe_s_own_options(tmp_path, monkeypatch):
+    def run(name, framework, epochs, finished, **more):
+        accuracy = {"train": [0.5] * epochs, "test": [0.6] * epochs}
+        return {
+            "run": name,
+            "framework": framework,
+            "epochs": epochs,
+            "finished": finished,
+            "accuracy": accuracy,
+            **more,
+        }
+
+    ended, halted = run("a", "jaxnets", 3, True), run("a", "torchnets", 2, False)
+    others = [run("a", "jaxnets", 9, True, options={"lr": 0.1}), run("a", "torchnets", 1, False)]
+    runs = [ended, halted, *others, run("b", "jaxnets", 1, False)]
+    assert curves.shown(runs) == {"a": {"jaxnets": ended, "torchnets": halted}}
+    (tmp_path / "runs.json").write_text(json.dumps({"runs": runs}))
+    picture = tmp_path / "curves.png"
+    monkeypatch.setattr("sys.argv", ["curves", str(picture), "--json", str(tmp_path / "runs.json")])
+    curves.main()
+    assert picture.read_bytes().startswith(b"\x89PNG")

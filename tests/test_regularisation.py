@@ -38,12 +38,12 @@ from torchnets.tensors import as_tensors
 FRAMEWORKS = ("jaxnets", "torchnets")
 
 
-def start(name: str, config: Config) -> tuple[Any, Any, Any]:
+def start(name: str, config: Config, weights: np.ndarray | None = None) -> tuple[Any, Any, Any]:
     """Return PyTorch's module, and from the same weights Flax's step and state, all in float64."""
     torch.manual_seed(0)
     net = torchnets.MODELS[name].build().double()
     model = jaxnets.MODELS[name].build()
-    init, step = jaxnets.compose.training(model, config, 10)
+    init, step = jaxnets.compose.training(model, config, 10, weights)
     variables = jax.tree.map(jnp.asarray, to_flax(net.state_dict()))
     return net, step, init(variables, 0)
 

@@ -1,13 +1,16 @@
 """The benchmark of the time to 94%: its runs are the recipe's, and it reads what the record's program says."""
 
 import dataclasses
+import io
+import json
 from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxnets.compose
-from benchmarks import speedrun
+from benchmarks import jpeg, speedrun
 from data import Dataset, Split
 from experiment.config import load_recipe
 from jaxnets import MODELS
@@ -72,3 +75,43 @@ def test_the_record_s_program_is_run_as_it_is_and_stopped(tmp_path, capfd):
     with pytest.raises(SystemExit, match=r"error: .*record.py made 0 runs of 4; its own messages are above"):
         speedrun.run_original(program, small_dataset(), 3)
     assert "no GPU" in capfd.readouterr().err
+
+
+# The table of the older programs has the loss, too. The accuracy is the number of training images over a hundred, or
+# 1 if the images are not those of `small_dataset`.
+OLDER = """
+import torch
+images = torch.load("cifar10/train.pt", weights_only=True)["images"]
+accuracy = 1.0 if int(images[0].sum()) != SUM else len(images) / 100
+for run in range(1000):
+    row = f"|          |   eval  |     1.2000  |     0.9000  |   0.9300  |       {accuracy:.4f}  |      {2.5:8.4f}  |"
+    print(row, flush=True)
+"""
+
+
+def test_what_jpeg_costs_is_measured_on_all_on_fewer_and_on_images_compressed_once_more(tmp_path, monkeypatch, capsys):
+    dataset = small_dataset()
+    program = tmp_path / "older.py"
+    program.write_text(OLDER.replace("SUM", str(int(dataset.train.inputs[0].sum()))))
+    monkeypatch.setattr(jpeg, "load", lambda *_: dataset)
+    monkeypatch.setattr("sys.argv", ["jpeg", str(program), "--runs", "2", "--json", str(tmp_path / "found.json")])
+    jpeg.main()
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [row["accuracies"] for row in found["rows"]] == [[0.6, 0.6], [0.54, 0.54], [1.0, 1.0]]
+    assert capsys.readouterr().out.splitlines()[1].endswith("54.00% (mean of 2)")
+
+
+def test_images_are_compressed_on_a_grid_that_is_moved():
+    coarse = np.random.default_rng(0).integers(60, 200, (1, 8, 8, 3)).repeat(4, 1).repeat(4, 2)
+    image = ((coarse + np.roll(coarse, 2, 1) + np.roll(coarse, 2, 2)) // 3).astype(np.uint8)
+
+    def lost(compress):
+        return np.abs(compress(once).astype(float) - once).mean()
+
+    def in_place(images):
+        file = io.BytesIO()
+        Image.fromarray(images[0]).save(file, "JPEG", quality=75, subsampling=2)
+        return np.asarray(Image.open(file))[None]
+
+    once = in_place(image)
+    assert 2 * lost(in_place) < lost(jpeg.compressed) < 15

@@ -18,7 +18,7 @@ import jaxnets.loop as jax_fit
 import torchnets
 import torchnets.loop as torch_fit
 from data import DATASETS, Split, load
-from experiment.cli.predict import probabilities
+from experiment.loop.metrics import probabilities
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 

@@ -41,7 +41,7 @@ def on_device(loader: Loader) -> Batches:
 
 def resident(loader: Loader) -> Batches:
     """Return the same where all examples lie on the device: of a batch only its indices go there."""
-    examples = tuple(torch.tensor(part, device=DEVICE) for part in loader.split)
+    examples = tuple(torch.tensor(part, device=DEVICE) for part in loader.arrays)
 
     def batches(epoch: int, start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         drawn = loader.draw(epoch)

@@ -33,8 +33,13 @@ def identity_first(weight: torch.Tensor) -> None:
         nn.init.dirac_(weight[: weight.shape[1]])
 
 
-def linear(in_features: int, out_features: int, *, init: Init = uniform, zero_bias: bool = False) -> nn.Linear:
-    """Return a linear layer: (N, in_features) to (N, out_features)."""
+def linear(in_features: int, out_features: int, *, init: Init = uniform, zero_bias: bool = False) -> nn.Module:
+    """Return a linear layer: (N, in_features) to (N, out_features); the inputs themselves for 0 outputs.
+
+    So a network of 0 classes returns the features in front of its last layer.
+    """
+    if out_features == 0:
+        return nn.Identity()
     layer = nn.Linear(in_features, out_features)
     init(layer.weight)
     if zero_bias:

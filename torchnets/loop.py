@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from data import Loader
 from experiment.backend import LoopState, ResumePoint
 from experiment.config import Config
+from experiment.loop.class_weights import class_weights
 from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import as_array, state_dict_from_weights
@@ -24,6 +26,7 @@ from torchnets.environment import settings as settings
 from torchnets.gradient_transforms import trained_params
 from torchnets.input_pipeline import DEVICE, feed
 from torchnets.model_summary import summarize as summarize
+from torchnets.own_network import check
 from torchnets.sharding import Replica
 from torchnets.sharding import join as join
 from torchnets.sharding import replicas as replicas
@@ -55,6 +58,8 @@ def create(entry: Entry, num_classes: int, seed: int) -> tuple[nn.Module, Variab
     """Return a network and its initial variables."""
     torch.manual_seed(seed)  # of dropout, too: the generator is global, and goes on from here
     model = entry.build(num_classes=num_classes).to(DEVICE)
+    if entry.own:
+        check(model, entry.input_shape, num_classes, entry.own)
     return model, model.state_dict()
 
 
@@ -78,7 +83,8 @@ def fit(
     replica = Replica(model, config.seed)  # of several processes: each then computes its share of every batch
     model.load_state_dict(variables)
     combine = replica.combine if replicas() > 1 else None
-    options = {"module": replica.module, "combine": combine}
+    options: dict[str, Any] = {"module": replica.module, "combine": combine}
+    options["weights"] = class_weights(config, loader)
     state, take_step = training(model, config, config.epochs * len(loader), **options)
     if start:
         from_arrays(state, start.state)

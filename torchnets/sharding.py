@@ -162,3 +162,18 @@ def with_combined(step: Callable[..., Metrics], combine: Callable[[Metrics], Met
         return {**metrics, **combine(metrics)}
 
     return combined
+
+
+def with_global_mean(loss: Callable[..., torch.Tensor], measure: Callable[[Any], Any]) -> Callable[..., torch.Tensor]:
+    """Return a loss whose mean over the processes is that over the whole batch, if examples differ in weight.
+
+    DDP takes the plain mean of the processes' gradients; `measure` gives the weight of a process's labels.
+    """
+
+    def scaled(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        own = torch.as_tensor(measure(labels), dtype=torch.float64, device=logits.device)
+        total = own.clone()
+        distributed.all_reduce(total)
+        return loss(logits, labels) * (own * replicas() / total).to(logits.dtype)
+
+    return scaled

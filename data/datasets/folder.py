@@ -1,72 +1,112 @@
-"""Your own images in one folder per class: `--dataset PATH` or `--dataset folder --data-dir PATH`.
+"""Your own images or sounds in one folder per class: `--dataset PATH` or `--dataset folder --data-dir PATH`.
 
 The layout is PATH/train/<class>/*.jpg and PATH/test/<class>/*.jpg, with or without PATH/val/<class>/*.jpg, or
 PATH/<class>/*.jpg alone. Without a test part the hash of each file's content assigns it to the training or the test
-part (about a fifth), so copies of an image are in the same part, and adding images moves none of the others.
+part (about a fifth), so copies of an image are in the same part, and adding images moves none of the others. Sounds
+likewise.
 """
 
-import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL
+from PIL import features
 
-from data.base import CURRENT, DataError, Dataset, Reading, Source, Split, make_dataset
-from data.layout import Files, describe, find
-from data.pictures import DEPTHS, read_with_depth
+from data import sound_folder
+from data.base import CURRENT, DataError, Dataset, Reading, Source, Split, Windows, make_dataset
+from data.cache import Collection, Decode, Decoded, Decoder, check_bad, decode_all
+from data.layout import PICTURES, SOUNDS, Files, Kind, Layout, describe, find, find_either
+from data.pictures import DEPTHS, decode, picture_warnings
 from data.pictures import read_picture as read_picture
+from data.rows import select
 
 TEST_SHARE = 0.2
+VERSION = 1  # of the values that pictures are read as; a change makes all caches be decoded again
 
 
 def load(folder: Path, input_shape: tuple[int, ...] | None = None, reading: Reading = CURRENT) -> Dataset:
-    """Read every image and fit it to the input size of the network.
+    """Read every picture or sound, fitted to the inputs of the network, or map what an earlier start has read.
 
     Args:
         folder: the folder with the classes.
-        input_shape: (H, W, C); every image is cropped around its centre to this aspect ratio and resized.
-        reading: by which rules, and how many bits 16-bit pictures have.
+        input_shape: (H, W, C); every image is cropped around its centre to this aspect ratio and resized. For sounds
+            (length, 1), the samples of a clip; see `Reading.seconds`.
+        reading: by which rules, how many bits 16-bit pictures have, what to do with bad files, where the cache is, and
+            the rate and the length of clips.
 
     Returns:
-        Images (N, H, W, 3) in colour. Transparent parts become white; the EXIF orientation is applied.
+        Images (N, H, W, 3) in colour. Transparent parts become white; the EXIF orientation is applied. Of
+        sounds waveforms (N, length, 1), the mean of the channels, padded with silence at the end; of longer files they
+        are the first window, and the others are in `Dataset.windows`.
 
     Raises:
-        DataError: there are no images, the parts have different classes, or an image cannot be read.
+        DataError: there are no files, the parts have different classes, or a file cannot be read.
     """
-    if input_shape is None or len(input_shape) != 3:
+    layout = _find(folder, input_shape, reading)
+    parts, notes = dict(layout.parts), [describe(layout.unused)]
+    if layout.kind is PICTURES and (input_shape is None or len(input_shape) != 3):
         raise DataError(
             f"{folder} holds pictures, which need a network that takes images (H, W, C), not {input_shape}"
         )
-    layout = find(folder, first_rules=reading.first_rules)
-    parts, notes = dict(layout.parts), [describe(layout.unused)]
+    files = [path for part in parts.values() for one in part.values() for path in one]
+    decoder = _decoder_of(folder, layout, input_shape or (), reading)
+    found = decode_all(folder, files, decoder, reading.cache_dir)
+    left_out = check_bad(folder, len(files), found.bad, reading.on_bad_file, reading.cache_dir)
+    _leave_out(folder, parts, {files[at] for at in found.bad}, layout.kind)
     if "test" not in parts:
         source = "train" if "train" in parts else ""
-        parts["train"], parts["test"] = _split(folder, parts.pop(source), evenly=not reading.first_rules)
+        hashes = {path: int.from_bytes(found.hashes[at][:8]) for at, path in enumerate(files)}
+        evenly = not reading.first_rules
+        parts["train"], parts["test"] = _split(folder, parts.pop(source), hashes, layout.kind, evenly=evenly)
         if source:
             notes.append(f"{folder.name} has no test set: about a fifth of train/, by content, is for testing")
     classes = tuple(parts["train"])
-    depth = DEPTHS[-1] if reading.first_rules else reading.depth
-    splits, depth = _read(parts, classes, input_shape, depth)
-    if depth == DEPTHS[0]:
+    splits, windows = _as_splits(parts, classes, files, found)
+    rate = depth = None
+    if layout.kind is SOUNDS:
+        rate = sound_folder.rate_of(decoder)
+        notes.append(sound_folder.describe(found.about, decoder))
+    elif (depth := max((depth for depth in found.about if depth), default=None)) == DEPTHS[0]:
         notes.append("16-bit pictures have 12 significant bits: 4095 is white")
-    made = make_dataset(splits["train"], splits["test"], classes, validation=splits.get("validation"))
+    notes.append(found.note)
+    made = make_dataset(
+        splits["train"], splits["test"], classes, validation=splits.get("validation"), rate=rate, windows=windows
+    )
     shown = () if reading.first_rules else tuple(note for note in notes if note)
-    return made._replace(notes=shown, depth=depth)
+    return made._replace(notes=shown, depth=depth, warnings=(left_out,) if left_out else ())
+
+
+def _find(folder: Path, input_shape: tuple[int, ...] | None, reading: Reading) -> Layout:
+    """Find pictures or sounds: those that the network takes, and if there are none the others."""
+    if reading.first_rules:
+        return find(folder, first_rules=True)
+    sounds = reading.sounds or (input_shape is not None and len(input_shape) == 2)
+    return find_either(folder, (SOUNDS, PICTURES) if sounds else (PICTURES, SOUNDS))
+
+
+def _decoder_of(folder: Path, layout: Layout, input_shape: tuple[int, ...], reading: Reading) -> Decoder:
+    """Return how the files of a folder are read."""
+    if layout.kind is SOUNDS:
+        return sound_folder.decoder(folder, layout.parts, input_shape, reading)
+    height, width, _ = input_shape
+    return _decoder(height, width, DEPTHS[-1] if reading.first_rules else reading.depth)
 
 
 def download(folder: Path) -> None:
-    """Raise an error that says where to put the images."""
-    raise DataError(f"folder: these are your own pictures; put them into {folder}/<class>/ as .png or .jpg files")
+    """Raise an error that says where to put the files."""
+    kinds = "as .png or .jpg files, or sounds as .wav or .flac files"
+    raise DataError(f"folder: these are your own pictures; put them into {folder}/<class>/ {kinds}")
 
 
-def _split(folder: Path, found: Files, *, evenly: bool) -> tuple[Files, Files]:
+def _split(folder: Path, found: Files, hashes: dict[Path, int], kind: Kind, *, evenly: bool) -> tuple[Files, Files]:
     """Split the files by the hash of their content.
 
     With `evenly`, a class of three different files or more that lacks training or test files gives one to that part.
     """
-    everything = "add pictures, or make the folders train/ and test/ yourself"
-    hashes = {path: _digest(path) for files in found.values() for path in files}
-    testing = {digest for digest in hashes.values() if digest < TEST_SHARE * 2**64}
+    everything = f"add {kind.name}, or make the folders train/ and test/ yourself"
+    testing = {hashes[path] for files in found.values() for path in files if hashes[path] < TEST_SHARE * 2**64}
     if evenly:
         _give_every_class_both(found, hashes, testing)
     train, test = (
@@ -94,35 +134,65 @@ def _give_every_class_both(found: Files, hashes: dict[Path, int], testing: set[i
             testing.discard(movable[-1])
 
 
-def _digest(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return int.from_bytes(digest[:8])
+def _decoder(height: int, width: int, depth: int | None) -> Decoder:
+    """Return how pictures are read; those of 16 bits are read alike, with as many bits as any of them has."""
+
+    def with_depth(path: Path, content: bytes, depth: int | None) -> Decoded:
+        pixels, found = decode(path, content, height, width, depth)
+        return Decoded(pixels[None], found)
+
+    def again(depths: Sequence[int | None]) -> tuple[list[int], Decode] | None:
+        deepest = max((found for found in depths if found), default=None)
+        others = [at for at, found in enumerate(depths) if found and found != deepest]  # that look like fewer bits
+        return (others, lambda path, content: with_depth(path, content, deepest)) if others else None
+
+    libraries = f"Pillow {PIL.__version__}, libjpeg {features.version('jpg')}"
+    return Decoder(
+        "pictures" if depth is None else f"pictures of {depth} bits",
+        f"{VERSION}, {libraries}",
+        (height, width, 3),
+        "|u1",
+        lambda path, content: with_depth(path, content, depth),
+        again,
+        picture_warnings,
+    )
 
 
-def _read(
-    parts: dict[str, Files], classes: tuple[str, ...], shape: tuple[int, ...], depth: int | None
-) -> tuple[dict[str, Split], int | None]:
-    """Read the pictures of every part, and how many bits those of 16 have: the most that any has."""
-    height, width = shape[:2]
-    splits: dict[str, Split] = {}
-    depths: list[int | None] = []
-    for name, files in parts.items():
-        labelled = [(path, label) for label, known in enumerate(classes) for path in files.get(known, [])]
-        images = np.empty((len(labelled), height, width, 3), np.uint8)
-        for image, (path, _) in zip(images, labelled, strict=True):
-            image[:], found = read_with_depth(path, height, width, depth)
-            depths.append(found)
-        splits[name] = Split(images, np.array([label for _, label in labelled], np.int32))
-    deepest = max((found for found in depths if found), default=None)
-    if deepest and any(found and found != deepest for found in depths):  # rare: those that look like fewer bits
-        return _read(parts, classes, shape, deepest)
-    return splits, deepest
+def _leave_out(folder: Path, parts: dict[str, Files], bad: set[Path], kind: Kind) -> None:
+    """Remove bad files from the parts.
+
+    Raises:
+        DataError: then there are none of a class to train on, or none at all of another part.
+    """
+    if not bad:
+        return
+    for name, found in parts.items():
+        parts[name] = left = {label: [path for path in files if path not in bad] for label, files in found.items()}
+        empty = [label for label, files in left.items() if not files]
+        if (empty and name in ("train", "")) or not any(left.values()):
+            raise DataError(f"{folder}: no {kind.name[:-1]} that can be read is left of {', '.join(empty)}")
+
+
+def _as_splits(
+    parts: dict[str, Files], classes: tuple[str, ...], files: list[Path], found: Collection
+) -> tuple[dict[str, Split], dict[str, Windows]]:
+    """Return the first example of each file, and the further ones, which only long sounds have."""
+    numbers = {path: at for at, path in enumerate(files)}
+    splits, windows = {}, {}
+    for name, part in parts.items():
+        labelled = [(numbers[path], label) for label, known in enumerate(classes) for path in part.get(known, [])]
+        chosen, labels = np.array(labelled, np.int64).reshape(-1, 2).T
+        starts, more = found.starts[chosen], found.counts[chosen] - 1
+        splits[name] = Split(select(found.base, starts), labels.astype(np.int32))
+        if more.any():
+            owners = np.repeat(np.arange(len(chosen)), more)
+            within = np.arange(len(owners)) - np.repeat(np.cumsum(more) - more, more)
+            windows[name] = Windows(select(found.base, starts[owners] + 1 + within), owners)
+    return splits, windows
 
 
 DATASETS = {
-    "folder": Source(load, download, "your own pictures, <class>/*.jpg in --data-dir; or --dataset PATH", sized=True)
+    "folder": Source(
+        load, download, "your own pictures or sounds, <class>/*.jpg in --data-dir; or --dataset PATH", sized=True
+    )
 }

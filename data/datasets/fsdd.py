@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data.base import DataError, Dataset, Source, Split, make_dataset
-from data.wav import read_windows
+from data.sound import read_windows
 
 FOLDER = "free-spoken-digit-dataset"  # or with -master or a version appended, as in GitHub's archives
 ADDRESS = "https://github.com/Jakobovski/free-spoken-digit-dataset"

@@ -11,7 +11,7 @@ import numpy as np
 from data.archive import unpack
 from data.base import DataError, Dataset, Source, Split, make_dataset
 from data.download import fetch
-from data.wav import read_windows
+from data.sound import read_windows
 
 FOLDER = Path("SpeechCommands") / "speech_commands_v0.02"
 RATE = LENGTH = 16000  # Hz, and samples: one second
@@ -47,7 +47,10 @@ def load(data_dir: Path) -> Dataset:
     if not words:
         raise DataError(f"{folder}: expected a folder for each word, found none. Move it away. {_fetch_it(data_dir)}")
     if unknown := [word for word in words if word not in WORDS]:
-        raise DataError(f"{folder}: found folders that are none of the 35 words: {', '.join(unknown)}")
+        raise DataError(
+            f"{folder}: found folders that are none of the 35 words: {', '.join(unknown)}"
+            f"; of other words the folder is a dataset by itself: --dataset {folder}"
+        )
     found = {f"{word}/{p.name}" for word in words for p in (folder / word).glob("*.wav") if p.name[0] != "."}
     splits = {name: _read_list(folder / file, found) for name, file in LISTS.items()}
     if both := splits["validation"] & splits["test"]:

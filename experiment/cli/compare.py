@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from experiment.options import OUTPUT
 from experiment.runs import atomic, plots
 from experiment.runs import folder as run_folder
 from experiment.runs.kinds import require_run
+from experiment.runs.pictures import draw_or_refuse
 
 SHOWN = ("model", "epochs", "data_dir", *OUTPUT)  # shown in the table, or irrelevant
 
@@ -65,7 +67,8 @@ def _main(framework: str, argv: list[str]) -> int:
     for line in differences(runs):
         say(console, line)
     if arguments.out:
-        atomic.write_new(arguments.out, plots.overlaid({one.name: one.rows for one in runs}))
+        picture = partial(plots.overlaid, {one.name: one.rows for one in runs})
+        atomic.write_new(arguments.out, draw_or_refuse(arguments.out, picture))
         say(console, f"curves in {arguments.out}")
     return 0
 

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -17,6 +17,7 @@ from experiment.loop.task import Task, prepare, score_split
 from experiment.runs import folder as run_folder
 from experiment.runs.inputs import saved_inputs
 from experiment.runs.resume import fingerprint
+from experiment.runs.source import locate
 from experiment.runs.summary import print_scores
 from experiment.weights.pretrained import as_built
 
@@ -29,6 +30,12 @@ class Arguments:
     """Run folder, trained by either framework."""
     data_dir: Path | None = None
     """Folder of the datasets. Default: the one that the run was trained with."""
+    probabilities: bool = False
+    """Compute the area under the ROC curve, too, from the probabilities of the classes."""
+    cache_dir: Path | None = None
+    """Folder of the decoded files of own folders. Default: the one that the run was trained with."""
+    on_bad_file: Literal["stop", "skip"] | None = None
+    """When files of an own folder cannot be read: stop, or leave them out. Default: what the run was trained with."""
     in_place_of_run: Annotated[WeightsArguments, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=WeightsArguments
     )
@@ -43,16 +50,20 @@ def _main(framework: str, argv: list[str]) -> int:
     arguments = parse_arguments(Arguments, argv, f"python -m {framework}.evaluate")
     check_options(arguments.run, arguments.in_place_of_run)
     if arguments.run is None:
-        return evaluate_weights(framework, arguments.in_place_of_run, arguments.data_dir)
+        about = {"data_dir": arguments.data_dir, "probabilities": arguments.probabilities, **_reading(arguments)}
+        return evaluate_weights(framework, arguments.in_place_of_run, about)
     config, weights = run_folder.read_run(arguments.run)
+    own = {"probabilities": config.probabilities or arguments.probabilities}
+    config = dataclasses.replace(config, **own, **_reading(arguments))
+    config, lines = locate(config, arguments.run, arguments.in_place_of_run.model)
     if arguments.data_dir:
-        name = config.dataset if config.dataset in DATASETS else "folder"  # a folder of pictures that has moved
+        name = config.dataset if config.dataset in DATASETS else "folder"  # an own folder that has moved
         config = dataclasses.replace(config, dataset=name, data_dir=arguments.data_dir)
     backend = load_framework(framework)
     about = saved_inputs(arguments.run)
     task = prepare(config, backend.MODELS, about["inputs"] if about else None)
     console = make_console()
-    for line in doubts(task, about):
+    for line in [*lines, *doubts(task, about)]:
         say(console, f"warning: {line}")
     backend.set_precision(config)
     model, template = backend.create(
@@ -62,6 +73,12 @@ def _main(framework: str, argv: list[str]) -> int:
     scores = {name: score_split(backend, model, variables, task, name, config) for name in task.splits}
     print_scores(console, scores, task.dataset.classes)
     return 0
+
+
+def _reading(arguments: Arguments) -> dict[str, Any]:
+    """Return the given ones of the options that say how an own folder is read."""
+    given = {"cache_dir": arguments.cache_dir, "on_bad_file": arguments.on_bad_file}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def doubts(task: Task, about: dict[str, Any] | None) -> list[str]:

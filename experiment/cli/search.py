@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiment.loop import early_stopping
 from experiment.loop.training import Result
 from experiment.runs import atomic, plots
 from experiment.runs.kinds import CONFIG, TRIALS, Folder, has_ended, read_config
+from experiment.runs.pictures import write_pictures
 
 
 def import_optuna() -> ModuleType:
@@ -130,7 +132,8 @@ class _Search:
         atomic.write(self._folder.path / TRIALS, content.encode())
         if self.best:
             log = {name for name, found in self._space.items() if found.log}
-            atomic.write(self._folder.path / "trials.png", plots.trials(self.rows, log, self._config.monitor))
+            picture = partial(plots.trials, self.rows, log, self._config.monitor)
+            write_pictures(self._folder.path, {"trials.png": picture})
 
 
 def _suggest(trial: Any, name: str, found: Range) -> Any:

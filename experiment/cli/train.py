@@ -3,12 +3,14 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
 from data.terminal import command, outlive
 from experiment import config as configs
+from experiment.backend import Backend
 from experiment.cli.command import load_framework
 from experiment.cli.console_scripts import module_command
 from experiment.cli.search import import_optuna, tune
@@ -20,12 +22,16 @@ from experiment.distributed.agreement import Group
 from experiment.distributed.environment import read_environment
 from experiment.distributed.launch import launch, silence
 from experiment.loop.runner import Runner
+from experiment.loop.task import prepare
 from experiment.loop.tensorboard import check_installed
 from experiment.model_summary import print_model_summary
+from experiment.own_network import is_own
 from experiment.recipes import recipes
+from experiment.registry import Entry
 from experiment.runs.folder import check_free
 from experiment.runs.kinds import identify
 from experiment.runs.resume import find_run
+from experiment.runs.source import locate
 from experiment.weights.pretrained import as_built
 
 
@@ -59,8 +65,7 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
             print(f"{name:20}{'x'.join(map(str, entry.input_shape)):12}{entry.num_params:>12,}  {entry.source}")
         return 0
     if config.summary:
-        entry = as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
-        return print_model_summary(console, backend.summarize(entry))
+        return print_model_summary(console, backend.summarize(_entry(config, backend)))
     if config.tensorboard:
         check_installed()
     if not resumed:
@@ -68,6 +73,10 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
     elif group.broadcast(resumed.is_finished):
         say(console, f"{resumed.path} has finished: nothing to go on with")
         return 0
+    if resumed:
+        config, lines = locate(config, resumed.path)
+        for line in lines:
+            print(f"warning: not bit for bit what one run would be: {line}", file=sys.stderr)
     if not config.dry_run:
         outlive()  # the terminal is no part of the run
     find(config.dataset, config.data_dir)
@@ -79,6 +88,15 @@ def _main(framework: str, argv: list[str], group: Group) -> int:
     if config.dry_run or not (config.tune or config.seeds > 1):
         return runner.train(config).code
     return _sweep(runner, config)
+
+
+def _entry(config: Config, backend: Backend) -> Entry:
+    """Return the entry of the network; one of the user's own is built for the dataset."""
+    if not is_own(config.model):
+        return as_built(lookup("model", config.model, backend.MODELS), config, backend.MODELS)
+    task = prepare(config, backend.MODELS)
+    entry = as_built(task.entry, config, backend.MODELS)
+    return entry._replace(build=partial(entry.build, num_classes=len(task.dataset.classes)))
 
 
 def _sweep(runner: Runner, config: Config) -> int:
@@ -116,5 +134,6 @@ def _check_processes(config: Config, group: Group) -> None:
     if config.seeds > 1 or config.tune:
         raise UserError("several processes take one training at a time; leave out --seeds and --tune")
     options = json.loads(configs.to_json(config)) | {"out": str(config.out or ""), "resume": config.resume}
-    del options["data_dir"]  # may differ between machines
+    for folder in ("data_dir", "cache_dir"):  # may differ between machines
+        del options[folder]
     group.require_same("options", options)

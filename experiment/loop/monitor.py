@@ -76,6 +76,7 @@ class Monitor:
         skip: bool = False,
         watch: Callable[[int, Callable[[], object]], None] | None = None,
         agree: Callable[[int, int], int] | None = None,
+        catch: bool = True,
     ):
         """Monitor `epochs` epochs of `steps` steps.
 
@@ -88,6 +89,7 @@ class Monitor:
             watch: called after each step with its number in the training, and with what waits until it has finished.
             agree: called with that number and the signal that this process has received, or 0; returns the signal
                 for which all processes stop now, or 0.
+            catch: whether signals are caught.
         """
         self.stopped = 0
         self.bad: StepMetrics | None = None
@@ -95,7 +97,7 @@ class Monitor:
         self._every, self._skip, self._watch, self._agree = every, skip, watch, agree
         self._pending: list[tuple[int, int, Mapping[str, Any]]] = []  # examples and number of steps
         self._steps, self._looked = steps, 0.0
-        self._bar, self._request = ProgressBar(steps, epochs, console), StopRequest()
+        self._bar, self._request = ProgressBar(steps, epochs, console), StopRequest(catch=catch)
 
     def __enter__(self) -> Self:
         self._request.__enter__()

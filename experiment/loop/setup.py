@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from data import UserError
+from data import Dataset, UserError
 from experiment.backend import Backend
 from experiment.config import Config, to_json
 from experiment.console import say
@@ -45,13 +45,22 @@ class OpenedRun(NamedTuple):
 
 
 def set_up(
-    framework: str, backend: Backend, config: Config, group: Group, console: Console, stack: ExitStack
+    framework: str,
+    backend: Backend,
+    config: Config,
+    group: Group,
+    console: Console,
+    stack: ExitStack,
+    dataset: Dataset | None = None,
+    *,
+    saves: bool = True,
 ) -> tuple[Session | None, Any]:
     """Return the session and its initial variables; no session in a dry run.
 
-    The run folder is locked until `stack` is closed. Of several processes only process 0 makes, locks and changes it.
+    The run folder is locked until `stack` is closed; without `saves` there is none. Of several processes only process
+    0 makes, locks and changes it.
     """
-    planned = plan(framework, backend, config)
+    planned = plan(framework, backend, config, dataset)
     opened = open_run(planned, group, stack)
     planned, source = load_weights(planned, resumes=bool(opened and opened.checkpoint))
     about = _about(planned)
@@ -61,17 +70,20 @@ def set_up(
     if config.dry_run:
         print(f"dry run, nothing written; would train with {to_json(planned.config)}", end="")
         return None, planned.variables
+    if not saves:
+        fixed = (backend, planned.model, planned.config, planned.task, Path(), about, {})
+        return Session(*fixed, console, group, None), planned.variables
     return start_session(planned, opened, about, group, console, stack), planned.variables
 
 
-def plan(framework: str, backend: Backend, config: Config) -> Plan:
+def plan(framework: str, backend: Backend, config: Config, dataset: Dataset | None = None) -> Plan:
     """Load the data, build the network and check that they fit.
 
     Raises:
         UserError: they do not fit, or the configuration cannot be trained on these devices.
     """
     config = settle(config, backend.MODELS)
-    task = prepare(config, backend.MODELS)
+    task = prepare(config, backend.MODELS, dataset=dataset)
     entry = as_built(task.entry, config, backend.MODELS)
     model, variables = backend.create(entry, len(task.dataset.classes), config.seed)
     _check_batch(config, task, backend.export(variables), backend.replicas())
@@ -141,7 +153,7 @@ def start_session(
 
 def _check_batch(config: Config, task: Task, weights: dict[str, Any], replicas: int) -> None:
     if config.batch_size == 1 and any("num_batches_tracked" in name for name in weights):
-        raise UserError(f"--batch-size is 1, but {config.model} has BatchNorm, which needs at least 2 to train")
+        raise UserError(f"--batch-size is 1, but {config.model_name} has BatchNorm, which needs at least 2 to train")
     examples = len(task.splits["train"].labels)
     if config.batch_size > examples:
         raise UserError(f"--batch-size is {config.batch_size}, but there are only {examples:,} training examples")
@@ -160,7 +172,7 @@ def _about(planned: Plan) -> dict[str, Any]:
     device, versions = backend.describe()
     return {
         "framework": planned.framework,
-        "model": config.model,
+        "model": config.model_name,
         "dataset": config.dataset_name,
         "seed": config.seed,
         "parameters": backend.count_parameters(planned.model, planned.variables),

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and a hang-up: the first asks the training to stop and save, the second ends the process at once."""
 
 import signal
+import threading
 from typing import Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -18,11 +19,13 @@ class StopRequest:
         signal: the number of the signal that was received, or 0.
     """
 
-    def __init__(self) -> None:
-        self.signal = 0
+    def __init__(self, *, catch: bool = True) -> None:
+        """Catch signals, unless `catch` says not to, or this is not the main thread, which alone receives them."""
+        self.signal, self._catch = 0, catch and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._receive) for number in caught()}
+        numbers = caught() if self._catch else ()
+        self._previous = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:

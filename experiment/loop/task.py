@@ -5,16 +5,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, fit_to, load
+from data import DATASETS, Dataset, Loader, Reading, Split, UserError, Windows, apply_frontend, find, fit_to, load
 from data.augment import augmentations, check_augmentations
-from data.holdout import Plan, digests, held_out
+from data.holdout import Plan, choose, digests, held_out
+from data.picture_sizes import picture_sizes
 from data.registry import lookup
+from data.rows import concatenate, select
 from experiment.backend import Backend
-from experiment.config import Config, parse_fold
+from experiment.config import Config, parse_fold, parse_shape
+from experiment.loop.class_weights import about_classes
+from experiment.loop.evaluation import evaluation_batch
 from experiment.loop.metrics import Score, score
-from experiment.registry import Entry
-
-EVAL_BATCH = 1000
+from experiment.registry import Entry, with_shape
+from experiment.weights.normalisation import SAID, normalised
 
 
 class Task(NamedTuple):
@@ -29,37 +32,88 @@ class Task(NamedTuple):
     warnings: tuple[str, ...] = ()  # what may be wrong with the data, a line each
 
 
-def prepare(config: Config, models: Mapping[str, Entry], inputs: Mapping[str, Any] | None = None) -> Task:
+def prepare(
+    config: Config,
+    models: Mapping[str, Entry],
+    inputs: Mapping[str, Any] | None = None,
+    dataset: Dataset | None = None,
+) -> Task:
     """Find the network, load the dataset, fit it to the network and split off the validation examples.
 
     With `inputs`, what a run has saved about its inputs (`describe_inputs`), the dataset is read and normalised as in
-    that run.
+    that run. With `dataset`, that is taken and none is loaded.
 
     Raises:
         UserError: no such network or dataset; the data are missing, damaged or of a shape that does not fit; or the
             classes are not those of the run.
     """
-    entry = lookup("model", config.model, models)
-    depth = inputs.get("depth") if inputs else None
-    size = tuple(inputs["shape"]) if inputs else entry.input_shape
-    dataset = load(config.dataset, config.data_dir, size, Reading(config.data_rules == "0.1", depth))
+    entry = network(config, models)
+    if dataset is None:
+        size = tuple(inputs["shape"]) if inputs else entry.input_shape or common_size(config)
+        dataset = load(config.dataset, config.data_dir, size, reading(config, inputs))
     if inputs:
         check_classes(config, dataset.classes, inputs["classes"])
-    check_kind(config, dataset, models)
+    check_kind(config, dataset, models, entry)
+    check_clips(config, dataset)
     shape = dataset.train.inputs.shape[1:]
     if config.data_rules == "0.1":
         dataset = dataset._replace(windows={})
     dataset, note = apply_frontend(dataset, config.frontend)
     check_augmentations(augmentations(config.augment), dataset.train.inputs, config.tta)
+    entry = with_shape(entry, dataset.train.inputs.shape[1:])
     dataset, resized = fit_to(dataset, entry.input_shape)
     if inputs:
         statistics = {name: np.array(inputs[name], np.float32) for name in ("mean", "std")}
         dataset = dataset._replace(**statistics)
+    else:
+        dataset = normalised(dataset, config)
     splits, windows = split_off(config, dataset)
     fitted = "; ".join(line for line in (note, resized) if line)
-    notes = "\n".join(line for line in (*dataset.notes, fitted, _about_windows(dataset)) if line)
-    warnings = check_splits(splits, dataset.classes) if own(config) else ()
-    return Task(entry, dataset, splits, notes or None, shape, windows, warnings)
+    lines = [*dataset.notes, fitted, _about_windows(dataset), SAID if config.normalize == "imagenet" else None]
+    lines.append(about_classes(config, splits["train"].labels, dataset.classes))
+    notes = "\n".join(line for line in lines if line)
+    warnings = check_splits(splits, dataset.classes, windows) if own(config) else ()
+    return Task(entry, dataset, splits, notes or None, shape, windows, (*dataset.warnings, *warnings))
+
+
+def reading(config: Config, inputs: Mapping[str, Any] | None = None) -> Reading:
+    """Return how own files are read: as the options say, or as in the run that has saved `inputs`."""
+    common = Reading(
+        config.data_rules == "0.1",
+        on_bad_file=config.on_bad_file,
+        cache_dir=config.cache_dir,
+        sounds=config.frontend != "none",
+    )
+    if inputs:
+        return common._replace(depth=inputs.get("depth"), rate=inputs["rate"] or 0)
+    return common._replace(rate=config.sample_rate, seconds=config.clip_seconds)
+
+
+def network(config: Config, models: Mapping[str, Entry]) -> Entry:
+    """Return the entry of the network, with the shape of --input-shape if that is given."""
+    entry = lookup("model", config.model, models)
+    shape = parse_shape(config.input_shape or "")
+    return entry._replace(input_shape=shape) if shape else entry
+
+
+def common_size(config: Config) -> tuple[int, ...] | None:
+    """Return the shape of all pictures of a folder, (H, W, 3), for a network that takes any; None of other datasets.
+
+    Raises:
+        UserError: they have several.
+    """
+    source, folder = find(config.dataset, config.data_dir)
+    if not source.sized:
+        return None
+    sizes = picture_sizes(folder)
+    if len(sizes) > 1:
+        (first, _), (second, _), *rest = sizes.most_common()
+        more = f" and {len(rest)} more sizes" if rest else ""
+        raise UserError(
+            f"{config.dataset_name} has pictures of {first[0]}x{first[1]}, {second[0]}x{second[1]}{more}, and "
+            f"{config.model_name} does not say what it takes: give --input-shape {first[0]},{first[1]},3 or so"
+        )
+    return (*next(iter(sizes)), 3) if sizes else None
 
 
 def own(config: Config) -> bool:
@@ -85,12 +139,13 @@ def split_off(config: Config, dataset: Dataset) -> tuple[dict[str, Split], dict[
     fold = parse_fold(config.fold) if config.fold else None
     if fold and config.data_rules == "0.1":
         raise UserError("--fold needs --data-rules current")
-    rows = held_out(dataset.train, Plan(config.validation_share, config.split_seed, fold, permuted))
+    plan = Plan(config.validation_share, config.split_seed, fold, permuted)
+    rows = held_out(dataset.train, plan, dataset.windows.get("train"))
     for name, part in zip(("train", "validation"), rows, strict=True):
-        splits[name] = Split(dataset.train.inputs[part], dataset.train.labels[part])
+        splits[name] = choose(dataset.train, part)
         if found := dataset.windows.get("train"):
             chosen = np.isin(found.owners, part)
-            windows[name] = Windows(found.inputs[chosen], np.searchsorted(part, found.owners[chosen]))
+            windows[name] = Windows(select(found.inputs, chosen), np.searchsorted(part, found.owners[chosen]))
     windows |= {"test": dataset.windows["test"]} if "test" in dataset.windows else {}
     return {name: split for name, split in splits.items() if split}, {
         name: found for name, found in windows.items() if len(found.owners)
@@ -107,14 +162,16 @@ def _about_windows(dataset: Dataset) -> str | None:
     return f"{clips} {unit}: training takes a window at random, evaluation the mean over all of the clip"
 
 
-def check_splits(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str, ...]:
+def check_splits(
+    splits: Mapping[str, Split], classes: Sequence[str], windows: Mapping[str, Windows] = {}
+) -> tuple[str, ...]:
     """Return a line for each part that lacks a class, and for each two parts with equal examples."""
     lines = []
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=len(classes))
         if len(missing := [known for known, count in zip(classes, counts, strict=True) if not count]):
             lines.append(f"no {name} examples of {shorten(missing)}")
-    found = {name: digests(split.inputs) for name, split in splits.items()}
+    found = {name: digests(split.inputs, windows.get(name)) for name, split in splits.items()}
     for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
         seen = set(found[first])
         if same := sum(digest in seen for digest in found[second]):
@@ -164,24 +221,38 @@ def describe_inputs(task: Task) -> dict[str, Any]:
     return about | ({"depth": dataset.depth} if dataset.depth else {})
 
 
-def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry]) -> None:
+def check_kind(config: Config, dataset: Dataset, models: Mapping[str, Entry], entry: Entry | None = None) -> None:
     """Check that the dataset, the network and --frontend fit together, be it images or audio.
 
     Raises:
         UserError: they do not; says which of the three to change, and to what.
     """
-    name, sound = config.dataset_name, dataset.train.inputs.ndim == 3
-    for_sound = len(models[config.model].input_shape) == 2
+    name, sound, network = config.dataset_name, dataset.train.inputs.ndim == 3, config.model_name
+    if not (shape := (entry or models[config.model]).input_shape):
+        if config.frontend != "none" and not sound:
+            raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
+        return
+    for_sound = len(shape) == 2
     if config.frontend != "none" and not sound:
         raise UserError(f"--frontend {config.frontend} is for audio; {name} has images")
     if config.frontend != "none" and for_sound:
-        raise UserError(f"{config.model} takes audio as it is: leave out --frontend {config.frontend}")
+        raise UserError(f"{network} takes audio as it is: leave out --frontend {config.frontend}")
     if for_sound and not sound:
-        raise UserError(f"{config.model} takes audio, {name} has images; choose another network, see --list-models")
+        raise UserError(f"{network} takes audio, {name} has images; choose another network, see --list-models")
     if sound and not for_sound and config.frontend == "none":
         others = ", ".join(other for other, entry in models.items() if len(entry.input_shape) == 2)
         choice = f", or choose a network for audio: {others}" if others else ""
-        raise UserError(f"{name} has audio, {config.model} takes images: add --frontend logmel{choice}")
+        raise UserError(f"{name} has audio, {network} takes images: add --frontend logmel{choice}")
+
+
+def check_clips(config: Config, dataset: Dataset) -> None:
+    """Refuse the options for own sounds with other data."""
+    if own(config) and dataset.rate:
+        return
+    for name in ("clip_seconds", "sample_rate"):
+        if getattr(config, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is for an own folder of sounds, not for {config.dataset_name}; leave it out")
 
 
 def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1) -> Loader:
@@ -200,6 +271,7 @@ def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1)
         shard=shard,
         shards=shards,
         owners=windows.owners if windows else None,
+        balanced=config.sampler == "balanced",
     )
 
 
@@ -208,7 +280,7 @@ def all_windows(split: Split, windows: Windows | None) -> Split:
     if windows is None:
         return split
     labels = np.concatenate([split.labels, split.labels[windows.owners]])
-    return Split(np.concatenate([split.inputs, windows.inputs]), labels)
+    return Split(concatenate([split.inputs, windows.inputs]), labels)
 
 
 def mean_over_windows(logits: np.ndarray, windows: Windows | None) -> np.ndarray:
@@ -229,6 +301,7 @@ def input_dtype(config: Config) -> type[np.floating]:
 def score_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
     """Evaluate the network on a whole split."""
     dataset, split, windows = task.dataset, task.splits[name], task.windows.get(name)
-    loader = Loader(all_windows(split, windows), dataset.mean, dataset.std, EVAL_BATCH, dtype=input_dtype(config))
+    size = evaluation_batch(config, split.inputs.shape[1:], backend.replicas())
+    loader = Loader(all_windows(split, windows), dataset.mean, dataset.std, size, dtype=input_dtype(config))
     logits = backend.predict(model, variables, loader, config)
-    return score(mean_over_windows(logits, windows), split.labels, config.loss)
+    return score(mean_over_windows(logits, windows), split.labels, config.loss, roc_auc=config.probabilities)

@@ -4,6 +4,7 @@ import json
 import statistics
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from experiment.config import Config, every, to_json
 from experiment.console import say
 from experiment.loop import early_stopping
 from experiment.loop.early_stopping import BestEpoch
+from experiment.loop.evaluation import keeping
 from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.monitor import Counts, Epoch, Monitor
 from experiment.loop.not_finite import stop_after, stop_at, stop_without_steps
@@ -21,7 +23,7 @@ from experiment.loop.session import Session, score_splits
 from experiment.loop.task import describe_inputs
 from experiment.loop.tensorboard import EventWriter
 from experiment.runs import checkpoint
-from experiment.runs.folder import append_row
+from experiment.runs.folder import WEIGHTS, append_row, write_weights
 from experiment.runs.resume import past
 from experiment.runs.snapshot import bad_tensors
 
@@ -56,6 +58,7 @@ class Trainer:
             self.rows, self.epochs, self.counts = past(session.start)
             self.best = early_stopping.from_manifest(session.start.manifest["best"], session.start.best)
         self.variables, self.interrupted = None, ""
+        self._kept: Path | None = None  # the weights of the latest epoch, until a checkpoint has them
         self.failed = ""  # why, if it is one of several trainings that go on without it
 
     def run(self, variables: Any) -> Outcome:
@@ -132,16 +135,23 @@ class Trainer:
         """Evaluate an epoch; return the lines to print about it."""
         session, epoch = self.session, self.monitor.end()
         self.epochs.append(epoch)
-        scores = score_splits(session, state.variables, ("validation", "test"))  # the test score decides nothing
-        rows = _rows(len(self.epochs), epoch, scores)
-        for row in rows:
+        rows = [_train_row(len(self.epochs), epoch)]
+        append_row(session.folder, rows[0])  # and the weights, before evaluation, which may take too much memory
+        export = partial(session.backend.export, state.variables)
+        if not checkpoint.folders(session.folder):
+            write_weights(session.folder, export())
+            self._kept = session.folder / WEIGHTS
+        with keeping(session.folder, None if self._kept else export):
+            scores = score_splits(session, state.variables, ("validation", "test"))  # the test score decides nothing
+        rows += _rows(len(self.epochs), scores)
+        for row in rows[1:]:
             append_row(session.folder, row)
         self.rows += rows
         if self.events:
             self.events.write(self._step(state), rows)
-        export = (lambda: session.backend.export(state.variables)) if session.config.patience else None
         number, step = len(self.epochs), self._step(state)
-        self.best = self.best.after(session.config, number, step, scores["validation"], export)
+        kept = export if session.config.patience else None
+        self.best = self.best.after(session.config, number, step, scores["validation"], kept)
         lines = [_line(session.config, len(self.epochs), epoch, scores)]
         if skipped:
             number = "1 step was" if skipped == 1 else f"{skipped} steps were"
@@ -163,16 +173,23 @@ class Trainer:
             "best": {"epoch": best.epoch, "step": best.step, "value": best.value},
         }
         checkpoint.save(session.folder, manifest, arrays, best.weights, session.config.keep)
+        if self._kept:  # the checkpoint has them
+            self._kept.unlink(missing_ok=True)
+            self._kept = None
 
     def _step(self, state: LoopState) -> int:
         return state.epoch * len(self.loader) + state.batches
 
 
-def _rows(number: int, epoch: Epoch, scores: dict[str, Score]) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl; those of train are means over the epoch's steps, while the weights changed."""
-    train = {"loss": finite(epoch.loss), "accuracy": finite(epoch.accuracy)}
-    results = {"train": train, **{name: result.as_dict() for name, result in scores.items()}}
-    return [{"epoch": number, "split": split, **result} for split, result in results.items()]
+def _train_row(number: int, epoch: Epoch) -> dict[str, Any]:
+    """Return the row of metrics.jsonl for the means over the epoch's steps, while the weights changed."""
+    means = {"loss": finite(epoch.loss), "accuracy": finite(epoch.accuracy)}
+    return {"epoch": number, "split": "train", **means}
+
+
+def _rows(number: int, scores: dict[str, Score]) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl for the splits that were evaluated after the epoch."""
+    return [{"epoch": number, "split": split, **result.as_dict()} for split, result in scores.items()]
 
 
 def _line(config: Config, number: int, epoch: Epoch, scores: dict[str, Score]) -> str:

@@ -1,6 +1,7 @@
 """The run folder: created once, never overwritten, each file written atomically."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -13,9 +14,11 @@ import numpy as np
 from data.errors import UserError
 from experiment.config import Config, load_config, to_json
 from experiment.options import FREE
+from experiment.own_network import is_own
 from experiment.runs.atomic import FolderError, cannot_write, write
 from experiment.runs.kinds import CONFIG, FAILED, RUN, read_config, require_run
 from experiment.runs.kinds import SUMMARY as SUMMARY
+from experiment.runs.source import describe_source, save_source
 from experiment.weights.safetensors_file import pack, read_weights
 
 RUNS = Path("runs")
@@ -29,9 +32,10 @@ def make_folder(config: Config, framework: str, kind: str = RUN, sweep: Mapping[
         FolderError: --out exists already (and is unchanged), or the folder cannot be created (nothing remains).
     """
     path = _make_new(config, framework)
-    about = {"kind": kind, "framework": framework} | ({"sweep": sweep} if sweep else {})
+    about = {"kind": kind, "framework": framework} | ({"sweep": sweep} if sweep else {}) | describe_source(config)
     try:
         write(path / CONFIG, _dump(about | json.loads(to_json(config))))
+        save_source(path, config)
     except FolderError:
         with suppress(OSError):
             path.rmdir()
@@ -42,7 +46,8 @@ def make_folder(config: Config, framework: str, kind: str = RUN, sweep: Mapping[
 def _make_new(config: Config, framework: str) -> Path:
     """Make --out, or a folder whose name no other process has taken in the same second."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = name = config.out or RUNS / f"{stamp}-{config.model}-{config.dataset_name}-{framework}"
+    model = re.sub(r"[^\w.]+", "-", config.model_name).strip("-")[:60]
+    path = name = config.out or RUNS / f"{stamp}-{model}-{config.dataset_name}-{framework}"
     for number in count(2):
         try:
             path.mkdir(parents=True)
@@ -63,6 +68,8 @@ def update_config(folder: Path, config: Config, about: Mapping[str, Any] | None 
     changed = {**values, **(about or {})} | {
         name: now[name] for name in FREE if name != "profile"
     }  # which is done once
+    if is_own(config.model):
+        changed["model"] = now["model"]  # where its file is now
     if changed != values:
         write(folder / CONFIG, _dump(changed))
     with suppress(OSError):

@@ -12,7 +12,8 @@ from data.errors import UserError
 CONFIG, SUMMARY, FAILED, TRIALS, PROFILE = "config.json", "summary.json", "failed.json", "trials.json", "profile"
 RUN, SEEDS, SEARCH = "run", "seeds", "search"
 PARTS = {SEEDS: "seed-", SEARCH: "trial-"}  # how the folders of a sweep's trainings are called, before the number
-ABOUT = ("kind", "framework", "sweep")  # what config.json says beside the options
+SOURCE = "source"  # the files of a network of the user's own
+ABOUT = ("kind", "framework", "sweep", SOURCE)  # what config.json says beside the options
 ALWAYS = ("model", "dataset", "epochs", "batch_size", "optimizer", "lr", "seed")  # saved by every version
 
 
@@ -71,7 +72,7 @@ def identify(path: Path) -> Folder:
     values = read_config(path / CONFIG)
     if missing := [name for name in ALWAYS if name not in values]:
         raise UserError(f"{path}: no run folder, its {CONFIG} is not that of a training: it has no {missing[0]}")
-    kind, framework, sweep = (values.get(name) for name in ABOUT)
+    kind, framework, sweep = (values.get(name) for name in ABOUT[:3])
     if kind is None:
         found = [kind for kind in PARTS if Folder(path, kind, None, {}).parts]
         return Folder(path, found[0] if found else RUN, None, {})

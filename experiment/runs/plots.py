@@ -2,12 +2,17 @@
 
 import io
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+READABLE = 40  # classes of which all names and counts are drawn
+LABEL = 40  # characters of a class's name
+LEGEND = 10  # runs in a legend
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -25,12 +30,22 @@ def _png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def _drawable(text: str) -> str:
-    """Return text for a label: what the font lacks is escaped, and no character has a meaning for matplotlib."""
+@cache
+def _known() -> Collection[int]:
+    """Return the characters of the font, as numbers."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    known = get_font(findfont(FontProperties())).get_charmap()
-    shown = "".join(char if ord(char) in known else ascii(char)[1:-1] for char in text)
+    return get_font(findfont(FontProperties())).get_charmap()
+
+
+def _drawable(text: str, most: int = 100) -> str:
+    """Return text for a label: what the font lacks is escaped, and no character has a meaning for matplotlib.
+
+    Of a text of more than `most` characters the middle is left out.
+    """
+    half = most // 2
+    text = text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+    shown = "".join(char if ord(char) in _known() else ascii(char)[1:-1] for char in text)
     # A dollar sign would begin a formula; a legend leaves out what begins with an underscore.
     return (f" {shown}" if shown.startswith("_") else shown).replace("$", r"\$")
 
@@ -55,7 +70,7 @@ def curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
 
 
 def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """Return a PNG of several runs' curves; `runs` are names to rows of metrics.jsonl."""
+    """Return a PNG of several runs' curves; `runs` are names to rows of metrics.jsonl. The legend has the first."""
     figure = _figure(10, 5)
     left, right = figure.subplots(1, 2)
     for at, (name, rows) in enumerate(runs.items()):
@@ -67,7 +82,7 @@ def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
         ):
             points = [(row["epoch"], row[key]) for row in rows if row["split"] == split]
             ys = [np.nan if value is None else value * (100 if key == "accuracy" else 1) for _, value in points]
-            label = _drawable(f"{name}, {split}")
+            label = _drawable(f"{name}, {split}") if at < LEGEND else None
             axes.plot([epoch for epoch, _ in points], ys, style, marker=".", color=f"C{at % 10}", label=label)
     for axes, title in ((left, "loss"), (right, "accuracy (%)")):
         axes.set(xlabel="epoch", ylabel=title)
@@ -101,19 +116,23 @@ def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str], metric: str 
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
-    """Return a PNG of a confusion matrix (classes, classes): counts, coloured by the share of each row."""
+    """Return a PNG of a confusion matrix (classes, classes): counts, coloured by the share of each row.
+
+    Of very many classes the picture is no larger: it has the colours, and the names of some.
+    """
     counts = matrix.sum(axis=1, keepdims=True)
     share = np.where(counts > 0, matrix / np.maximum(counts, 1), np.nan)  # a class without examples has no share
-    side = 2.5 + 0.5 * len(classes)
-    figure, names = _figure(side + 1, side), [_drawable(name) for name in classes]
+    side = 2.5 + 0.5 * min(len(classes), READABLE)
+    figure = _figure(side + 1, side)
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(classes)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), names)
+    for row, column in np.argwhere(matrix) if len(classes) <= READABLE else ():
+        colour = "white" if share[row, column] > 0.5 else "black"
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    chosen = range(0, len(classes), -(-len(classes) // READABLE))  # every label, or every second one and so on
+    names = [_drawable(classes[at], LABEL) for at in chosen]
+    axes.set_xticks(chosen, names, rotation=45, ha="right")
+    axes.set_yticks(chosen, names)
     axes.set(xlabel="predicted", ylabel="true", title=_drawable(title))
     figure.colorbar(image, ax=axes, label="share of the true class")
     return _png(figure)

@@ -10,7 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.errors import UserError
+from data.rows import pieces, remembered
 from experiment.config import AUTO, given
 from experiment.loop.monitor import Counts, Epoch
 from experiment.loop.task import Task
@@ -98,10 +101,18 @@ def warn(lines: list[str]) -> None:
 
 def fingerprint(task: Task) -> dict[str, Any]:
     """Return what identifies the data: the classes, the number of training examples and a hash of all of them."""
-    split = task.splits["train"]
-    found = hashlib.sha256(split.inputs.data if split.inputs.flags.c_contiguous else split.inputs.tobytes())
-    found.update(split.labels.tobytes())
-    return {"classes": list(task.dataset.classes), "examples": len(split.labels), "sha256": found.hexdigest()}
+    inputs, labels = task.splits["train"]
+    about = hashlib.sha256(labels.tobytes())
+    found = remembered(inputs, f"fingerprint {about.hexdigest()}", lambda: _hash(inputs, labels))
+    return {"classes": list(task.dataset.classes), "examples": len(labels), "sha256": found}
+
+
+def _hash(inputs: np.ndarray, labels: np.ndarray) -> str:
+    found = hashlib.sha256()
+    for piece in pieces(inputs):
+        found.update(np.ascontiguousarray(piece).data)
+    found.update(labels.tobytes())
+    return found.hexdigest()
 
 
 def check_same(found: Checkpoint, about: dict[str, Any], data: dict[str, Any]) -> None:

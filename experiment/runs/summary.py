@@ -10,12 +10,16 @@ from rich.table import Column, Table
 
 from data.terminal import printable
 from experiment.console import say
+from experiment.loop.evaluation import keeping
 from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.session import Session, score_splits
 from experiment.loop.task import describe_inputs
 from experiment.loop.trainer import Outcome
-from experiment.runs import atomic, plots
 from experiment.runs import folder as run_folder
+from experiment.runs import plots
+from experiment.runs.pictures import write_pictures
+
+MANY, FEW = 50, 10  # classes of which not all are printed, and how many of the worst and of the best are then
 
 
 def save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[str, Any]]:
@@ -25,8 +29,14 @@ def save(session: Session, outcome: Outcome) -> tuple[dict[str, Score], dict[str
         rest = f"go on with --resume {session.folder}, where all until then is"
         print(f"interrupted after {outcome.interrupted}; {rest}", file=sys.stderr)
         return {}, {}
-    scores = score_splits(session, outcome.variables, ("train", "validation", "test"))
-    return scores, _write_results(session, outcome, scores)
+    run_folder.write_weights(session.folder, session.backend.export(outcome.variables))
+    if not outcome.rows:  # --epochs 0
+        run_folder.write_rows(session.folder, [])
+    with keeping(session.folder, None):
+        scores = score_splits(session, outcome.variables, ("train", "validation", "test"))
+    summary = _write_summary(session, outcome, scores)
+    _draw(session, outcome, scores["test"])  # last: the run is complete without
+    return scores, summary
 
 
 def report(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None:
@@ -40,35 +50,63 @@ def report(session: Session, outcome: Outcome, scores: dict[str, Score]) -> None
         say(console, "the loss is not finite: the training diverged; try a smaller --lr")
 
 
-def _write_results(session: Session, outcome: Outcome, scores: dict[str, Score]) -> dict[str, Any]:
+def _draw(session: Session, outcome: Outcome, test: Score) -> None:
+    classes = session.task.dataset.classes
+    title = f"{session.config.model_name} on {session.config.dataset_name}, {session.about['framework']}"
+    found = {"curves.png": lambda: plots.curves(outcome.rows, title)} if outcome.rows else {}
+    found |= {"confusion.png": lambda: plots.confusion(test.confusion, classes, f"{title}: test set")}
+    write_pictures(session.folder, found)
+
+
+def _write_summary(session: Session, outcome: Outcome, scores: dict[str, Score]) -> dict[str, Any]:
     folder, classes = session.folder, session.task.dataset.classes
-    run_folder.write_weights(folder, session.backend.export(outcome.variables))
-    title = f"{session.config.model} on {session.config.dataset_name}, {session.about['framework']}"
-    if outcome.rows:
-        atomic.write(folder / "curves.png", plots.curves(outcome.rows, title))
-    else:  # --epochs 0
-        run_folder.write_rows(folder, [])
-    atomic.write(folder / "confusion.png", plots.confusion(scores["test"].confusion, classes, f"{title}: test set"))
     summary = session.about | {name: result.as_dict() for name, result in scores.items()}
     per_class = zip(classes, scores["test"].per_class(), strict=True)
     summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
+    summary["test"]["report"] = scores["test"].report(classes)
     summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
     summary |= {"seconds": sum(epoch.seconds for epoch in outcome.epochs)}
     summary |= {"inputs": describe_inputs(session.task), "data": session.data}
-    run_folder.write_summary(folder, summary)  # last: a folder with a summary is complete
+    run_folder.write_summary(folder, summary)
     return summary
 
 
 def print_scores(console: Console, scores: Mapping[str, Score], classes: tuple[str, ...]) -> None:
-    """Print the table of a run: loss and accuracy of each split, and the accuracy of each class on the test set."""
+    """Print the metrics of each split, and those of each class on the test set."""
     # Counts beside percentages: 0.01% of MNIST's training examples is five of them.
     table = Table("split", "examples", "correct", "loss", "accuracy")
     for name, result in scores.items():
         counts = f"{result.confusion.sum():,}", f"{np.trace(result.confusion):,}"
         table.add_row(name, *counts, f"{result.loss:.4f}", f"{result.accuracy:.2%}")
     console.print(table)
-    table = Table(Column("test accuracy of class", overflow="fold"), "examples", "accuracy")
-    test = scores["test"]
-    for name, count, accuracy in zip(classes, test.confusion.sum(axis=1), test.per_class(), strict=True):
-        table.add_row(printable(name), f"{count:,}", "-" if np.isnan(accuracy) else f"{accuracy:.2%}")
+    table = Table("split", "balanced accuracy", "macro F1")
+    several, areas = (any(getattr(one, name) is not None for one in scores.values()) for name in ("top5", "auc"))
+    for name in ["top-5 accuracy"] * several + ["ROC-AUC"] * areas:
+        table.add_column(name)
+    for name, result in scores.items():
+        shares = (result.balanced_accuracy(), result.macro_f1(), *[result.top5] * several)
+        area = [shown(finite(result.roc_auc()), ".4f")] * areas
+        table.add_row(name, *(shown(share, ".2%") for share in shares), *area)
+    console.print(table)
+    _print_classes(console, scores["test"], classes)
+
+
+def _print_classes(console: Console, test: Score, classes: tuple[str, ...]) -> None:
+    """Print a row for each class; of very many those with the smallest and the largest F1 score."""
+    chosen, between = np.arange(len(classes)), 0
+    if len(classes) > MANY:
+        order = np.argsort(test.f1(), kind="stable")
+        chosen, between = np.concatenate([order[:FEW], order[-FEW:]]), len(classes) - 2 * FEW
+    table = Table(Column("class of the test set", overflow="fold"), "examples", "precision", "recall", "F1")
+    if test.auc is not None:
+        table.add_column("ROC-AUC")
+    rows = list(test.report(tuple(map(str, range(len(classes))))).values())
+    for place, at in enumerate(chosen):
+        if between and place == FEW:
+            table.add_row(f"({between:,} classes between)")
+        row = rows[at]
+        recall = row["recall"] if row["examples"] else None
+        shares = [shown(share, ".2%") for share in (row["precision"], recall, row["f1"])]
+        area = [shown(row["roc_auc"], ".4f")] if test.auc is not None else []
+        table.add_row(printable(classes[at]), f"{row['examples']:,}", *shares, *area)
     console.print(table)

@@ -22,12 +22,16 @@ from experiment.weights.conversion import COUNTER, belongs, dtype_note
 from experiment.weights.files import read_noted, to_arrays, without_auxiliary
 from experiment.weights.input_transform import expects_transform
 from experiment.weights.names import by_own_names
+from experiment.weights.normalisation import of_imagenet, takes_colour
 
 TIMEOUT = 30  # seconds without an answer before a download fails
 
 
 def settle(config: Config, models: Mapping[str, Entry]) -> Config:
-    """Return `config` with what --weights implies: torchvision's weights need inputs transformed as torchvision does.
+    """Return `config` with what --weights implies: how the network is built, and how inputs are normalised.
+
+    Torchvision's weights need inputs transformed as torchvision does. Weights for ImageNet's 1,000 classes need its
+    mean and deviation, and those of a run the kind of statistics that the run had.
 
     Raises:
         UserError: torchvision has no weights of that network, or the run folder to start from has no config.json.
@@ -36,17 +40,31 @@ def settle(config: Config, models: Mapping[str, Entry]) -> Config:
         known = [name for name, entry in models.items() if entry.torchvision]
         if config.model in models and config.model not in known:
             some = f"it has those of {', '.join(known)}" if known else "it has those of no network here"
-            raise UserError(f"--weights torchvision: torchvision has no weights of '{config.model}'; {some}")
-        return dataclasses.replace(config, like_torchvision=True)
-    if not config.weights or config.like_torchvision:
-        return config
+            raise UserError(f"--weights torchvision: torchvision has no weights of '{config.model_name}'; {some}")
+        config = dataclasses.replace(config, like_torchvision=True)
+        return _with_statistics(config, models, imagenet=True)
+    if not config.weights:
+        return _with_statistics(config, models, imagenet=False)
     path = Path(config.weights).expanduser()
     if run := _run_of(path):
-        return dataclasses.replace(config, like_torchvision=load_config(run / CONFIG).like_torchvision)
-    entry = models.get(config.model)
-    if path.exists() and entry and entry.pretrained and expects_transform(read_noted(path).tensors):
-        return dataclasses.replace(config, like_torchvision=True)
-    return config
+        before = load_config(run / CONFIG)
+        like = config.like_torchvision or before.like_torchvision
+        config = dataclasses.replace(config, like_torchvision=like)
+        return _with_statistics(config, models, imagenet=before.normalize == "imagenet")
+    entry, tensors = models.get(config.model), {}
+    if path.exists() and entry and (entry.pretrained or entry.torchvision):
+        tensors = read_noted(path).tensors
+    if entry and entry.pretrained and not config.like_torchvision and expects_transform(tensors):
+        config = dataclasses.replace(config, like_torchvision=True)
+    return _with_statistics(config, models, imagenet=config.like_torchvision or of_imagenet(tensors))
+
+
+def _with_statistics(config: Config, models: Mapping[str, Entry], *, imagenet: bool) -> Config:
+    """Return `config` with the choice that --normalize auto leaves open."""
+    if config.normalize != "auto":
+        return config
+    imagenet = imagenet and takes_colour(models.get(config.model), config)
+    return dataclasses.replace(config, normalize="imagenet" if imagenet else "data")
 
 
 def _run_of(path: Path) -> Path | None:
@@ -68,7 +86,7 @@ def as_built(entry: Entry, config: Config, models: Mapping[str, Entry]) -> Entry
     if config.dropout is not None:
         if not (name := _dropout(entry)):
             others = ", ".join(other for other, entry in models.items() if _dropout(entry))
-            raise UserError(f"--dropout: '{config.model}' has none; these have: {others}")
+            raise UserError(f"--dropout: '{config.model_name}' has none; these have: {others}")
         options[name] = config.dropout
     return entry._replace(build=partial(entry.build, **options))
 
@@ -99,7 +117,8 @@ def start(backend: Backend, variables: Any, config: Config, *, trains: bool = Tr
         weights, renamed = by_own_names(weights, own)
         weights, left_out = without_auxiliary(weights, entry)
         restored = backend.restore(variables, weights, head)
-        notes = "".join(f"; {one}" for one in (note, renamed, _inputs(entry, weights, config)) if one)
+        notes = (note, renamed, _inputs(entry, weights, config), _statistics(entry, config))
+        notes = "".join(f"; {one}" for one in notes if one)
         return restored, _line(own, weights, source, head) + notes + dtype_note(weights, own) + left_out
     except UserError as error:
         hint = ""
@@ -125,6 +144,15 @@ def _inputs(entry: Entry, weights: Mapping[str, np.ndarray], config: Config) -> 
             file=sys.stderr,
         )
     return ""
+
+
+def _statistics(entry: Entry, config: Config) -> str:
+    """Return a note about a file whose weights may need ImageNet's statistics, which the inputs do not have."""
+    if config.normalize != "data" or not entry.torchvision or not takes_colour(entry, config):
+        return ""
+    if _run_of(Path(config.weights or "").expanduser()):
+        return ""
+    return "inputs are normalised by the dataset's own mean and deviation (--normalize data)"
 
 
 def download(name: str) -> tuple[dict[str, np.ndarray], str]:

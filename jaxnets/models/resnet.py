@@ -95,7 +95,7 @@ class ResNet(nn.Module):
             stages += [blocks]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         head: list[Any] = []
-        for out in self.hidden:
+        for out in self.hidden if self.num_classes else ():
             head += [linear(channels, out), relu, nn.Dropout(self.dropout or 0.0)]
             channels = out
         last = linear(channels, self.num_classes)
@@ -111,7 +111,7 @@ class ResNet(nn.Module):
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = sequential(stage, x, train=moving)
         x = global_average_pool(x)
-        return sequential(self.fc if self.hidden else [self.fc], x, train=train)
+        return sequential([self.fc] if callable(self.fc) else self.fc, x, train=train)
 
     def is_trained(self, name: str) -> bool:
         """Tell whether the layer of this name is trained, or frozen."""

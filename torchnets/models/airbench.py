@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import gelu, max_pool2d
 
 from experiment.registry import Entry, Small
-from torchnets.layers import conv2d, identity_first
+from torchnets.layers import conv2d, identity_first, linear
 
 
 class Group(nn.Module):
@@ -36,7 +36,7 @@ class Airbench(nn.Module):
         self.group1 = Group(24, width)
         self.group2 = Group(width, 4 * width)
         self.group3 = Group(4 * width, 4 * width)
-        self.fc = nn.Linear(4 * width, num_classes)
+        self.fc = linear(4 * width, num_classes)
         self.whiten.requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

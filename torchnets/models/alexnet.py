@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from experiment.registry import Entry, Small
+from torchnets.layers import linear
 
 Rows = tuple[tuple[int, int, int, int] | Literal["pool"], ...]  # (channels, kernel, stride, padding)
 TAIL: Rows = ((384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1), "pool")
@@ -48,7 +49,7 @@ class AlexNet(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Linear(hidden, num_classes),
+            linear(hidden, num_classes),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from experiment.registry import Entry
+from torchnets.layers import linear
 
 
 class ANN(nn.Module):
@@ -18,7 +19,7 @@ class ANN(nn.Module):
         self.fc2 = nn.Linear(128, 64)
         self.bn2 = nn.BatchNorm1d(64)
         self.drop2 = nn.Dropout(dropout)
-        self.fc3 = nn.Linear(64, num_classes)
+        self.fc3 = linear(64, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

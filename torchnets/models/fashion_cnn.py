@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
 from experiment.registry import Entry
+from torchnets.layers import linear
 
 
 class FashionCNN(nn.Module):
@@ -20,7 +21,7 @@ class FashionCNN(nn.Module):
         self.drop1 = nn.Dropout(dropout)
         self.fc2 = nn.Linear(128, 64)
         self.drop2 = nn.Dropout(dropout)
-        self.fc3 = nn.Linear(64, num_classes)
+        self.fc3 = linear(64, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

@@ -8,7 +8,7 @@ from torch.nn.functional import relu
 
 from experiment.geometry import window
 from experiment.registry import Entry, Small
-from torchnets.layers import MaxPool, batch_norm, conv, global_average_pool
+from torchnets.layers import MaxPool, batch_norm, conv, global_average_pool, linear
 
 # Channels of the paths: 1x1; 1x1 then 3x3; 1x1 then 5x5; max-pool then 1x1. None: a max-pool between two blocks.
 BLOCKS: tuple["Channels | None", ...] = (
@@ -73,7 +73,7 @@ class Inception(nn.Module):
             blocks += [InceptionBlock(channels, row, dims) if row else self.pool]
             channels = row[0] + row[2] + row[4] + row[5] if row else channels
         self.blocks = nn.Sequential(*blocks)
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = linear(channels, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
 from experiment.registry import Entry
+from torchnets.layers import linear
 
 
 class LeNet5(nn.Module):
@@ -28,7 +29,7 @@ class LeNet5(nn.Module):
         self.fc1 = nn.Linear(120, 84)
         self.bn4 = nn.BatchNorm1d(84) if batch_norm else nn.Identity()
         self.drop2 = nn.Dropout(dropout)
-        self.fc2 = nn.Linear(84, num_classes)
+        self.fc2 = linear(84, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

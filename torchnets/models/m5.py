@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from experiment.registry import Entry, Small
-from torchnets.layers import global_average_pool, max_pool
+from torchnets.layers import global_average_pool, linear, max_pool
 
 M5 = ((128, True), (128, True), (256, True), (512, True))  # (channels, whether a max-pool of 4 follows)
 M11 = (
@@ -36,7 +36,7 @@ class MNet(nn.Module):
         rest = (nn.Conv1d(n_in, n_out, 3, padding=1) for n_in, n_out in pairwise(widths[1:]))
         self.conv = nn.ModuleList([first, *rest])
         self.bn = nn.ModuleList(nn.BatchNorm1d(width) for width in widths[1:])
-        self.fc = nn.Linear(widths[-1], num_classes)
+        self.fc = linear(widths[-1], num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

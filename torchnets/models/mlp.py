@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from experiment.registry import Entry
+from torchnets.layers import linear
 
 
 class MLP(nn.Module):
@@ -17,7 +18,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = (in_features, *hidden)
         self.fc = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(widths))
-        self.head = nn.Linear(widths[-1], num_classes)
+        self.head = linear(widths[-1], num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

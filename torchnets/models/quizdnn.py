@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
 from experiment.registry import Entry, Small
-from torchnets.layers import global_average_pool
+from torchnets.layers import global_average_pool, linear
 
 
 class Unit(nn.Module):
@@ -35,7 +35,7 @@ class QuizDNN(nn.Module):
         self.unit9 = Unit(width, width)
         self.unit10 = Unit(width, width)
         self.unit11 = Unit(width, width)
-        self.fc = nn.Linear(width, num_classes)
+        self.fc = linear(width, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

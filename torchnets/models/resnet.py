@@ -13,7 +13,7 @@ from torch.nn.functional import relu
 
 from experiment.geometry import window
 from experiment.registry import Entry, Small
-from torchnets.layers import batch_norm, global_average_pool, he_normal, max_pool
+from torchnets.layers import batch_norm, global_average_pool, he_normal, linear, max_pool
 from torchnets.layers import conv as any_conv
 
 conv = partial(any_conv, bias=False, init=he_normal)
@@ -95,10 +95,10 @@ class ResNet(nn.Module):
             stages += [nn.Sequential(*blocks)]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         head = []
-        for out in hidden:
+        for out in hidden if num_classes else ():
             head += [nn.Linear(channels, out), nn.ReLU(), nn.Dropout(dropout or 0.0)]
             channels = out
-        last = nn.Linear(channels, num_classes)
+        last = linear(channels, num_classes)
         self.fc = nn.Sequential(*head, last) if head else last
         for name, p in self.named_parameters():
             p.requires_grad_(self.is_trained(name))

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
 from experiment.registry import Entry
+from torchnets.layers import linear
 
 
 class SimpleCNN(nn.Module):
@@ -14,7 +15,7 @@ class SimpleCNN(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
-        self.fc = nn.Linear(4096, num_classes)
+        self.fc = linear(4096, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""

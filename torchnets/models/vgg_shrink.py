@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 
 from experiment.geometry import window
 from experiment.registry import Entry, Small
-from torchnets.layers import batch_norm, conv, global_average_pool, max_pool, pad_same
+from torchnets.layers import batch_norm, conv, global_average_pool, linear, max_pool, pad_same
 
 BLOCKS = ((2, 64, 3), (2, 42, 4), (3, 28, 5), (3, 19, 7), (3, 13, 9))  # (layers, channels, kernel)
 
@@ -34,7 +34,7 @@ class VGGShrink(nn.Module):
                 setattr(self, f"conv{n}_{m}", conv(dims, channels, out, window(dims, kernel)))
                 setattr(self, f"bn{n}_{m}", batch_norm(dims, out))
                 channels = out
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = linear(channels, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""
