@@ -65,7 +65,8 @@ def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int
             n for n in op.outputs if used[n] and trace.values[n].data and trace.values[n].array.dtype.kind in "fiub"
         ]
         data = [n for n in op.inputs if trace.values[n].data]
-        if live and not any(fine[n] for n in op.outputs) and all(fine[n] for n in data):
+        # Not any result, but those that are used: the mean of a LayerNorm is right whatever its epsilon is.
+        if not all(fine[n] for n in live) and all(fine[n] for n in data):
             result.append(number)
     return result
 

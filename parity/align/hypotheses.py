@@ -203,7 +203,7 @@ def tables(replay: Replay, number: int) -> Iterator[Guess]:
         at = op.inputs[-1]
         if replay.data(at) or replay.trace.values[at].array.dtype.kind != "i":
             return
-        indices, rows = replay.tensor(at), replay.tensor(op.inputs[0]).shape[0]
+        indices, rows = replay.tensor(at), len(replay.tensor(op.inputs[0]))
         for step in (1, -1):
             moved = {at: (indices + step).clamp(0, rows - 1)}
             yield Guess(f"positions are off by one ({step:+d})", {op.outputs[0]: replay.run(op, moved)[0]})
@@ -212,6 +212,6 @@ def tables(replay: Replay, number: int) -> Iterator[Guess]:
     if op.name == "slice" and not replay.data(op.inputs[0]) and len(op.settings) >= 4:
         x, axis, start, end = replay.args(op)[:4]
         for step in (1, -1):
-            if start + step >= 0 and end + step <= x.shape[axis]:
+            if start + step >= 0 and end + step <= x.size(axis):
                 moved = x.narrow(axis, start + step, end - start)
                 yield Guess(f"positions are off by one ({step:+d})", {op.outputs[0]: moved})
