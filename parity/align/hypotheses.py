@@ -209,7 +209,7 @@ def tables(replay: Replay, number: int) -> Iterator[Guess]:
             yield Guess(f"positions are off by one ({step:+d})", {op.outputs[0]: replay.run(op, moved)[0]})
         yield Guess("positions are in the opposite order",
                     {op.outputs[0]: replay.run(op, {at: indices.max() - indices + indices.min()})[0]})  # fmt: skip
-    if op.name == "slice" and not replay.data(op.inputs[0]) and len(op.settings) >= 4:
+    if op.name == "slice" and not any(replay.data(n) for n in op.inputs) and len(op.settings) >= 4:
         x, axis, start, end = replay.args(op)[:4]
         for step in (1, -1):
             if start + step >= 0 and end + step <= x.size(axis):
