@@ -8,12 +8,14 @@ import argparse
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from experiment.config import load_config, load_recipe, to_json
 from experiment.options import FREE
 from experiment.recipes import recipes
+from experiment.weights.pretrained import settle
 
 FRAMEWORKS = ("jaxnets", "torchnets")
 
@@ -76,8 +78,13 @@ def changed(folder: Path, recipe: str) -> dict[str, Any]:
     """Return the options of a run, or of the first of several seeds, that are not its recipe's own."""
     files = [folder / "config.json", *sorted(folder.glob("seed-*/config.json"))]
     options = json.loads(to_json(load_config(next(file for file in files if file.exists()))))
-    own = json.loads(to_json(load_recipe(recipe))) if recipe in recipes() else {}
-    return {name: value for name, value in options.items() if name not in (*FREE, "seed") and own.get(name) != value}
+    given: list[dict[str, Any]] = [{}]
+    if recipe in recipes():  # a run saves what the weights of its recipe imply, several seeds the recipe as it is
+        models = import_module(folder.name.rpartition("-")[2]).MODELS
+        own = load_recipe(recipe)
+        given = [json.loads(to_json(each)) for each in (own, settle(own, models))]
+    others = [name for name in options if name not in (*FREE, "seed")]
+    return {name: options[name] for name in others if options[name] not in [each.get(name) for each in given]}
 
 
 def in_words(accuracy: dict[str, Any]) -> str:
