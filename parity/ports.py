@@ -201,7 +201,8 @@ def check(
     if plain or same_names:
         options: Any = {"num_params": num_params, "seed": seed, "mapping": mapping, "same_names": same_names}
         report = checks.check(torch_module, jax_model, inputs, name=name, fail_fast=fail_fast, **options)
-        if report.ok or same_names or report.verdict == "compiler":
+        counted = not report.ok and report.failures[0].layer == "parameters"  # against the published number
+        if report.ok or same_names or counted or report.verdict == "compiler":
             return report
     try:
         wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}

@@ -103,8 +103,9 @@ def _failure_to_json(failure: Failure) -> dict[str, Any]:
     found = {**failure._asdict(), "error": _number(failure.error)}
     del found["fault"]
     for side in ("torch_line", "jax_line"):
-        line: Line | None = found[side]
-        found[side] = None if line is None else {"file": line.file, "line": line.number, "text": line.text}
+        line: Line | None = found.pop(side)
+        if line is not None:
+            found[side] = {"file": line.file, "line": line.number, "text": line.text}
     if failure.fault:
         found["fault"] = {**failure.fault._asdict(), "error": _number(failure.fault.error)}
         del found["fault"]["arrays"]
