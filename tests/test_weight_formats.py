@@ -438,10 +438,12 @@ def test_no_epochs_keep_the_weights_which_are_evaluated_with_and_without_a_run(f
 
 def test_evaluate_says_what_it_needs(run_main):
     torch.save(ann(7), "x.pth")
+    assert run_main("torchnets.train", "--model", "mlp", "--epochs", 0, "--out", "run")[0] == 0
     for argv, said in (
         ((), "no run folder is named; or give --weights FILE --model NAME --dataset NAME"),
         (("--weights", "x.pth"), "--weights does not say what to evaluate it on; give --model and --dataset, too"),
         (("run", "--weights", "x.pth"), "run and --weights x.pth both say what to evaluate; give one of them"),
+        (("run", "--loss", "bce"), "--loss goes with --weights FILE; a run folder says that itself"),
         (("run", "--model", "ann"), "--model goes with --weights FILE; a run folder says that itself"),
     ):
         assert run_main("torchnets.evaluate", *argv) == (1, "", f"error: {said}\n")
