@@ -29,6 +29,9 @@ QUICK = ("ann", "mlp", "simple_cnn")  # of features
 FEW = {"epochs": 1, "batch_size": 32}
 
 both = pytest.mark.parametrize("nets", [jaxnets, torchnets], ids=["jaxnets", "torchnets"])
+slow_in_jax = pytest.mark.parametrize(
+    "nets", [pytest.param(jaxnets, marks=pytest.mark.slow), torchnets], ids=["jaxnets", "torchnets"]
+)
 
 
 def exported(nets, variables) -> dict[str, np.ndarray]:
@@ -48,7 +51,7 @@ def test_the_page_is_true(nets, tmp_path, monkeypatch):
     assert names["features"] is not None
 
 
-@both
+@slow_in_jax
 def test_a_program_gets_the_bits_of_the_command_line(nets, run_main, tmp_path):
     options = {"epochs": 2, "batch_size": 200, "seed": 3, "augment": "crop", "ema": 0.5, "patience": 2}
     argv = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]

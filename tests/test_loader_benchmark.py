@@ -56,6 +56,7 @@ def check(report: dict) -> None:
         assert target["wanted"] == TARGETS[target["task"], target["against"]]
 
 
+@pytest.mark.slow
 def test_the_command_measures_all_that_are_installed_and_reports(tmp_path):
     argv = [*FEW, "--batch-sizes", 64, "--tasks", "raw;flip,crop", "--json", "r.json", "--plot", "r.png"]
     done = subprocess.run(

@@ -13,7 +13,7 @@ from parity.ports import check_port
 from tests.ports import FOLDER, NAMES, pair
 from tests.ports.bugs import BUGS
 
-QUICK = ("square", "dqn", "lstm")  # an NNX module, a pair (apply, params), a recurrent Linen module
+QUICK = ("square", "dqn")  # an NNX module, a pair (apply, params)
 BY_NAME = {bug.name: bug for bug in BUGS}
 
 

@@ -183,9 +183,10 @@ class Walk:
         parts, memo = tuple(cells), {}
 
         def compute(found: Mapping[Any, Any], position: int) -> Any:
-            key = tuple(id(found.get(piece)) for piece in pieces)
-            if memo.get("key") != key:
-                memo["key"], memo["outputs"] = key, bind(equation, [_array(cell, found) for cell in parts])
+            # The arrays themselves: the id of one that is gone may be another's.
+            given = [found.get(piece) for piece in pieces]
+            if "given" not in memo or any(a is not b for a, b in zip(memo["given"], given, strict=True)):
+                memo["given"], memo["outputs"] = given, bind(equation, [_array(cell, found) for cell in parts])
             return memo["outputs"][position]
 
         bits = min((cell.bits for cell in cells), default=8)

@@ -1,6 +1,6 @@
 """Find which of these public pairs are right, by their packages' own conversion of weights, in float64.
 
-`python -m benchmarks.ports.truth [NAME ...]` prints the relative errors of outputs and of
+`python -m tests.ports.public [NAME ...]` prints the relative errors of outputs and of
 gradients: as the code stands, and with float64 where it says float32.
 """
 
@@ -19,7 +19,7 @@ from transformers import modeling_flax_pytorch_utils as transformers_conversion
 from tests.ports.verify import compare
 
 Arrays = dict[str, np.ndarray]
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "ports"
 
 
 def hugging_face(name: str) -> Callable[[Arrays, Any], Arrays]:
