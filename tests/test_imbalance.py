@@ -130,7 +130,7 @@ def test_each_time_that_a_long_clip_is_drawn_it_gives_one_of_its_windows_at_rand
     ("framework", "options"),
     [
         ("torchnets", ("--sampler", "balanced", "--augment", "crop", "--data-on", "device")),
-        ("jaxnets", ("--class-weights", "balanced", "--mixup", 0.2, "--ema", 0.5)),
+        pytest.param("jaxnets", ("--class-weights", "balanced", "--mixup", 0.2, "--ema", 0.5), marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_run_is_the_same(framework, options, run_main, tmp_path):
