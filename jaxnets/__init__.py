@@ -22,7 +22,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in LIBRARY:
-        return getattr(import_module("jaxnets.library"), name)
+        return getattr(import_module("jaxnets.program"), name)
     if name == "MODELS":
         from experiment.registry import find_models
 

@@ -20,7 +20,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in LIBRARY:
-        return getattr(import_module("torchnets.library"), name)
+        return getattr(import_module("torchnets.program"), name)
     if name == "MODELS":
         from experiment.registry import find_models
 

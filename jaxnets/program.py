@@ -1,4 +1,4 @@
-"""The functions for Python programs: build a network, train it, load a run. Twin of `torchnets.library`."""
+"""The functions for Python programs: build a network, train it, load a run. Twin of `torchnets.program`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from flax import linen as nn
 
 from data import UserError
 from experiment.config import Config
-from experiment.library import loading, networks, training
-from experiment.library.result import Framework
-from experiment.library.result import Result as Result
+from experiment.programs import loading, networks, training
+from experiment.programs.result import Framework
+from experiment.programs.result import Result as Result
 from jaxnets import loop
 from jaxnets.environment import FIXED
 from jaxnets.own_network import OwnNetwork

@@ -1,4 +1,4 @@
-"""The functions for Python programs: build a network, train it, load a run. Twin of `jaxnets.library`."""
+"""The functions for Python programs: build a network, train it, load a run. Twin of `jaxnets.program`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from torch import nn
 
 from data import UserError
 from experiment.config import Config
-from experiment.library import loading, networks, training
-from experiment.library.result import Framework
-from experiment.library.result import Result as Result
+from experiment.programs import loading, networks, training
+from experiment.programs.result import Framework
+from experiment.programs.result import Result as Result
 from torchnets import loop
 from torchnets.own_network import tell_mode
 from torchnets.step import Variables, eval_step

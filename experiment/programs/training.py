@@ -16,9 +16,6 @@ from experiment.config import Config
 from experiment.console import make_console, say
 from experiment.distributed.agreement import Group
 from experiment.distributed.environment import ProcessInfo
-from experiment.library.keywords import config_of, in_python
-from experiment.library.networks import Bound, entry_of, name_of
-from experiment.library.result import Framework, Result, Trained
 from experiment.loop.early_stopping import BestEpoch, is_over
 from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.monitor import Epoch, Monitor
@@ -26,6 +23,9 @@ from experiment.loop.session import Session, score_splits
 from experiment.loop.setup import set_up
 from experiment.loop.task import describe_inputs, training_loader
 from experiment.loop.training import train
+from experiment.programs.keywords import config_of, in_python
+from experiment.programs.networks import Bound, entry_of, name_of
+from experiment.programs.result import Framework, Result, Trained
 from experiment.registry import Models
 from experiment.runs.folder import METRICS, WEIGHTS
 from experiment.runs.resume import fingerprint
@@ -40,7 +40,7 @@ Rows = list[dict[str, Any]]
 def fit(
     framework: Framework, model: Any, dataset: Any, variables: Any, *, verbose: bool, options: Mapping[str, Any]
 ) -> Result:
-    """Train a network, by its name or a module, on a dataset; see `jaxnets.library.fit`.
+    """Train a network, by its name or a module, on a dataset; see `jaxnets.program.fit`.
 
     Raises:
         UserError: an option, the network or the data are not what is expected.

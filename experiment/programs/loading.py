@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from data import Dataset, Split, apply_frontend
-from experiment.library.result import Framework, Result, Trained
 from experiment.loop.task import network
+from experiment.programs.result import Framework, Result, Trained
 from experiment.registry import with_shape
 from experiment.runs import folder as run_folder
 from experiment.runs.inputs import read_inputs
@@ -17,7 +17,7 @@ from experiment.weights.pretrained import as_built
 
 
 def load(framework: Framework, folder: Path | str, model: str | None) -> Result:
-    """Read a run folder of either framework; see `jaxnets.library.load`.
+    """Read a run folder of either framework; see `jaxnets.program.load`.
 
     Raises:
         UserError: it is no run folder, or its network is not there.

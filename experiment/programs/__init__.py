@@ -1,0 +1,1 @@
+"""Training from a Python program: the parts that `jaxnets.program` and `torchnets.program` share."""
