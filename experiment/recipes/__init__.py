@@ -11,6 +11,7 @@ class Recipe(NamedTuple):
     about: str
     source: str
     original: str | None  # the figure of the original
+    goal: str | None  # what it is to reach on the test examples
     expected: str | None  # what it came to here; None: it has not been run
     options: dict[str, Any]
 
