@@ -20,8 +20,7 @@ from parity.align.trial import ZEROS
 from parity.trace.index import Index, arranged, close, laid_out
 from parity.trace.jax_eval import as_numpy, bind, floating
 from parity.trace.lines import Line
-from parity.trace.torch_trace import is_single
-from parity.trace.values import Trace
+from parity.trace.values import Trace, is_single
 
 # How near a value must be, after one operation or a few on equal operands, by the precision that it is computed in.
 NEAR = {8: 1e-9, 4: 3e-6, 2: 3e-2}

@@ -26,6 +26,7 @@ VIEWS = frozenset(
         "_to_copy",
     ]
 )
+SINGLE_BITS = 12  # a number of float32 that needs more bits than this was rounded to float32
 
 
 class Op(NamedTuple):
@@ -100,3 +101,15 @@ class Trace:
     def results(self, op: int) -> Iterator[Value]:
         """Yield what an operation returned."""
         return (self.values[n] for n in self.ops[op].outputs)
+
+
+def is_single(array: np.ndarray) -> bool:
+    """Tell whether floats are float32's: all are exactly, and some need most of its bits."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return False
+    finite = array[np.isfinite(array)].astype(np.float64)
+    with np.errstate(over="ignore"):
+        if not np.array_equal(finite.astype(np.float32).astype(np.float64), finite):
+            return False
+    mantissa = np.frexp(finite)[0] * 2.0**SINGLE_BITS
+    return bool((mantissa != np.round(mantissa)).any())
