@@ -4,6 +4,8 @@ check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless
 Exit status 0: the same; 1: a check fails; 3: the port is the same, but the compiler computes something else (see
 docs/compiler.md).
 check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
+check net.parity my_flax.py:Net compares a JAX model with what `record` has written, without PyTorch.
+record my_torch.py:Net --input 8,32,32,3 --out net.parity writes what a PyTorch module computes to a file, without JAX.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
@@ -31,6 +33,7 @@ from experiment.extras import needs_torch
 from experiment.runs.atomic import check_new, write
 from parity.bench.options import add_options
 from parity.pool import DEVICE, check_models, set_defaults
+from parity.records import command as records
 from parity.report import exit_status, print_report, verdict
 
 PAIR = ("input", "inputs", "layout", "mapping", "weights", "emit")  # options of `convert` for a pair of the user's
@@ -56,6 +59,8 @@ def _main() -> int:
     args = _parser().parse_args()
     if any(getattr(args, name, None) for name in FILES):
         outlive()
+    if args.command == "record":
+        return records.run(args)
     if args.command == "convert":
         return run_convert(args)
     if args.command == "bench":
@@ -104,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     oracle.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with CIFAR-10, for 1,000 real images")
     oracle.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
     _add_long_runs(commands)
+    records.add(commands)
     add_options(commands.add_parser("bench", help="measure the throughput of both frameworks on the same work"))
     convert = commands.add_parser("convert", help="turn a file of PyTorch's weights into Flax's, or back")
     _add_convert(convert)
@@ -178,6 +184,8 @@ def _add_long_runs(commands: Any) -> None:
 
 def run_check(args: argparse.Namespace) -> int:
     """Check registered networks, or a pair of the user's; return the exit status."""
+    if records.is_check(args):
+        return records.run_check(args)
     if any(":" in name for name in args.names):
         return run_pair(args)
     if any(getattr(args, name) for name in PAIR_OPTIONS):

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from parity.trace.masks import unmasked
+
 MOST_ORDERS = 120  # of axes that are tried
-MASKED = 1e29  # what is larger stands for infinity
-# A mask's numbers are at least this large, so many times larger than the others', and the same but for this share.
-LEAST, FAR, ABOUT = 1e3, 30, 0.05
 
 
 class Index:
@@ -67,19 +66,6 @@ def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
         reference, found = reference[kept], found[kept]
     size = np.linalg.norm(reference)
     return bool(np.linalg.norm(found - reference) <= near * size + (1e-300 if size else 1e-15))
-
-
-def unmasked(array: np.ndarray) -> np.ndarray:
-    """Tell which numbers of an array are not a mask's: infinite ones, and large ones that are all about the same."""
-    sizes = np.abs(array)
-    kept = sizes < MASKED
-    if not kept.any() or sizes[kept].max() < LEAST:
-        return kept
-    middle = np.median(sizes[kept])
-    far = kept & (sizes > max(FAR * middle, LEAST))
-    if far.any() and np.ptp(array[far]) <= ABOUT * sizes[far].max():
-        kept = kept & ~far
-    return kept
 
 
 def arranged(reference: np.ndarray, found: np.ndarray) -> np.ndarray:

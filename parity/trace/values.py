@@ -47,6 +47,12 @@ class Ref(NamedTuple):
     number: int
 
 
+class Constant(NamedTuple):
+    """A dtype, a device or a layout among the arguments of a recorded operation: "torch.float64"."""
+
+    text: str
+
+
 @dataclass(slots=True)
 class Value:
     """A tensor at one time of the computation."""
