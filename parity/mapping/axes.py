@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 TOKEN = re.compile(r"\s*(\(|\)|\.\.\.|[A-Za-z]\w*|1(?!\w))")
-REST = "..."
+REST, JOINED = "...", "(...)"  # axes that have no names; the same inside of brackets
 Side = tuple[tuple[str, ...], ...]  # the names that each axis is made of; none for an axis of length 1
 
 
@@ -77,7 +77,7 @@ def _parsed(text: str, pattern: str) -> Side:
         if inside is None:
             groups.append(tuple(new))
         else:
-            inside += new
+            inside += [JOINED if name == REST else name for name in new]
     if inside is not None or len(set(names)) < len(names):
         raise ValueError(f"'{pattern}' is no pattern: a bracket is open, or a name stands twice on one side")
     return tuple(groups)
@@ -85,9 +85,9 @@ def _parsed(text: str, pattern: str) -> Side:
 
 def _expanded(left: Side, right: Side, count: int, pattern: str) -> tuple[Side, Side]:
     """Return both sides with "..." as so many axes."""
-    if not any(REST in names for names in (*left, *right)):
+    if not any(name in (REST, JOINED) for names in (*left, *right) for name in names):
         return left, right
-    if (REST,) not in left or sum(REST in names for names in left) != 1:
+    if (REST,) not in left or any(JOINED in names for names in left):
         raise ValueError(f"'{pattern}': ... stands for axes on the left, once and in no brackets")
     rest = tuple(f"...{axis}" for axis in range(max(0, count - len(left) + 1)))
 
@@ -97,7 +97,7 @@ def _expanded(left: Side, right: Side, count: int, pattern: str) -> tuple[Side, 
             if names == (REST,):
                 result += [(name,) for name in rest]
             else:
-                result.append(tuple(n for name in names for n in (rest if name == REST else (name,))))
+                result.append(tuple(n for name in names for n in (rest if name == JOINED else (name,))))
         return tuple(result)
 
     return filled(left), filled(right)
