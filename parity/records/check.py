@@ -7,8 +7,8 @@ from typing import Any
 
 from data.errors import UserError
 from parity.align.pair import PortPair, aligned
+from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.mapping.rule import Rule
-from parity.port_checks import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.records.module import RecordedModule, open_record
 from parity.report import Report, Result
 from parity.sides.draw import Inputs

@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="values of more than N numbers are kept as fingerprints (default: 32768)",
     )
+    record.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,7 +127,7 @@ def _write(args: argparse.Namespace, pair: Any, report: Any) -> None:
         atomic.write_new(args.save_mapping, _load("mapping.file").dump(pair.weights.rules).encode())
         print(f"the rules found are saved in {args.save_mapping}, for --mapping")
     if args.html:
-        atomic.write(args.html, _load("port_html").page(report).encode())
+        atomic.write(args.html, _load("report.page").page(report).encode())
     if args.json:
         atomic.write(args.json, (json.dumps([report.to_json()], indent=2) + "\n").encode())
 

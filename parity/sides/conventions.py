@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from parity.nnx_module import TRAINING_WORDS
+from parity.sides.nnx_module import TRAINING_WORDS
 from parity.sides.numbers import is_array
 from parity.sides.signatures import is_key_word, key_words, parameters
 

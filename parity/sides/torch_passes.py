@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from parity.compare import relative_error
+from parity.report.compare import relative_error
 from parity.sides.draw import Inputs
 from parity.sides.numbers import to_numpy, tree_leaves
 from parity.sides.outputs import named_leaves
