@@ -17,6 +17,7 @@ from parity.align.bindings import Bindings
 from parity.align.found import Stop
 from parity.align.symbols import Symbol
 from parity.align.trial import ZEROS
+from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import Index, arranged, close, laid_out
 from parity.trace.jax_eval import as_numpy, bind, floating
 from parity.trace.lines import Line
@@ -278,15 +279,16 @@ class Walk:
         for number in order[:MOST_ALIKE]:
             reference = self.trace.values[number].array
             if reference.dtype.kind in "fiub":
-                best = laid_out(np.asarray(reference, np.float64), array, near)
+                best = laid_out(reference, array, near)
             if best is not None:
                 break
         cell.alike = cell.alike or best is not None
         if best is not None:
             self.found.update(cell.same)
-        if cell.same and floating(cell.array):
+        known = [a for n in cell.same if not isinstance(a := self.trace.values[n].array, Fingerprint)]
+        if known and best is not array and floating(cell.array):
             if best is None:
-                best = arranged(self.trace.values[cell.same[0]].array, array)
+                best = arranged(known[0], array)
             if close(best, array, near):
                 cell.exact = best
                 cell.array = np.asarray(best, cell.array.dtype)

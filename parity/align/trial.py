@@ -167,7 +167,7 @@ class Trial:
         """Take the combination whose result is most like one of PyTorch's, if it is by far."""
         walk, scores = self.walk, []
         targets = self._targets()
-        arrays = [walk.trace.values[n].array for n in targets]
+        arrays = [a for n in targets if isinstance(a := walk.trace.values[n].array, np.ndarray)]
         for combination, result in self.tried[:MOST_NEAR]:
             near = [array for array in arrays if array.size == result.size and array.dtype.kind == "f"]
             score = max((nearest_layout(reference, result)[0] for reference in near), default=-1.0)
@@ -261,8 +261,7 @@ class Trial:
         return self.walk.matches(array, bits) if array.size > 2 else []
 
     def _alike(self, number: int, array: np.ndarray) -> bool:
-        reference = np.asarray(self.walk.trace.values[number].array, np.float64)
-        return laid_out(reference, array, 3e-6) is not None
+        return laid_out(self.walk.trace.values[number].array, array, 3e-6) is not None
 
     def choose(self, combination: Mapping[Piece, Found], why: str) -> bool:
         """Settle on a combination."""

@@ -22,6 +22,7 @@ from parity.report.compare import describe, relative_error, total_norm, worst
 from parity.sides.arrays import to_numpy, x64
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import twins
+from parity.trace.fingerprint import comparable, sized
 from parity.trace.lines import Line
 
 # In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
@@ -86,6 +87,9 @@ def _failure(walk: Walk, found: Difference) -> Failure:
         other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
         error = relative_error(found.arranged, other)
         words += f": {describe(found.arranged, other)}"
+    elif found.value is not None and found.counterpart is not None:  # a record has its fingerprint alone
+        ours, other = walk.trace.values[found.value].array, np.asarray(walk.cells[found.counterpart].computed)
+        words += f": the norm is {ours.norm:.9g} in PyTorch, {np.linalg.norm(other.astype(np.float64)):.9g} in Flax"
     if looks := explained(walk, found):
         words += f"; {looks}"
     layer = op.scope or op.name
@@ -143,12 +147,13 @@ def check_gradients(pair: PortPair) -> list[Result]:
     if pair.float32:
         errors = pair.torch.float32_errors(pair.torch_inputs, reference, cotangents)
         bounds = {name: max(FLOAT32 * 10, AS_NEAR * error) for name, error in errors.items()}
-    whole, rows = total_norm(reference), []
+    whole, rows = total_norm({name: sized(array) for name, array in reference.items()}), []
     for name, ours in reference.items():
         theirs = found.get(name)
         if theirs is None:
             continue
-        scale = whole if np.linalg.norm(ours) <= ZERO * whole else None
+        scale = whole if np.linalg.norm(sized(ours)) <= ZERO * whole else None
+        ours, theirs = comparable(ours, theirs)
         rows.append(Compared(name, relative_error(ours, theirs, scale), bounds[name], describe(ours, theirs)))
     if not rows:
         return []

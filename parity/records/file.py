@@ -132,7 +132,7 @@ def _stored(array: np.ndarray) -> np.ndarray:
     """Return what is written: float64 as float32 where that holds every bit."""
     array = np.ascontiguousarray(array).reshape(array.shape)
     if array.dtype.kind == "c":
-        return array[..., None].view(array.real.dtype)
+        return array[..., None].view(np.float64 if array.itemsize == 16 else np.float32)
     if array.dtype == np.float64 and array.size:
         with np.errstate(over="ignore", invalid="ignore"):
             single = array.astype(np.float32)

@@ -44,24 +44,24 @@ class Reference(Protocol):
         """Return how many numbers each of them has."""
         ...
 
-    def recorded(self, inputs: Inputs) -> Pass:
+    def recorded(self, inputs: Inputs, /) -> Pass:
         """Return a forward pass in evaluation mode, operation by operation."""
         ...
 
-    def float32_outputs(self, inputs: Inputs) -> Mapping[str, np.ndarray]:
+    def float32_outputs(self, inputs: Inputs, /) -> Mapping[str, np.ndarray]:
         """Return the outputs of the module in float32."""
         ...
 
-    def gradients(self, inputs: Inputs) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def gradients(self, inputs: Inputs, /) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the gradients of a weighted sum of the outputs, and the weights of the sum by output."""
         ...
 
     def float32_errors(
-        self, inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]
+        self, inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray], /
     ) -> Mapping[str, float]:
         """Return the relative error of each gradient, of the same sum, in float32."""
         ...
 
-    def statistics(self, inputs: Inputs) -> Statistics:
+    def statistics(self, inputs: Inputs, /) -> Statistics:
         """Return what a training step makes of running statistics."""
         ...

@@ -93,6 +93,18 @@ def fingerprint(array: np.ndarray) -> Fingerprint:
     )
 
 
+def comparable(reference: np.ndarray | Fingerprint, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what two arrays in the same layout are compared by."""
+    if isinstance(reference, Fingerprint):
+        return reference.numbers(), reference.numbers_of(found)
+    return reference, found
+
+
+def sized(array: np.ndarray | Fingerprint) -> np.ndarray:
+    """Return an array of the same norm."""
+    return np.array([array.norm]) if isinstance(array, Fingerprint) else array
+
+
 def projected(array: np.ndarray) -> np.ndarray:
     """Return the projections of an array; axes of length 1 do not count."""
     result = np.asarray(array, np.float64)

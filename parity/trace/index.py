@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from parity.trace.fingerprint import Fingerprint
 from parity.trace.masks import unmasked
 
 MOST_ORDERS = 120  # of axes that are tried
@@ -14,16 +15,19 @@ class Index:
     """Arrays by number; `find` returns those that hold the same numbers in any order."""
 
     def __init__(self) -> None:
-        self._sorted: dict[int, np.ndarray] = {}
+        self._sorted: dict[int, np.ndarray | Fingerprint] = {}
         self._sizes: dict[int, list[tuple[int, float, float]]] = {}  # by size: number, norm, sum
 
         self._by_size: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
-    def add(self, number: int, array: np.ndarray) -> None:
-        """Add an array under a number."""
-        flat = np.sort(np.asarray(array, np.float64), axis=None)
-        self._sorted[number] = flat
-        self._sizes.setdefault(flat.size, []).append((number, *_moments(flat)))
+    def add(self, number: int, array: np.ndarray | Fingerprint) -> None:
+        """Add an array, or the fingerprint of one, under a number."""
+        if isinstance(array, Fingerprint):
+            self._sorted[number], moments = array, (array.norm, array.total)
+        else:
+            flat = np.sort(np.asarray(array, np.float64), axis=None)
+            self._sorted[number], moments = flat, _moments(flat)
+        self._sizes.setdefault(array.size, []).append((number, *moments))
 
     def find(self, array: np.ndarray, near: float) -> list[int]:
         """Return the numbers of the arrays that are within `near`, relative, in the order in which they were added."""
@@ -38,7 +42,7 @@ class Index:
         if not fits.any():
             return []
         flat = np.sort(flat)
-        return [number for number in numbers[fits].tolist() if close(self._sorted[number], flat, near)]
+        return [number for number in numbers[fits].tolist() if _agrees(self._sorted[number], flat, near)]
 
     def _columns(self, size: int, known: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return numbers, norms and sums of the arrays of a size."""
@@ -51,6 +55,12 @@ class Index:
     def of_size(self, size: int) -> list[int]:
         """Return the numbers of all arrays of a size."""
         return [number for number, *_ in self._sizes.get(size, ())]
+
+
+def _agrees(known: np.ndarray | Fingerprint, flat: np.ndarray, near: float) -> bool:
+    if isinstance(known, Fingerprint):
+        return close(known.sorted, known.holds(flat), near)
+    return close(known, flat, near)
 
 
 def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
@@ -85,8 +95,14 @@ def layouts(reference: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarra
         yield squeezed.transpose(order).reshape(shape)
 
 
-def laid_out(reference: np.ndarray, found: np.ndarray, near: float) -> np.ndarray | None:
-    """Return the reference in `found`'s layout if they are equal up to an order of axes and a shape, else None."""
+def laid_out(reference: np.ndarray | Fingerprint, found: np.ndarray, near: float) -> np.ndarray | None:
+    """Return the reference in `found`'s layout if they are equal up to an order of axes and a shape, else None.
+
+    The numbers of a fingerprint are not known: `found` itself is returned.
+    """
+    if isinstance(reference, Fingerprint):
+        return found if reference.fits_in_any_order(found, near) else None
+    reference = np.asarray(reference, np.float64)
     for candidate in layouts(reference, found.shape):
         if close(candidate, found, near):
             return candidate

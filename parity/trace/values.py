@@ -57,7 +57,7 @@ class Constant(NamedTuple):
 class Value:
     """A tensor at one time of the computation."""
 
-    array: np.ndarray
+    array: Any  # numpy's; or, in a record, the fingerprint of one that was too large
     maker: int | None = None  # number of the operation; None for inputs, parameters and constants
     data: bool = False  # whether it depends on the inputs
     keys: frozenset[str] = frozenset()  # parameters and buffers that it is computed from, if not from data
