@@ -1,14 +1,16 @@
 """Finding a value among many, whatever its layout and shape: by its sorted numbers."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from parity.trace.fingerprint import Fingerprint
-from parity.trace.masks import unmasked
+from parity.trace.masks import LEAST, unmasked
 
 MOST_ORDERS = 120  # of axes that are tried
+MOST_NUMBERS = 5 * 10**7  # among which single numbers are looked for
 
 
 class Index:
@@ -19,15 +21,22 @@ class Index:
         self._sizes: dict[int, list[tuple[int, float, float]]] = {}  # by size: number, norm, sum
 
         self._by_size: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._least: float = np.inf  # size of the smallest array of which the fingerprint alone is known
+        self._all: np.ndarray | None = None  # every number of every array, sorted, and infinity
 
     def add(self, number: int, array: np.ndarray | Fingerprint) -> None:
         """Add an array, or the fingerprint of one, under a number."""
         if isinstance(array, Fingerprint):
             self._sorted[number], moments = array, (array.norm, array.total)
+            self._least = min(self._least, array.size)
         else:
             flat = np.sort(np.asarray(array, np.float64), axis=None)
             self._sorted[number], moments = flat, _moments(flat)
+        self._all = None
         self._sizes.setdefault(array.size, []).append((number, *moments))
+
+    def __len__(self) -> int:
+        return len(self._sorted)
 
     def find(self, array: np.ndarray, near: float) -> list[int]:
         """Return the numbers of the arrays that are within `near`, relative, in the order in which they were added."""
@@ -43,6 +52,25 @@ class Index:
             return []
         flat = np.sort(flat)
         return [number for number in numbers[fits].tolist() if _agrees(self._sorted[number], flat, near)]
+
+    def holds(self, array: np.ndarray, near: float, few: int = 0) -> np.ndarray:
+        """Tell of each number whether it can belong to a part of this array that is among the arrays.
+
+        A part that is found within `near` has each of its numbers there, so far off at most. Beside numbers that may
+        be a mask's, all are possible. `few`: tell of so many numbers alone.
+        """
+        flat = np.asarray(array, np.float64).ravel()
+        if flat.size >= self._least:
+            return np.ones(flat.size, bool)
+        if self._all is None:
+            known = [array for array in self._sorted.values() if isinstance(array, np.ndarray)]
+            self._all = np.append(np.sort(np.concatenate([np.zeros(0), *known])), np.inf)
+        if not np.abs(flat).max(initial=0) < LEAST or self._all.size > MOST_NUMBERS:
+            return np.ones(flat.size, bool)
+        slack = 2 * near * np.linalg.norm(flat) + 1e-14
+        flat = flat[:: max(1, flat.size // few)] if few else flat
+        at = np.searchsorted(self._all, flat - slack)
+        return self._all[at] <= flat + slack
 
     def _columns(self, size: int, known: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return numbers, norms and sums of the arrays of a size."""
@@ -136,5 +164,7 @@ def _centred(array: np.ndarray) -> np.ndarray:
 
 
 def _moments(flat: np.ndarray) -> tuple[float, float]:
+    if flat.size and max(flat.max(), -flat.min()) < LEAST:
+        return math.sqrt(flat.dot(flat)), float(flat.sum())
     kept = flat[unmasked(flat)]
     return float(np.linalg.norm(kept)), float(kept.sum())
