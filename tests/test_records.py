@@ -19,8 +19,9 @@ from parity.__main__ import main
 from parity.records import file
 from parity.records.check import check_record
 from parity.records.encode import packed, unpacked
-from parity.records.module import open_record
-from parity.records.record import Written, record
+from parity.records.opened import open_record
+from parity.records.record import record
+from parity.records.written import Written
 from parity.trace.fingerprint import fingerprint
 from parity.trace.index import Index, laid_out
 from parity.trace.values import Constant, Ref

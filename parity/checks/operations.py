@@ -4,11 +4,10 @@ What the walk of `parity.align` found equal, it found operation by operation, wi
 Here the JAX model computes by itself, as its user would run it.
 """
 
+import importlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiment.weights.layout import CopyError
@@ -19,7 +18,8 @@ from parity.align.words import explained
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import describe, relative_error, total_norm, worst
-from parity.sides.arrays import to_numpy, x64
+from parity.sides.frameworks import x64
+from parity.sides.numbers import to_numpy
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import twins
 from parity.trace.fingerprint import comparable, sized
@@ -186,25 +186,20 @@ def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict
     """Return JAX's gradients of the same sum, as gradients of PyTorch's tensors."""
     side, shapes = pair.jax, {key: array.shape for key, array in pair.torch.parameters.items()}
     reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
-    fixed = {path: array for path, array in pair.leaves.items() if path not in side.trained}
-
-    def weighted(trained: Mapping[str, Any], given: Any) -> Any:
-        output = side.call({**fixed, **trained}, *given, train=False)[0]
-        leaves = named_leaves(output)
-        shown = {name: np.zeros(array.shape) for name, array in leaves.items()}
-        total = jnp.zeros(())
-        for twin in twins(reference, ways or shown):
-            if twin.way is not None and twin.name in cotangents:
-                total = total + (twin.way(leaves[twin.jax_name]) * cotangents[twin.name]).sum()
-        return total
-
     with x64():
         # The layout of square outputs is told by their values.
         output = named_leaves(side.call(pair.leaves, *pair.jax_inputs, train=False)[0])
-        ways = {name: to_numpy(array) for name, array in output.items()}
-        trained = {path: jnp.asarray(pair.leaves[path]) for path in side.trained}
-        given = jax.tree.map(jnp.asarray, (pair.jax_inputs.args, dict(pair.jax_inputs.kwargs)))
-        gradients = jax.grad(weighted, allow_int=True)(trained, given)
+        pairs = twins(reference, {name: to_numpy(array) for name, array in output.items()})
+        given = {
+            twin.jax_name: twin.way.back(cotangents[twin.name], tuple(output[twin.jax_name].shape))
+            for twin in pairs
+            if twin.way is not None and twin.name in cotangents
+        }
+        if hasattr(side, "gradients"):  # a record's
+            gradients = side.gradients(pair.leaves, given)
+        else:
+            passes = importlib.import_module("parity.sides.jax_passes")  # here: JAX may be missing
+            gradients = passes.gradients(side, pair.leaves, pair.jax_inputs, given)
     found: dict[str, np.ndarray] = {}
     for path, gradient in gradients.items():
         rule = pair.weights.rules.get(path)

@@ -18,8 +18,10 @@ UNCHECKED = 2  # exit status: nothing was compared
 
 def add(commands: Any) -> None:
     """Add `parity record`."""
-    record = commands.add_parser("record", help="write what a PyTorch module computes to a file, for check elsewhere")
-    record.add_argument("name", metavar="TARGET", help="PyTorch module of yours: my_torch.py:Net")
+    record = commands.add_parser(
+        "record", help="write what one side computes to a file, for check where the other framework is"
+    )
+    record.add_argument("name", metavar="TARGET", help="PyTorch module or JAX model of yours: my_torch.py:Net")
     record.add_argument("--out", type=Path, required=True, metavar="FILE.parity", help="new file")
     record.add_argument("--input", action="append", metavar="[NAME=][KIND:]SHAPE[:BOUNDS]", help="as for check")
     record.add_argument("--inputs", metavar="FILE.py:NAME", help="function that makes the inputs")
@@ -65,11 +67,43 @@ def _reported(function: Any, args: argparse.Namespace) -> int:
 
 def _record(args: argparse.Namespace) -> int:
     start, inputs = time.perf_counter(), _inputs(args)
-    recording = _load("records.record", "torch", "recording a PyTorch module")
-    module = _load("sides.load_torch", "torch", "recording a PyTorch module").load_torch(args.name)
-    options = {"layout": args.layout, "limit": args.limit, "name": args.name}
-    print(f"{recording.record(module, inputs, args.out, **options)} ({time.perf_counter() - start:.0f} s)")
+    if _is_torch(args.name):
+        recording = _load("records.record", "torch", "recording a PyTorch module")
+        module = _load("sides.load_torch").load_torch(args.name)
+        options = {"layout": args.layout, "limit": args.limit, "name": args.name}
+        written = recording.record(module, inputs, args.out, **options)
+    else:
+        with _cpu():
+            recording = _load("records.jax_record", "jax", "recording a JAX model")
+            model = _load("sides.load_jax").load_jax(args.name)
+            written = recording.record_jax(model, inputs, args.out, layout=args.layout, name=args.name)
+    print(f"{written} ({time.perf_counter() - start:.0f} s)")
     return 0
+
+
+def _is_torch(target: str) -> bool:
+    """Tell whether a target is a PyTorch module, by its class, or by which framework its file imports."""
+    with _cpu():
+        value, is_a = _load("sides.target").named(target), _load("sides.frameworks").is_a
+    if isinstance(value, type):
+        return any(
+            f"{base.__module__}.{base.__qualname__}" == "torch.nn.modules.module.Module" for base in value.__mro__
+        )
+    if is_a(value, "torch.nn:Module") or not sys.modules.get("jax"):
+        return True
+    if not sys.modules.get("torch"):
+        return False
+    try:
+        _load("sides.load_torch").load_torch(target)
+    except UserError as error:
+        return "expected a torch.nn.Module" not in str(error)
+    return True
+
+
+def _cpu() -> Any:
+    """Let JAX use the CPU unless JAX_PLATFORMS names another device: set before JAX is imported."""
+    pool = _load("commands.pool")
+    return pool.set_defaults(pool.DEVICE)
 
 
 def _inputs(args: argparse.Namespace) -> Any:
@@ -89,13 +123,18 @@ def _check(args: argparse.Namespace) -> int:
         if file and not file.absolute().parent.is_dir():
             raise UserError(f"{file}: no such folder to write it in")
     start = time.perf_counter()
-    checking, printing = _load("records.check", "jax", "checking a JAX model"), _load("report")
-    module = _load("records.module").open_record(Path(record))
-    importlib.import_module("jaxnets.environment").start_device()
-    model = _load("sides.load_jax").load_jax(target)
+    side, printing = _load("records.opened").opened(Path(record)), _load("report")
     options = {"purpose": args.purpose, "accept": args.accept, "layout": args.layout, "mapping": args.mapping}
-    name = f"{record} {target}"
-    pair, report = checking.check_record(module, model, _jax_inputs(args), name=name, **options)
+    options["name"] = f"{record} {target}"
+    if type(side).__name__ == "RecordedModule":
+        checking = _load("records.check", "jax", "checking a JAX model against a record")
+        importlib.import_module("jaxnets.environment").start_device()
+        model = _load("sides.load_jax").load_jax(target)
+        pair, report = checking.check_record(side, model, _jax_inputs(args), **options)
+    else:
+        checking = _load("records.check_torch", "torch", "checking a PyTorch module against a record")
+        module = _load("sides.load_torch").load_torch(target)
+        pair, report = checking.check_jax_record(side, module, **options)
     printing.print_report(_console(), report)
     _write(args, pair, report)
     print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
