@@ -142,8 +142,9 @@ def _known(mapping: Any, module: Reference, side: "JaxSide") -> dict[str, Rule]:
 
 def _traced(side: "JaxSide", inputs: Inputs) -> tuple[Any, list[Any]]:
     """Return the jaxpr of the JAX side's pass in evaluation mode, and its inputs in the jaxpr's order."""
-    if hasattr(side, "program"):  # a record's
-        return side.program(inputs)
+    found: Any = side
+    if hasattr(found, "program"):  # a record's
+        return found.program(inputs)
     return importlib.import_module("parity.trace.jax_trace").traced_side(side, inputs)  # here: JAX may be missing
 
 

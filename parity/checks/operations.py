@@ -184,7 +184,8 @@ def _lines_of(pair: PortPair, key: str) -> tuple[Line | None, Line | None]:
 
 def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return JAX's gradients of the same sum, as gradients of PyTorch's tensors."""
-    side, shapes = pair.jax, {key: array.shape for key, array in pair.torch.parameters.items()}
+    side: Any = pair.jax
+    shapes = {key: array.shape for key, array in pair.torch.parameters.items()}
     reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
     with x64():
         # The layout of square outputs is told by their values.

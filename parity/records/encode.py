@@ -125,7 +125,11 @@ def trace_header(trace: Trace, arrays: Arrays) -> dict[str, Any]:
 
 def trace_of(header: Mapping[str, Any], found: Found) -> Trace:
     """Return the trace of a header."""
-    lines, keys, trace = [line_of(line) for line in header["lines"]], [text(key) for key in header["keys"]], Trace()
+    lines, keys, trace = (
+        [line_of(line) for line in header["lines"]],
+        [text(key) for key in header["keys"]],
+        Trace(foreign=True),
+    )
     for where, maker, numbers, flags in header["values"]:
         maker = None if maker is None else _below(maker, len(header["ops"]))
         known = frozenset(keys[_below(number, len(keys))] for number in numbers)

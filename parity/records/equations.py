@@ -202,13 +202,13 @@ def _convolution(x: np.ndarray, w: np.ndarray, *, window_strides: Any, padding: 
     return result.transpose(back) if rank else result
 
 
-def _sort(*arrays: np.ndarray, dimension: int, num_keys: int, **_: Any) -> list[np.ndarray]:
+def _sort(*arrays: Any, dimension: int, num_keys: int, **_: Any) -> list[np.ndarray]:
     order = np.lexsort(arrays[:num_keys][::-1], axis=dimension)
     return [np.take_along_axis(a, order, dimension) for a in arrays]
 
 
 def _arg(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, *, axes, index_dtype, **_: function(x, axis=axes[0]).astype(index_dtype)
+    return lambda x, **p: function(x, axis=p["axes"][0]).astype(p["index_dtype"])
 
 
 def _top_k(x: np.ndarray, *, k: int, **_: Any) -> list[np.ndarray]:
@@ -229,8 +229,8 @@ def _reduce_precision(x: np.ndarray, *, exponent_bits: int, mantissa_bits: int, 
     return x.astype(known[exponent_bits, mantissa_bits]).astype(x.dtype)
 
 
-def _same(*xs: np.ndarray, **_: Any) -> Any:
-    return list(xs) if len(xs) > 1 else xs[0]
+def _same(*xs: np.ndarray, **_: Any) -> list[np.ndarray]:
+    return list(xs)
 
 
 def _unary(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -61,9 +61,10 @@ class RecordedSide:
         return self._programs["forward"], self._flat()
 
     def call(
-        self, leaves: Mapping[str, Any], _args: tuple[Any, ...], _kwargs: Mapping[str, Any], *, train: bool
+        self, leaves: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool
     ) -> tuple[Any, dict[str, Any]]:
-        """Return the output, and the leaves that a training step changes."""
+        """Return the output, and the leaves that a training step changes, of the recorded inputs."""
+        del args, kwargs
         if train:
             return None, self._run("step", leaves, names=self._after) if self._after else {}
         return self._tree(self._run("forward", leaves, names=self._outputs)), {}

@@ -73,6 +73,7 @@ class Trace:
     ops: list[Op] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     users: dict[int, list[int]] = field(default_factory=dict)  # operations by the value that they take
+    foreign: bool = False  # whether it was read from a file, which may ask for anything
 
     def add(self, value: Value) -> int:
         """Add a value; return its number."""
