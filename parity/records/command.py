@@ -135,7 +135,7 @@ def _check(args: argparse.Namespace) -> int:
         checking = _load("records.check_torch", "torch", "checking a PyTorch module against a record")
         module = _load("sides.load_torch").load_torch(target)
         pair, report = checking.check_jax_record(side, module, **options)
-    printing.print_report(_console(), report)
+    printing.print_report(_load("report.console").wide_console(), report)
     _write(args, pair, report)
     print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
     return printing.exit_status([report])
@@ -169,12 +169,6 @@ def _write(args: argparse.Namespace, pair: Any, report: Any) -> None:
         atomic.write(args.html, _load("report.page").page(report).encode())
     if args.json:
         atomic.write(args.json, (json.dumps([report.to_json()], indent=2) + "\n").encode())
-
-
-def _console() -> Any:
-    console = importlib.import_module("experiment.console").make_console()
-    console.width = max(console.width, 120)
-    return console
 
 
 def _load(module: str, framework: str = "", what: str = "") -> ModuleType:
