@@ -42,7 +42,7 @@ class Line(NamedTuple):
     def text(self) -> str:
         """Return the line as it is written, without its indentation."""
         if self.written:
-            return self.written
+            return self.written.strip()
         return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:
