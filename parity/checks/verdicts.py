@@ -10,7 +10,7 @@ from parity.diagnose.locate import Place, backward_place, forward_places
 from parity.diagnose.one_layer import of_statistics
 from parity.report import Failure, Result
 from parity.report.compare import Difference, difference, short, worst
-from parity.sides.calls import Run
+from parity.sides.calls import CallName, Run
 from parity.sides.torch_side import TorchSide
 
 MOST_NAMED = 6  # layers in a diagnosis
@@ -44,7 +44,7 @@ def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: fl
 def worst_layer(reference: Run, found: Run, bound: float) -> Difference:
     """Compare the output and, as a network may forget its input on the way, that of every layer both sides have."""
     common = [name for name in reference.calls if name in found.calls]
-    outputs = [(name.split("#")[0], reference.calls[name].output, found.calls[name].output) for name in common]
+    outputs = [(CallName(name).layer, reference.calls[name].output, found.calls[name].output) for name in common]
     outputs.append(("output", reference.output, found.output))
     return worst([difference(name, ours, np.asarray(theirs), bound) for name, ours, theirs in outputs])
 
@@ -102,7 +102,7 @@ def statistics_words(
     """Say how the layer at "batch_stats/<layer>" moves its statistics in a step."""
     layer = path.partition("/")[2]
     modules = {layer_path(name): module for name, module in pair.torch.module.named_modules()}
-    call, statistics = reference.calls.get(f"{layer}#0"), (f"{path}/mean", f"{path}/var")
+    call, statistics = reference.calls.get(CallName.of(layer)), (f"{path}/mean", f"{path}/var")
     if call is None or not all(s in before and s in after for s in statistics):
         return ""
     old, new = ((side[statistics[0]], side[statistics[1]]) for side in (before, after))

@@ -16,7 +16,7 @@ from experiment.weights.layout import layer_path
 from parity.diagnose import one_layer as imitate
 from parity.diagnose.between_layers import compare_steps, explain, joined, order_of_calls
 from parity.report.compare import Difference, difference
-from parity.sides.calls import Call, Masks, Run
+from parity.sides.calls import Call, CallName, Masks, Run
 from parity.sides.flax_side import FlaxSide
 from parity.sides.torch_side import TorchSide
 
@@ -79,7 +79,7 @@ def _places(
     sources, last = {"the input": inputs}, "the input"
     order = order_of_calls(list(reference.calls), list(forced.calls))
     for name, ours in reference.calls.items():
-        layer = name.split("#")[0]
+        layer = CallName(name).layer
         if name not in forced.calls:
             if _has_weights(layer, variables):
                 yield Place(layer, np.inf, "Flax never calls it"), lambda: "a layer is left out (trap 10)"
@@ -108,9 +108,8 @@ def _places(
 def _inputs_around(layer: str, reference: Run) -> dict[str, np.ndarray]:
     """Return the inputs of the blocks that a layer is in."""
     blocks = ["/".join(layer.split("/")[:depth]) for depth in range(1, layer.count("/") + 1)]
-    return {
-        f"{block}'s input": reference.calls[f"{block}#0"].input for block in blocks if f"{block}#0" in reference.calls
-    }
+    calls = {block: reference.calls.get(CallName.of(block)) for block in blocks}
+    return {f"{block}'s input": call.input for block, call in calls.items() if call is not None}
 
 
 def _has_weights(layer: str, variables: Mapping[str, Any]) -> bool:
@@ -152,7 +151,7 @@ def backward_place(
     """
     nearer, bad = "the loss", {d.name.partition("/")[2].rpartition("/")[0]: d for d in gradients if not d.ok}
     for name in reversed([name for name in torch_calls if name in flax_calls]):
-        layer, ours, theirs, values = name.split("#")[0], torch_calls[name], flax_calls[name], reference.calls[name]
+        layer, ours, theirs, values = CallName(name).layer, torch_calls[name], flax_calls[name], reference.calls[name]
         after = difference(layer, ours.output, theirs.output, bound)
         if not after.ok:
             words = (
@@ -166,7 +165,7 @@ def backward_place(
         if not within.ok:
             words = f"the gradient at its output agrees, at its input it is {within.error:.1e} off: {within.detail}"
             return Place(layer, within.error, words, _gradient_words(values.input, ours.input, theirs.input))
-        if layer in bad and name.endswith("#0"):
+        if layer in bad and name == CallName.of(layer):
             tensor = bad[layer]
             words = f"the gradients at its input and output agree, that of {tensor.name} does not: {tensor.detail}"
             return Place(layer, tensor.error, words)
