@@ -21,7 +21,7 @@ class TorchPart(torch.nn.Module):
 
 
 class TorchTwice(torch.nn.Module):
-    """A part whose first call returns a tuple, which no check of layers compares, and whose second returns a tensor."""
+    """A part whose first call returns a tuple, which is not compared, and whose second returns a tensor."""
 
     def __init__(self):
         super().__init__()
@@ -65,7 +65,8 @@ def test_a_sum_for_a_mean_is_named_at_every_batch_size(count):
     for found in (gradient * count, gradient / count):
         assert "the batch size, a sum for a mean, or the reverse (trap 18)" in of_gradients([gradient], [found], count)
     near = of_gradients([gradient], [gradient * (count + 1e-6)], count)
-    assert near.startswith("it is PyTorch's times") and "batch size" not in near
+    assert near.startswith("it is PyTorch's times")
+    assert "batch size" not in near
 
 
 def test_fail_fast_at_inputs_that_were_moved_has_no_gradients_to_speak_of(monkeypatch):
