@@ -4,6 +4,8 @@ check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless
 Exit status 0: the same; 1: a check fails; 3: the port is the same, but the compiler computes something else (see
 docs/compiler.md).
 check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
+record my_torch.py:Net --input 8,32,32,3 --out net.parity writes what a PyTorch module computes to a file, without JAX.
+check net.parity my_flax.py:Net compares a JAX model with such a file, without PyTorch; see docs/records.md.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
@@ -14,14 +16,25 @@ convert my_torch.py:Net my_flax.py:Net --input 8,32,32,3 --weights FILE TARGET d
 """
 
 import argparse
+import importlib
+from typing import Any
 
+from data.errors import UserError
 from data.terminal import command, outlive
-from parity.bench import options as bench
-from parity.commands import check, convert, doctor, long_runs, torchvision
 
 # Options that name a file which the command writes.
 FILES = ("emit", "html", "json", "plot", "save_mapping", "save_script", "target")
-COMMANDS = (check, doctor, torchvision, long_runs, bench, convert)  # each adds its own to the parser
+# Each adds its own commands to the parser. The names are for those that need packages which are not installed.
+COMMANDS = {
+    "commands.check": ("check",),
+    "records.command": ("record",),
+    "commands.doctor": ("doctor",),
+    "commands.torchvision": ("torchvision",),
+    "commands.long_runs": ("forced", "training"),
+    "bench.options": ("bench",),
+    "commands.convert": ("convert",),
+}
+OURS = ("data", "experiment", "jaxnets", "torchnets", "parity")
 
 
 def main() -> None:
@@ -30,7 +43,9 @@ def main() -> None:
 
 
 def _main() -> int:
-    args = _parser().parse_args()
+    args, unknown = (parser := _parser()).parse_known_args()
+    if unknown and not getattr(args, "missing", False):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if any(getattr(args, name, None) for name in FILES):
         outlive()
     return args.run(args)
@@ -39,9 +54,25 @@ def _main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m parity", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in COMMANDS:
-        module.add(commands)
+    for module, names in COMMANDS.items():
+        try:
+            importlib.import_module(f"parity.{module}").add(commands)
+        except ModuleNotFoundError as error:
+            _add_missing(commands, names, error)
     return parser
+
+
+def _add_missing(commands: Any, names: tuple[str, ...], error: ModuleNotFoundError) -> None:
+    """Add commands that say which package they need."""
+    package = (error.name or "").partition(".")[0]
+    if package in OURS:
+        raise error
+
+    def run(args: argparse.Namespace) -> int:
+        raise UserError(f"parity {args.command} needs {package}, which is not installed: pip install jaxnets")
+
+    for name in names:
+        commands.add_parser(name, help=f"needs {package}, which is not installed").set_defaults(run=run, missing=True)
 
 
 if __name__ == "__main__":

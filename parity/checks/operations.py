@@ -10,20 +10,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 
 from experiment.weights.layout import CopyError
-from parity.align.explain import explained
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import PortPair
+from parity.align.words import explained
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import describe, relative_error, total_norm, worst
 from parity.sides.arrays import to_numpy, x64
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import twins
-from parity.sides.torch_module import TorchModule
+from parity.trace.fingerprint import comparable, sized
 from parity.trace.lines import Line
 
 # In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
@@ -88,6 +87,9 @@ def _failure(walk: Walk, found: Difference) -> Failure:
         other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
         error = relative_error(found.arranged, other)
         words += f": {describe(found.arranged, other)}"
+    elif found.value is not None and found.counterpart is not None:  # a record has its fingerprint alone
+        ours, other = walk.trace.values[found.value].array, np.asarray(walk.cells[found.counterpart].computed)
+        words += f": the norm is {ours.norm:.9g} in PyTorch, {np.linalg.norm(other.astype(np.float64)):.9g} in Flax"
     if looks := explained(walk, found):
         words += f"; {looks}"
     layer = op.scope or op.name
@@ -111,12 +113,9 @@ def _bounds(pair: PortPair, bound: float, compared: Any, mask: Any) -> dict[str,
     """Return the bound of each output: wider where the JAX side computes in float32."""
     if not pair.float32:
         return {name: bound for name, *_ in compared}
-    single = TorchModule(pair.torch.module, torch.float32)
-    args, kwargs = pair.torch_inputs
-    with torch.no_grad():
-        output = named_leaves(single.call(args, kwargs, train=False))
+    output = pair.torch.float32_outputs(pair.torch_inputs)
     reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
-    rows, _ = paired(reference, {name: to_numpy(array) for name, array in output.items()}, mask)
+    rows, _ = paired(reference, output, mask)
     return {name: max(FLOAT32, AS_NEAR * relative_error(ours, own)) for name, ours, own in rows}
 
 
@@ -142,22 +141,19 @@ def check_round_trip(pair: PortPair) -> Result:
 
 def check_gradients(pair: PortPair) -> list[Result]:
     """Compare the gradients of every trained tensor and floating-point input."""
-    module = pair.torch
-    reference, cotangents = _torch_gradients(module, pair)
+    reference, cotangents = pair.torch.gradients(pair.torch_inputs)
     found = _jax_gradients(pair, cotangents)
+    bounds = dict.fromkeys(reference, GRADIENT)
     if pair.float32:
-        single, _ = _torch_gradients(TorchModule(module.module, torch.float32), pair, cotangents)
-        bounds = {
-            name: max(FLOAT32 * 10, AS_NEAR * relative_error(reference[name], single[name])) for name in reference
-        }
-    else:
-        bounds = dict.fromkeys(reference, GRADIENT)
-    whole, rows = total_norm(reference), []
+        errors = pair.torch.float32_errors(pair.torch_inputs, reference, cotangents)
+        bounds = {name: max(FLOAT32 * 10, AS_NEAR * error) for name, error in errors.items()}
+    whole, rows = total_norm({name: sized(array) for name, array in reference.items()}), []
     for name, ours in reference.items():
         theirs = found.get(name)
         if theirs is None:
             continue
-        scale = whole if np.linalg.norm(ours) <= ZERO * whole else None
+        scale = whole if np.linalg.norm(sized(ours)) <= ZERO * whole else None
+        ours, theirs = comparable(ours, theirs)
         rows.append(Compared(name, relative_error(ours, theirs, scale), bounds[name], describe(ours, theirs)))
     if not rows:
         return []
@@ -184,34 +180,6 @@ def _lines_of(pair: PortPair, key: str) -> tuple[Line | None, Line | None]:
         if found.rule is not None and key in found.rule.sources and trial is not None and trial.at < len(walk.cells):
             return mine, walk.cells[trial.at].line
     return mine, None
-
-
-def _torch_gradients(
-    module: TorchModule, pair: PortPair, cotangents: Mapping[str, np.ndarray] | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return PyTorch's gradients of a weighted sum of the outputs, and the weights of the sum."""
-    args, kwargs = (module.tensors_of(part) for part in (pair.torch_inputs.args, dict(pair.torch_inputs.kwargs)))
-    floats = {
-        f"input {i}": tensor.requires_grad_()
-        for i, tensor in enumerate(t for t in jax.tree.leaves((args, kwargs)) if isinstance(t, torch.Tensor))
-        if tensor.is_floating_point()
-    }
-    rng = np.random.default_rng(1)
-    with module.kept():  # tensors are put back only when the gradients are there: they count what is written to them
-        outputs = {
-            name: array
-            for name, array in named_leaves(module.call(args, kwargs, train=False)).items()
-            if isinstance(array, torch.Tensor) and array.requires_grad
-        }
-        if cotangents is None:
-            cotangents = {name: rng.normal(size=tuple(array.shape)) for name, array in outputs.items()}
-        total = sum((outputs[n] * torch.from_numpy(c).to(outputs[n].dtype)).sum() for n, c in cotangents.items())
-        named = {k: t for k, t in module.tensors.items() if k in module.trained and t.requires_grad} | floats
-        gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)  # type: ignore[arg-type]
-    return {
-        name: np.zeros(tuple(tensor.shape)) if grad is None else to_numpy(grad)
-        for (name, tensor), grad in zip(named.items(), gradients, strict=True)
-    }, dict(cotangents)
 
 
 def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -247,20 +215,13 @@ def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict
 
 def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
     """Compare what a training step makes of running statistics, if there are any."""
-    module = pair.torch
-    layers = [m for m in module.module.modules() if isinstance(getattr(m, "running_mean", None), torch.Tensor)]
-    if not layers:
+    step = pair.torch.statistics(pair.torch_inputs)
+    if not step.layers:
         return []
-    noisy = [m for m in module.module.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
-    if noisy:
+    if step.noisy:
         return [Result("statistics", 0.0, STATISTICS, "", "not compared: dropout draws its own masks on each side")]
     state = pair.torch.parameters
-    args, kwargs = pair.torch_inputs
-    with module.kept():
-        with torch.no_grad():
-            module.call(args, kwargs, train=True)
-        after = module.parameters
-    module.module.eval()
+    after = {**state, **step.after}
     with x64():
         changed = pair.jax.call(pair.leaves, *pair.jax_inputs, train=True)[1]
     moved = {k for k in state if "running_" in k}
@@ -273,7 +234,7 @@ def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
         row = Compared(
             path, relative_error(ours, theirs), STATISTICS if not pair.float32 else 1e-5, describe(ours, theirs)
         )
-        share = _share(module.module, rule.sources[0])
+        share = step.shares.get(rule.sources[0].rpartition(".")[0], 1.0)
         if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
             biased += 1
             words = "; the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
@@ -295,9 +256,3 @@ def _is_biased(before: np.ndarray, ours: np.ndarray, theirs: np.ndarray, share: 
     """Tell whether both moved to a variance, JAX's smaller by one factor throughout, (n - 1) / n."""
     ratio = (theirs - (1 - share) * before) / (ours - (1 - share) * before)
     return bool(np.ptp(ratio) < 1e-6 and 0 < ratio.mean() < 1)
-
-
-def _share(module: torch.nn.Module, key: str) -> float:
-    """Return the share of a batch in the statistics of the layer that a buffer belongs to."""
-    momentum = getattr(module.get_submodule(key.rpartition(".")[0]), "momentum", None)
-    return 1.0 if momentum is None else float(momentum)

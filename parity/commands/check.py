@@ -8,6 +8,7 @@ from typing import Any
 from data import UserError
 from experiment.runs.atomic import check_new, write
 from parity.commands.pool import DEVICE, check_models, set_defaults
+from parity.records import command as records
 from parity.report import exit_status, print_report, verdict
 from parity.report.console import check_folder, load_module, save_json, wide_console
 
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Check registered networks, or a pair of the user's; return the exit status."""
+    if records.is_check(args):
+        return records.run_check(args)
     if any(":" in name for name in args.names):
         return run_pair(args)
     if any(getattr(args, name) for name in PAIR_OPTIONS):
