@@ -231,7 +231,9 @@ def check_statistics(pair: Pair) -> Result:
         variables = after
     result = tensor_result("BatchNorm statistics", "statistics", found)
     if result.failure and looks:
-        return result._replace(failure=result.failure._replace(diagnosis=f"{looks}: {result.failure.diagnosis}"))
+        return result._replace(
+            failure=result.failure._replace(diagnosis=f"{looks}: {result.failure.diagnosis}", cause=looks)
+        )
     return result
 
 
