@@ -22,6 +22,8 @@ from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
 from parity.mapping.rule import Rule
 from parity.report import Report, Result
+from parity.report.brief import brief
+from parity.report.table import as_text
 from parity.sides import load
 from parity.sides.draw import drawn, parse_input
 from parity.sides.faults import explained
@@ -233,11 +235,10 @@ def better_of(report: Report, port: Port) -> Report:
 
 
 def assert_port(torch_module: Any, jax_model: Any, inputs: Any, jax_inputs: Any = None, **options: Any) -> None:
-    """Raise an AssertionError that says what differs, unless `check_port` proves the port; for a test of yours."""
+    """Raise an AssertionError whose message is the report, unless `check_port` proves the port."""
     report = check_port(torch_module, jax_model, inputs, jax_inputs, **options).report
     if not report.ok:
-        lines = [f"{f.check} fails at {f.layer} ({f.stage}): {f.diagnosis}" for f in report.failures]
-        raise AssertionError("\n".join([f"{report.name}: {len(lines)} of {len(report.results)} checks fail", *lines]))
+        raise AssertionError(f"{brief([report])}\n\n{as_text(report)}")
 
 
 def prove(args: argparse.Namespace) -> Port:

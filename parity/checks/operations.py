@@ -16,8 +16,7 @@ from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import PortPair
 from parity.align.words import explained
 from parity.report import Failure, Result
-from parity.report.compare import Difference as Compared
-from parity.report.compare import describe, relative_error, total_norm, worst
+from parity.report.compare import difference, relative_error, total_norm, worst
 from parity.sides.frameworks import x64
 from parity.sides.numbers import to_numpy
 from parity.sides.outputs import named_leaves, paired
@@ -29,6 +28,10 @@ from parity.trace.lines import Line
 FORWARD, GRADIENT, STATISTICS = 1e-12, 1e-10, 1e-12
 # Where a port computes in float32, it must be as near to PyTorch's float64 as PyTorch's float32 is, times this.
 AS_NEAR, FLOAT32 = 5.0, 1e-6
+BIASED = "the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
+ACCEPT_BIASED = (
+    "give --accept trap-1 (accept=['trap-1']) if Flax's BatchNorm is to stay; or keep the unbiased variance"
+)
 ZERO = 1e-13  # a gradient this small against all of them is zero but for rounding (trap 28)
 
 
@@ -59,19 +62,17 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
         output = pair.jax.call(pair.leaves, *pair.jax_inputs, train=False)[0]
     compared, _ = paired(reference, named_leaves(output), mask)
     bounds = _bounds(pair, FORWARD, compared, mask)
-    found = [
-        Compared(name, relative_error(ours, theirs), bounds.get(name, FORWARD), describe(ours, theirs))
-        for name, ours, theirs in compared
-    ]
+    found = [difference(name, ours, theirs, bounds.get(name, FORWARD)) for name, ours, theirs in compared]
     if not found:
         failure = Failure("forward, eval", "forward", "output", np.inf, 0, "the outputs have nothing in common")
         return [Result("forward, eval", np.inf, 0, "output", "", failure)]
     top = worst(found)
-    failures = [_failure(walk, difference) for walk, difference in pair.aligned.differences]
+    failures = [_failure(walk, apart) for walk, apart in pair.aligned.differences]
     if not failures and not top.ok:
-        failures = [
-            Failure("forward, eval", "forward", top.name, top.error, top.bound, top.detail + _swapped(compared))
-        ]
+        cause = _swapped(compared)
+        words = "; ".join(filter(None, (top.detail, cause)))
+        failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words)
+        failures = [failure._replace(values=top.values, cause=cause)]
     if not failures:
         return [Result("forward, eval", top.error, top.bound, top.name, _yardstick(pair))]
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
@@ -83,17 +84,19 @@ def _failure(walk: Walk, found: Difference) -> Failure:
     cell = walk.cells[found.cell] if found.cell is not None else None
     theirs = cell.line if cell is not None else None
     words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
+    values = None
     if found.arranged is not None and found.counterpart is not None:
         other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
-        error = relative_error(found.arranged, other)
-        words += f": {describe(found.arranged, other)}"
+        apart = difference("", found.arranged, other, NEAR[8])
+        error, values = apart.error, apart.values
+        words += f": {apart.detail}"
     elif found.value is not None and found.counterpart is not None:  # a record has its fingerprint alone
         ours, other = walk.trace.values[found.value].array, np.asarray(walk.cells[found.counterpart].computed)
         words += f": the norm is {ours.norm:.9g} in PyTorch, {np.linalg.norm(other.astype(np.float64)):.9g} in Flax"
     if looks := explained(walk, found):
         words += f"; {looks}"
     layer = op.scope or op.name
-    return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs)
+    return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs, values, looks)
 
 
 def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
@@ -101,7 +104,7 @@ def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
     for name, ours, _ in compared:
         for other, _, theirs in compared:
             if name != other and ours.shape == theirs.shape and relative_error(ours, theirs) < NEAR[4]:
-                return f"; PyTorch's {name} is JAX's {other}: the outputs are in another order"
+                return f"PyTorch's {name} is JAX's {other}: the outputs are in another order"
     return ""
 
 
@@ -154,7 +157,7 @@ def check_gradients(pair: PortPair) -> list[Result]:
             continue
         scale = whole if np.linalg.norm(sized(ours)) <= ZERO * whole else None
         ours, theirs = comparable(ours, theirs)
-        rows.append(Compared(name, relative_error(ours, theirs, scale), bounds[name], describe(ours, theirs)))
+        rows.append(difference(name, ours, theirs, bounds[name], scale))
     if not rows:
         return []
     top = worst(rows)
@@ -165,7 +168,9 @@ def check_gradients(pair: PortPair) -> list[Result]:
     last = next((row for row in reversed(bad) if not row.name.startswith("input")), bad[-1])
     mine, theirs = _lines_of(pair, last.name)
     words = f"{last.detail}; it is used at {mine} against {theirs}"
-    failure = Failure("gradients", "backward", last.name, last.error, last.bound, words, None, mine, theirs)
+    failure = Failure(
+        "gradients", "backward", last.name, last.error, last.bound, words, None, mine, theirs, last.values
+    )
     return [Result("gradients", top.error, top.bound, last.name, "", failure)]
 
 
@@ -221,20 +226,17 @@ def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
     with x64():
         changed = pair.jax.call(pair.leaves, *pair.jax_inputs, train=True)[1]
     moved = {k for k in state if "running_" in k}
-    rows, biased = [], 0
+    rows, biased = [], set[str]()
     for path, rule in pair.weights.rules.items():
         if not moved & set(rule.sources):
             continue
         ours = np.asarray(rule(after), np.float64)
         theirs = np.asarray(changed.get(path, pair.leaves[path]), np.float64)
-        row = Compared(
-            path, relative_error(ours, theirs), STATISTICS if not pair.float32 else 1e-5, describe(ours, theirs)
-        )
+        row = difference(path, ours, theirs, STATISTICS if not pair.float32 else 1e-5)
         share = step.shares.get(rule.sources[0].rpartition(".")[0], 1.0)
         if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
-            biased += 1
-            words = "; the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
-            row = row._replace(detail=row.detail + words)
+            biased.add(path)
+            row = row._replace(detail=f"{row.detail}; {BIASED}")
             if "trap-1" in accept:
                 row = row._replace(error=0.0)
         rows.append(row)
@@ -242,9 +244,11 @@ def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
         return []
     top = worst(rows)
     if top.ok:
-        note = f"accepted by name: trap-1, in {biased} tensors" if biased else ""
+        note = f"accepted by name: trap-1, in {len(biased)} tensors" if biased else ""
         return [Result("statistics", top.error, top.bound, top.name, note)]
+    cause, advice = (BIASED, ACCEPT_BIASED) if top.name in biased else ("", "")
     failure = Failure("statistics", "statistics", top.name, top.error, top.bound, top.detail)
+    failure = failure._replace(values=top.values, cause=cause, advice=advice)
     return [Result("statistics", top.error, top.bound, top.name, "", failure)]
 
 

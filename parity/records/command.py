@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 import sys
 import time
 from pathlib import Path
@@ -38,7 +37,12 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record a side, print what was written; return the exit status."""
-    return _reported(_record, args)
+    outlive()
+    try:
+        return _record(args)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return UNCHECKED
 
 
 def is_check(args: argparse.Namespace) -> bool:
@@ -53,16 +57,8 @@ def is_record(name: str) -> bool:
 
 def run_check(args: argparse.Namespace) -> int:
     """Compare a record with a model, print what is found; return the exit status."""
-    return _reported(_check, args)
-
-
-def _reported(function: Any, args: argparse.Namespace) -> int:
     outlive()
-    try:
-        return function(args)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return UNCHECKED
+    return _check(args)  # `parity check` says what could not be compared
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -119,9 +115,9 @@ def _inputs(args: argparse.Namespace) -> Any:
 
 def _check(args: argparse.Namespace) -> int:
     record, target = _targets(args)
+    shared = _load("report.console")
     for file in (args.json, args.html):
-        if file and not file.absolute().parent.is_dir():
-            raise UserError(f"{file}: no such folder to write it in")
+        shared.check_folder(file)
     start = time.perf_counter()
     side, printing = _load("records.opened").opened(Path(record)), _load("report")
     options = {"purpose": args.purpose, "accept": args.accept, "layout": args.layout, "mapping": args.mapping}
@@ -135,9 +131,13 @@ def _check(args: argparse.Namespace) -> int:
         checking = _load("records.check_torch", "torch", "checking a PyTorch module against a record")
         module = _load("sides.load_torch").load_torch(target)
         pair, report = checking.check_jax_record(side, module, **options)
-    printing.print_report(_load("report.console").wide_console(), report)
-    _write(args, pair, report)
-    print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
+    quiet = args.brief or str(args.json) == "-"
+    printing.print_report(shared.wide_console(quiet=quiet), report)
+    _write(args, pair, report, quiet=quiet)
+    if args.brief and str(args.json) != "-":
+        print(_load("report.brief").brief([report]))
+    elif not quiet:
+        print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
     return printing.exit_status([report])
 
 
@@ -159,16 +159,16 @@ def _jax_inputs(args: argparse.Namespace) -> Any:
     return draw.drawn([draw.parse_input(text, option="--jax-input") for text in given]) if given else None
 
 
-def _write(args: argparse.Namespace, pair: Any, report: Any) -> None:
+def _write(args: argparse.Namespace, pair: Any, report: Any, *, quiet: bool) -> None:
     """Write the files that are asked for."""
     atomic = importlib.import_module("experiment.runs.atomic")
     if args.save_mapping:
         atomic.write_new(args.save_mapping, _load("mapping.file").dump(pair.weights.rules).encode())
-        print(f"the rules found are saved in {args.save_mapping}, for --mapping")
+        if not quiet:
+            print(f"the rules found are saved in {args.save_mapping}, for --mapping")
     if args.html:
         atomic.write(args.html, _load("report.page").page(report).encode())
-    if args.json:
-        atomic.write(args.json, (json.dumps([report.to_json()], indent=2) + "\n").encode())
+    _load("report.console").save_json(args.json, [report.to_json()])
 
 
 def _load(module: str, framework: str = "", what: str = "") -> ModuleType:

@@ -12,6 +12,6 @@ __all__ = ["CompilerFault", "Failure", "Report", "Result", "exit_status", "print
 def print_report(console: Any, report: Report) -> None:
     """Print a report as a table, and each failure below it in words; in lines, if the console has no tables."""
     if isinstance(console, Plain):
-        print_lines(report)
+        print_lines(console, report)
     else:
         importlib.import_module("parity.report.table").print_report(console, report)  # here: rich may be missing

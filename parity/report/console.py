@@ -28,12 +28,12 @@ def load_module(module: str) -> ModuleType:
         raise UserError(f"parity cannot be imported: {error}") from None
 
 
-def wide_console() -> "Console":
-    """Return a console on which tables have their whole width; where rich is missing, one that prints lines."""
+def wide_console(*, quiet: bool = False) -> "Console":
+    """Return a console on which tables have their whole width, a quiet one prints nothing; lines without rich."""
     try:
-        console = importlib.import_module("experiment.console").make_console()
+        console = importlib.import_module("experiment.console").make_console(quiet=quiet)
     except ModuleNotFoundError:
-        return Plain()  # type: ignore[return-value]
+        return Plain(quiet)  # type: ignore[return-value]
     console.width = max(console.width, 120)
     return console
 
@@ -45,8 +45,10 @@ def check_folder(file: Path | None) -> None:
 
 
 def save_json(file: Path | None, figures: Any) -> None:
-    """Write figures to a file, if there is one."""
-    if file:
+    """Write figures to a file, if there is one; "-" is standard output."""
+    if str(file) == "-":
+        print(json.dumps(figures, indent=2))
+    elif file:
         write(file, (json.dumps(figures, indent=2) + "\n").encode())
 
 

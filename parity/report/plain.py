@@ -6,24 +6,32 @@ from parity.report.report import Report
 
 
 class Plain:
-    """A console that prints lines as they are."""
+    """A console that prints lines as they are; a quiet one prints nothing."""
+
+    def __init__(self, quiet: bool = False):
+        self.quiet = quiet
 
     def print(self, text: Any, **_: Any) -> None:
         """Print a line."""
-        print(text)
+        if not self.quiet:
+            print(text)
 
 
-def print_lines(report: Report) -> None:
+def print_lines(console: Plain, report: Report) -> None:
     """Print a report, and each failure below it in words."""
-    print(report.name)
+    console.print(report.name)
     for result in report.results:
         bound = "exact" if result.bound == 0 else f"{result.bound:.0e}"
         words = f"{result.where} ({result.note})" if result.where and result.note else result.where or result.note
-        print(f"  {result.check:14} {result.error:.1e} {bound:>6} {'FAIL' if result.failure else 'ok':5} {words}")
+        console.print(
+            f"  {result.check:14} {result.error:.1e} {bound:>6} {'FAIL' if result.failure else 'ok':5} {words}"
+        )
     for note in report.notes:
-        print(f"  {note}")
+        console.print(f"  {note}")
     for failure in report.failures:
-        print(f"{report.name}: {failure.check} fails at {failure.layer} ({failure.stage}): {failure.diagnosis}")
+        console.print(
+            f"{report.name}: {failure.check} fails at {failure.layer} ({failure.stage}): {failure.diagnosis}"
+        )
         for side, place in (("PyTorch", failure.torch_line), ("JAX", failure.jax_line)):
             if place is not None and str(place) not in failure.diagnosis:
-                print(f"  {side}: {place}")
+                console.print(f"  {side}: {place}")

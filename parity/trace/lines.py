@@ -45,8 +45,13 @@ class Line(NamedTuple):
             return self.written.strip()
         return linecache.getline(self.file, self.number).strip()
 
+    @property
+    def place(self) -> str:
+        """Return "file.py:12"."""
+        return f"{short_file(self.file)}:{self.number}"
+
     def __str__(self) -> str:
-        return f"{short_file(self.file)}:{self.number}" + (f" `{self.text}`" if self.text else "")
+        return self.place + (f" `{self.text}`" if self.text else "")
 
 
 @lru_cache(maxsize=4096)
