@@ -4,7 +4,7 @@ What the walk of `parity.align` found equal, it found operation by operation, wi
 Here the JAX model computes by itself, as its user would run it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,7 +68,7 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
         failure = Failure("forward, eval", "forward", "output", np.inf, 0, "the outputs have nothing in common")
         return [Result("forward, eval", np.inf, 0, "output", "", failure)]
     top = worst(found)
-    failures = [_failure(walk, difference) for walk, difference in pair.aligned.differences]
+    failures = [_failure(group) for group in _causes(pair.aligned.differences)]
     if not failures and not top.ok:
         failures = [
             Failure("forward, eval", "forward", top.name, top.error, top.bound, top.detail + _swapped(compared))
@@ -78,8 +78,24 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
 
 
-def _failure(walk: Walk, found: Difference) -> Failure:
-    """Return a difference in words, with the line on each side."""
+def _causes(differences: Sequence[tuple[Walk, Difference]]) -> list[list[tuple[Walk, Difference]]]:
+    """Return the differences in groups of the same lines on both sides, which layers of one kind have in common."""
+    groups: dict[Any, list[tuple[Walk, Difference]]] = {}
+    for walk, found in differences:
+        mine, theirs = lines_of(walk, found)
+        groups.setdefault((mine, theirs) if mine and theirs else len(groups), []).append((walk, found))
+    return list(groups.values())
+
+
+def lines_of(walk: Walk, found: Difference) -> tuple[Line | None, Line | None]:
+    """Return the line of a difference on each side."""
+    cell = walk.cells[found.cell] if found.cell is not None else None
+    return walk.trace.ops[found.op].line, cell.line if cell is not None else None
+
+
+def _failure(group: Sequence[tuple[Walk, Difference]]) -> Failure:
+    """Return the first of differences that have their lines in common in words, with the line on each side."""
+    walk, found = group[0]
     op = walk.trace.ops[found.op]
     cell = walk.cells[found.cell] if found.cell is not None else None
     theirs = cell.line if cell is not None else None
@@ -90,7 +106,10 @@ def _failure(walk: Walk, found: Difference) -> Failure:
         words += f": {describe(found.arranged, other)}"
     if looks := explained(walk, found):
         words += f"; {looks}"
-    layer = op.scope or op.name
+    layers = dict.fromkeys(w.trace.ops[d.op].scope or w.trace.ops[d.op].name for w, d in group)
+    layer = next(iter(layers))
+    if len(layers) > 1:
+        words += f"; in {len(layers)} layers: {', '.join(layers)}"
     return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs)
 
 

@@ -59,7 +59,7 @@ def explained(walk: Walk, found: Difference) -> str:
 
 
 def _explained(walk: Walk, found: Difference) -> str:
-    replay, until = Replay(walk.trace), time.thread_time() + SECONDS
+    replay, until = Replay(walk.trace), time.process_time() + SECONDS
     targets = _targets(walk, found)
     if early := _ends_early(walk, replay, found.op):
         return early
@@ -132,7 +132,7 @@ def _first(replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[
     """Return the words of the first hypothesis that gives JAX's numbers."""
     for number, make in itertools.product(ops, makers):
         guesses = make(replay, number)
-        while time.thread_time() < until:
+        while time.process_time() < until:
             try:
                 guess = next(guesses, None)
             except Exception:  # the operation is not what the hypothesis is about

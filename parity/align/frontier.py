@@ -16,7 +16,7 @@ from parity.trace.index import nearest_layout
 from parity.trace.values import Op, Trace
 
 AHEAD, CELLS_AHEAD = 12, 80  # PyTorch's operations and JAX's in which a counterpart is looked for
-CORRELATED = 0.5  # how much alike a wrong value must be to be taken for the counterpart
+CORRELATED = 0.1  # how much alike a wrong value must be to be tried as the counterpart
 
 
 class Difference(NamedTuple):
@@ -27,6 +27,7 @@ class Difference(NamedTuple):
     value: int | None = None  # PyTorch's value that is compared with JAX's `counterpart`
     counterpart: int | None = None  # number of the cell
     arranged: np.ndarray | None = None  # PyTorch's value in the layout of the counterpart
+    score: float = 0.0  # how well the two correlate
 
 
 def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | None) -> list[Difference]:
@@ -38,13 +39,14 @@ def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | 
         results: cells of JAX's outputs; None if the walk ended early.
     """
     ours, theirs = torch_frontier(walk.trace, walk.found, targets), _jax_frontier(walk, results)
-    found = []
-    for op in ours:
-        cell = _partner(walk, op, theirs, whole=results is not None)
-        if cell is None and results is None:
-            continue
-        found.append(_with_counterpart(walk, Difference(op, cell.number if cell else None)))
-    return found
+    pairs = [(op, _partner(walk, op, theirs)) for op in ours]
+    if any(cell is not None for _, cell in pairs):  # what meets nothing now is looked at again behind these
+        pairs = [(op, cell) for op, cell in pairs if cell is not None]
+    elif results is None:
+        return []
+    else:
+        pairs = [(op, theirs[0] if theirs else None) for op in ours]
+    return [Difference(op, cell.number if cell else None) for op, cell in pairs]
 
 
 def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int]) -> list[int]:
@@ -92,8 +94,8 @@ def _jax_frontier(walk: Walk, results: Sequence[Cell] | None) -> list[Cell]:
     ]
 
 
-def _partner(walk: Walk, op: int, frontier: Sequence[Cell], whole: bool) -> Cell | None:
-    """Return JAX's operation that takes most of the same data; of a whole walk, the first one if there is none."""
+def _partner(walk: Walk, op: int, frontier: Sequence[Cell]) -> Cell | None:
+    """Return JAX's operation that takes most of the same data, None if none takes any."""
     wanted = _ancestors(walk.trace, walk.trace.ops[op])
     best, chosen = 0.0, None
     for cell in frontier:
@@ -101,8 +103,6 @@ def _partner(walk: Walk, op: int, frontier: Sequence[Cell], whole: bool) -> Cell
         score = len(given & wanted) / (len(given | wanted) or 1)
         if score > best + 1e-9:
             best, chosen = score, cell
-    if chosen is None and frontier and whole:
-        chosen = frontier[0]
     return chosen
 
 
@@ -110,10 +110,9 @@ def _ancestors(trace: Trace, op: Op) -> set[int]:
     return {number for number in op.inputs if trace.values[number].data}
 
 
-def _with_counterpart(walk: Walk, found: Difference) -> Difference:
-    """Find the value of JAX's that stands for PyTorch's result, so that the walk can go on behind the difference."""
-    trace = walk.trace
-    best: tuple[float, Difference] = (CORRELATED, found)
+def counterparts(walk: Walk, found: Difference) -> list[Difference]:
+    """Return values of JAX's that may stand for PyTorch's result, the most alike first; the walk goes on behind it."""
+    trace, ranked = walk.trace, list[tuple[float, Difference]]()
     start = found.cell if found.cell is not None else 0
     after = [c for c in walk.cells[start : start + CELLS_AHEAD] if c.data and c.computed is not None and not c.same]
     for distance, number in enumerate(_following(trace, found.op)):
@@ -125,10 +124,10 @@ def _with_counterpart(walk: Walk, found: Difference) -> Difference:
             if array.size != reference.size or array.dtype.kind != "f":
                 continue
             score, placed = nearest_layout(reference, array)
-            score -= 0.02 * distance  # nearer operations first
-            if score > best[0] + 1e-6 or (score > best[0] - 0.02 and best[1].counterpart is None):
-                best = score, found._replace(value=number, counterpart=cell.number, arranged=placed)
-    return best[1]
+            if score > CORRELATED + 0.02 * distance:  # nearer operations first
+                option = found._replace(value=number, counterpart=cell.number, arranged=placed, score=score)
+                ranked.append((score - 0.02 * distance, option))
+    return [d for _, d in sorted(ranked, key=lambda pair: -round(pair[0], 6))]
 
 
 def _following(trace: Trace, op: int) -> list[int]:
