@@ -17,6 +17,7 @@ from parity.align.explain import explained
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import PortPair
+from parity.align.places import line_without, lines_of
 from parity.compare import Difference as Compared
 from parity.compare import describe, relative_error, total_norm, worst
 from parity.report import Failure, Result
@@ -68,7 +69,7 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
         failure = Failure("forward, eval", "forward", "output", np.inf, 0, "the outputs have nothing in common")
         return [Result("forward, eval", np.inf, 0, "output", "", failure)]
     top = worst(found)
-    failures = [_failure(group) for group in _causes(pair.aligned.differences)]
+    failures = _failures(pair.aligned.differences)
     if not failures and not top.ok:
         failures = [
             Failure("forward, eval", "forward", top.name, top.error, top.bound, top.detail + _swapped(compared))
@@ -78,38 +79,38 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
 
 
-def _causes(differences: Sequence[tuple[Walk, Difference]]) -> list[list[tuple[Walk, Difference]]]:
-    """Return the differences in groups of the same lines on both sides, which layers of one kind have in common."""
+def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
+    """Return one failure for each cause: layers of one kind have their lines in common, and are listed."""
     groups: dict[Any, list[tuple[Walk, Difference]]] = {}
     for walk, found in differences:
-        mine, theirs = lines_of(walk, found)
-        groups.setdefault((mine, theirs) if mine and theirs else len(groups), []).append((walk, found))
-    return list(groups.values())
+        lines = lines_of(walk, found)
+        groups.setdefault(lines if all(lines) else len(groups), []).append((walk, found))
+    causes: dict[Any, tuple[Failure, dict[str, None]]] = {}
+    for group in groups.values():
+        failure = _failure(*group[0])
+        lines = failure.torch_line, failure.jax_line
+        _, layers = causes.setdefault(lines if all(lines) else len(causes), (failure, {}))
+        layers |= dict.fromkeys(w.trace.ops[d.op].scope or w.trace.ops[d.op].name for w, d in group)
+    return [
+        f._replace(diagnosis=f"{f.diagnosis}; in {len(layers)} layers: {', '.join(layers)}") if len(layers) > 1 else f
+        for f, layers in causes.values()
+    ]
 
 
-def lines_of(walk: Walk, found: Difference) -> tuple[Line | None, Line | None]:
-    """Return the line of a difference on each side."""
-    cell = walk.cells[found.cell] if found.cell is not None else None
-    return walk.trace.ops[found.op].line, cell.line if cell is not None else None
-
-
-def _failure(group: Sequence[tuple[Walk, Difference]]) -> Failure:
-    """Return the first of differences that have their lines in common in words, with the line on each side."""
-    walk, found = group[0]
+def _failure(walk: Walk, found: Difference) -> Failure:
+    """Return a difference in words, with the line on each side."""
     op = walk.trace.ops[found.op]
     cell = walk.cells[found.cell] if found.cell is not None else None
-    theirs = cell.line if cell is not None else None
+    looks = explained(walk, found)
+    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given)
     words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
     if found.arranged is not None and found.counterpart is not None:
         other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
         error = relative_error(found.arranged, other)
         words += f": {describe(found.arranged, other)}"
-    if looks := explained(walk, found):
-        words += f"; {looks}"
-    layers = dict.fromkeys(w.trace.ops[d.op].scope or w.trace.ops[d.op].name for w, d in group)
-    layer = next(iter(layers))
-    if len(layers) > 1:
-        words += f"; in {len(layers)} layers: {', '.join(layers)}"
+    if looks.words:
+        words += f"; {looks.words}"
+    layer = op.scope or op.name
     return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs)
 
 

@@ -18,6 +18,7 @@ from parity.align.found import CONFIRMED, GIVEN, Found, Stop
 from parity.align.frontier import Difference, counterparts, differences, torch_frontier
 from parity.align.lockstep import Cell, Walk
 from parity.align.made import Made
+from parity.align.places import lines_of
 from parity.align.symbols import Piece, whole
 from parity.mapping.rule import Rule
 from parity.trace.index import Index
@@ -173,10 +174,10 @@ class Search:
 
     def _placed(self, walk: Walk, difference: Difference) -> Difference:
         """Return a difference with the counterpart behind which most of what follows agrees."""
-        options = _first_of_each_cell(counterparts(walk, difference))
+        options = _likely(counterparts(walk, difference))
         if not options:
             return difference
-        at = difference.cell or 0
+        at = min(option.counterpart or 0 for option in options)
         stop = max(option.counterpart or 0 for option in options) + WINDOW
         sure, before = self._sure(walk, at), walk.cells[:at]
         # What is put in place is found itself: more than that has to agree.
@@ -196,8 +197,8 @@ class Search:
 
     def _lines(self, walk: Walk, found: Difference) -> Any:
         """Return both lines of a difference: layers of one kind have them in common."""
-        op, cell = self.trace.ops[found.op], None if found.cell is None else walk.cells[found.cell]
-        return (op.line, cell.line) if op.line and cell is not None and cell.line else (found.op, found.cell)
+        lines = lines_of(walk, found)
+        return lines if all(lines) else (found.op, found.cell)
 
     def _taken(self, walk: Walk, chosen: Mapping[Piece, Found], start: int) -> Walk:
         self.given = {**self.given, **chosen}
@@ -257,12 +258,15 @@ class Search:
         yield from rest
 
 
-def _first_of_each_cell(ranked: Sequence[Difference]) -> list[Difference]:
-    """Return the best counterparts, one for each of JAX's values, at most MOST_COUNTERPARTS."""
+def _likely(ranked: Sequence[Difference]) -> list[Difference]:
+    """Return the counterparts to try, one for each of JAX's values: the most alike, and the last of the line."""
     by_cell: dict[int | None, Difference] = {}
     for difference in ranked:
         by_cell.setdefault(difference.counterpart, difference)
-    return list(by_cell.values())[:MOST_COUNTERPARTS]
+    options = list(by_cell.values())
+    here = sorted((d for d in options if d.here), key=lambda d: d.counterpart or 0)
+    chosen = [*options[:MOST_COUNTERPARTS], *here[-2:], *here[:1]]
+    return list({d.counterpart: d for d in chosen}.values())
 
 
 def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[dict[Piece, Found]]:
