@@ -5,7 +5,7 @@ Here the JAX model computes by itself, as its user would run it.
 """
 
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from experiment.weights.layout import CopyError
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import PortPair
+from parity.align.places import line_without, lines_of
 from parity.align.words import explained
 from parity.report import Failure, Result
 from parity.report.compare import difference, relative_error, total_norm, worst
@@ -21,7 +22,7 @@ from parity.sides.frameworks import x64
 from parity.sides.numbers import to_numpy
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import twins
-from parity.trace.fingerprint import comparable, sized
+from parity.trace.fingerprint import Fingerprint, comparable, sized
 from parity.trace.lines import Line
 
 # In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
@@ -67,7 +68,7 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
         failure = Failure("forward, eval", "forward", "output", np.inf, 0, "the outputs have nothing in common")
         return [Result("forward, eval", np.inf, 0, "output", "", failure)]
     top = worst(found)
-    failures = [_failure(walk, apart) for walk, apart in pair.aligned.differences]
+    failures = _failures(pair.aligned.differences)
     if not failures and not top.ok:
         cause = _swapped(compared)
         words = "; ".join(filter(None, (top.detail, cause)))
@@ -78,11 +79,30 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
 
 
+def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
+    """Return one failure for each cause: layers of one kind have their lines in common, and are listed."""
+    groups: dict[Any, list[tuple[Walk, Difference]]] = {}
+    for walk, found in differences:
+        lines = lines_of(walk, found)
+        groups.setdefault(lines if all(lines) else len(groups), []).append((walk, found))
+    causes: dict[Any, tuple[Failure, dict[str, None]]] = {}
+    for group in groups.values():
+        failure = _failure(*group[0])
+        lines = failure.torch_line, failure.jax_line
+        _, layers = causes.setdefault(lines if all(lines) else len(causes), (failure, {}))
+        layers |= dict.fromkeys(w.trace.ops[d.op].scope or w.trace.ops[d.op].name for w, d in group)
+    return [
+        f._replace(diagnosis=f"{f.diagnosis}; in {len(layers)} layers: {', '.join(layers)}") if len(layers) > 1 else f
+        for f, layers in causes.values()
+    ]
+
+
 def _failure(walk: Walk, found: Difference) -> Failure:
     """Return a difference in words, with the line on each side."""
     op = walk.trace.ops[found.op]
     cell = walk.cells[found.cell] if found.cell is not None else None
-    theirs = cell.line if cell is not None else None
+    looks = explained(walk, found)
+    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given)
     words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
     values = None
     if found.arranged is not None and found.counterpart is not None:
@@ -90,13 +110,24 @@ def _failure(walk: Walk, found: Difference) -> Failure:
         apart = difference("", found.arranged, other, NEAR[8])
         error, values = apart.error, apart.values
         words += f": {apart.detail}"
-    elif found.value is not None and found.counterpart is not None:  # a record has its fingerprint alone
-        ours, other = walk.trace.values[found.value].array, np.asarray(walk.cells[found.counterpart].computed)
-        words += f": the norm is {ours.norm:.9g} in PyTorch, {np.linalg.norm(other.astype(np.float64)):.9g} in Flax"
-    if looks := explained(walk, found):
-        words += f"; {looks}"
+    else:
+        words += _norms(walk, found)
+    if looks.words:
+        words += f"; {looks.words}"
     layer = op.scope or op.name
-    return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs, values, looks)
+    return Failure(
+        "forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs, values, looks.words
+    )
+
+
+def _norms(walk: Walk, found: Difference) -> str:
+    """Return words for a result of which a record has the fingerprint alone."""
+    ours = next((walk.trace.values[n].array for n in walk.trace.ops[found.op].outputs), None)
+    theirs = walk.cells[found.cell].computed if found.cell is not None else None
+    if not isinstance(ours, Fingerprint) or theirs is None or np.size(theirs) != ours.size:
+        return ""
+    norm = np.linalg.norm(np.asarray(theirs, np.float64))
+    return f": the norm is {ours.norm:.9g} in PyTorch, {norm:.9g} in Flax"
 
 
 def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
