@@ -57,6 +57,7 @@ class Parting(NamedTuple):
 
 
 CORRECTION = Entry(-1, "", None, [], [])  # stands for what PyTorch's numbers add
+ZERO = 1e3  # times the floor: what is smaller says nothing
 MOST = 6  # differences that are looked for
 Contributions = dict[Node, list[tuple[Entry | None, np.ndarray | None]]]
 
@@ -185,10 +186,19 @@ class _Excused:
 
     def _fine(self, node: Node) -> bool:
         group = self.passes.groups.get(node)
+        if group in self.found.agreed:
+            return self._tells(self.found.compared[group][0])
         if group is not None:
-            return group in self.found.agreed or (group in self.found.compared and self(group))
+            return group in self.found.compared and self(group)
         rule = self.passes.pair.weights.rules.get(self.paths.get(node, ""))
-        return rule is not None and not any(key in self.found.bad_keys for key in rule.sources)
+        if rule is None or any(key in self.found.bad_keys for key in rule.sources):
+            return False
+        edges = [self.passes.torch.keys.get(key) for key in rule.sources]
+        return any(edge in self.passes.torch.arrays and self._tells(self.passes.torch.arrays[edge]) for edge in edges)
+
+    def _tells(self, array: np.ndarray) -> bool:
+        """Tell whether a cotangent is not zero but for rounding, as that of a bias before a softmax is."""
+        return bool(np.linalg.norm(array) > ZERO * self.passes.floor)
 
 
 def upstream(passes: Passes, group: Group) -> list[Node]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.cotangents import TorchCotangents
-from parity.align.tape import Entry, Node
+from parity.align.tape import STOP, Entry, Node
 from parity.trace.index import close, layouts
 from parity.trace.values import Trace
 
@@ -120,14 +120,15 @@ def _tells(array: Any) -> bool:
 
 
 def sources(nodes: Sequence[Node]) -> list[Node]:
-    """Return the nodes that are not computed from others of them."""
+    """Return the nodes that are not computed from others of them, along a way that has a gradient."""
     own, first = set(nodes), min(_place(node) for node in nodes)
 
     def above(node: Node) -> Iterator[Node]:
         seen, front = set(), [node]
         while front:
-            maker = front.pop().maker
-            if maker is None or maker in seen or maker.place < first:
+            other = front.pop()
+            maker = other.maker
+            if maker is None or maker in seen or maker.place < first or (maker.name == STOP and other not in own):
                 continue
             seen.add(maker)
             front += maker.operands
@@ -141,15 +142,18 @@ def _place(node: Node) -> int:
 
 
 def torch_sources(trace: Trace, numbers: Sequence[int]) -> list[int]:
-    """Return PyTorch's values that are not computed from others of them."""
+    """Return PyTorch's values that are not computed from others of them, along a way that has a gradient."""
     own = set(numbers)
     first = min(-1 if (m := trace.values[n].maker) is None else m for n in numbers)
 
     def above(number: int) -> Iterator[int]:
         seen, front = set(), [number]
         while front:
-            maker = trace.values[front.pop()].maker
+            other = front.pop()
+            maker = trace.values[other].maker
             if maker is None or maker in seen or maker < first:
+                continue
+            if trace.ops[maker].name == "detach" and other not in own:
                 continue
             seen.add(maker)
             front += trace.ops[maker].inputs

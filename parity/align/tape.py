@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from parity.align.adjoints import adjoint
 from parity.trace.jax_eval import as_numpy, bind, floating, line_of
 from parity.trace.lines import Line
 
@@ -144,7 +145,9 @@ def pulled(entry: Entry, cotangents: Sequence[np.ndarray | None], opened: Collec
     if entry.name == "stack":
         assert cotangents[0] is not None
         return [(entry.operands[i], cotangents[0][i]) for i in active]
-    return [(entry.operands[i], c) for i, c in zip(active, _derived(entry, active, cotangents), strict=True)]
+    found = adjoint(entry.equation, [node.array for node in entry.operands], cotangents)
+    parts = _derived(entry, active, cotangents) if found is None else [found[i] for i in active]
+    return [(entry.operands[i], part) for i, part in zip(active, parts, strict=True)]
 
 
 def _derived(entry: Entry, active: Sequence[int], cotangents: Sequence[np.ndarray | None]) -> list[np.ndarray]:
