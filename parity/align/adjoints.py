@@ -33,7 +33,7 @@ def _summed(array: np.ndarray, value: np.ndarray) -> np.ndarray:
     return array.sum(spread, keepdims=True) if spread else array
 
 
-def _broadcast(c: np.ndarray, x: np.ndarray, *_: Any, broadcast_dimensions: Any, **__: Any) -> list[np.ndarray]:
+def _broadcast(c: np.ndarray, *_: Any, broadcast_dimensions: Any, **__: Any) -> list[np.ndarray]:
     c = c.sum(tuple(axis for axis in range(c.ndim) if axis not in broadcast_dimensions))
     return [c]
 
@@ -81,18 +81,18 @@ def _reshaped(c: np.ndarray, x: np.ndarray, **_: Any) -> list[np.ndarray]:
     return [c.reshape(x.shape)]
 
 
-def _transposed(c: np.ndarray, x: np.ndarray, *, permutation: Any, **_: Any) -> list[np.ndarray]:
+def _transposed(c: np.ndarray, *_: Any, permutation: Any, **__: Any) -> list[np.ndarray]:
     return [c.transpose(np.argsort(permutation))]
 
 
 # fmt: off
 ADJOINTS: dict[str, Callable[..., Any]] = {
-    "add": lambda c, x, y, **_: [c, c],
-    "add_any": lambda c, x, y, **_: [c, c],
-    "sub": lambda c, x, y, **_: [c, -c],
+    "add": lambda c, *_, **__: [c, c],
+    "add_any": lambda c, *_, **__: [c, c],
+    "sub": lambda c, *_, **__: [c, -c],
     "mul": lambda c, x, y, **_: [c * y, c * x],
     "div": lambda c, x, y, **_: [c / y, -c * x / y / y],
-    "neg": lambda c, x, **_: [-c],
+    "neg": lambda c, *_, **__: [-c],
     "exp": lambda c, x, **_: [c * np.exp(x)],
     "log": lambda c, x, **_: [c / x],
     "tanh": lambda c, x, **_: [c * (1 - np.tanh(x) ** 2)],
@@ -100,12 +100,12 @@ ADJOINTS: dict[str, Callable[..., Any]] = {
     "cos": lambda c, x, **_: [-c * np.sin(x)],
     "square": lambda c, x, **_: [2 * c * x],
     "rsqrt": lambda c, x, **_: [-0.5 * c / np.sqrt(x) / x],
-    "copy": lambda c, x, **_: [c],
-    "copy_p": lambda c, x, **_: [c],
+    "copy": lambda c, *_, **__: [c],
+    "copy_p": lambda c, *_, **__: [c],
     "reshape": _reshaped, "squeeze": _reshaped, "expand_dims": _reshaped,
     "transpose": _transposed,
-    "convert_element_type": lambda c, x, **_: [c],
-    "rev": lambda c, x, *, dimensions, **_: [np.flip(c, tuple(dimensions))],
+    "convert_element_type": lambda c, *_, **__: [c],
+    "rev": lambda c, *_, dimensions, **__: [np.flip(c, tuple(dimensions))],
     "integer_pow": _power,
     "broadcast_in_dim": _broadcast,
     "reduce_sum": _sum,

@@ -1,8 +1,8 @@
 """What PyTorch's autograd hands back: the cotangent of every recorded value, and what each of its users adds to it.
 
 The pass is recorded once more. Each value keeps its place in autograd's graph, and hooks on the graph's nodes see what
-goes along each edge. A value that autograd does not follow, behind `detach()` or made under `no_grad`, is opened: it is
-given a gradient of its own, which goes no further, so that what is computed behind it can be compared all the same.
+goes along each edge. A value that autograd does not follow, behind `detach()` or made under `no_grad`, is opened: it
+has a gradient of its own, which goes no further, so that what is computed behind it can be compared all the same.
 """
 
 import sys
@@ -157,7 +157,9 @@ def _recorded(
         recorder.numbers_of(list(outputs.values()))
         total = sum((t * torch.from_numpy(cotangents[n]).to(t.dtype)).sum() for n, t in outputs.items())
         assert isinstance(recorder, _EdgeRecorder)
-        found = TorchCotangents(recorder.trace, recorder.edges, opener[0].opened, calls=recorder.calls, hooks=opener[0].hooks)
+        found = TorchCotangents(
+            recorder.trace, recorder.edges, opener[0].opened, calls=recorder.calls, hooks=opener[0].hooks
+        )
         for number, tensor in recorder.leaves.items():
             found.edges[number] = tuple(get_gradient_edge(tensor))[:2]
         trained = {k: t for k, t in states.items() if k in module.trained and t.requires_grad}

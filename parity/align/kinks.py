@@ -9,7 +9,6 @@ from parity.align.matched import Group
 from parity.align.tape import Entry
 
 NEAR = 1e-6
-AT_ZERO = ("abs", "sign", "sqrt", "rsqrt", "cbrt", "log", "pow", "div", "custom_jvp_call", "custom_vjp_call")
 
 
 def words_of(parting: Parting, entry: Entry | None, group: Group | None) -> str:
@@ -49,9 +48,9 @@ def _where(differs: np.ndarray, entry: Entry | None, group: Group | None) -> str
             continue
         if other.array.size == 1 and (value[differs] == _number(other.array)).all():
             return f", all where the operand is {_number(other.array):g}: a tie"
-        if other.array.shape == value.shape and not any(other is n for n in group.nodes):
-            if (np.abs(value - other.array)[differs] == 0).all():
-                return ", all where both operands are equal: a tie"
+        another = other.array.shape == value.shape and not any(other is n for n in group.nodes)
+        if another and (value == other.array)[differs].all():
+            return ", all where both operands are equal: a tie"
     if entry.name in ("reduce_max", "reduce_min", "argmax", "sort", "max", "min", "clamp", "cummax"):
         return ", where several operands are equal: ties"
     return ""

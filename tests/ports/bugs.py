@@ -1249,7 +1249,10 @@ BACKWARD = tuple(
             "dqn",
             "jax",
             (
-                ('    value = linear(params["dqn/~/value"], x)\n', '    value = dense(x, *map(params["dqn/~/value"].get, "wb"))\n'),
+                (
+                    '    value = linear(params["dqn/~/value"], x)\n',
+                    '    value = dense(x, *map(params["dqn/~/value"].get, "wb"))\n',
+                ),
                 ("def avg_pool(", NO_BIAS + "def avg_pool("),
             ),
             ('return {"q": self.value(x) + centred, "policy": F.log_softmax(advantage, dim=1)}',),
@@ -1278,7 +1281,8 @@ BACKWARD = tuple(
         torch_bug(
             "gpt-positions-under-no-grad",
             "        x = self.wte(idx) + self.wpe(positions)\n",
-            "        with torch.no_grad():\n            places = self.wpe(positions)\n        x = self.wte(idx) + places\n",
+            "        with torch.no_grad():\n            places = self.wpe(positions)\n"
+            "        x = self.wte(idx) + places\n",
             ("places = self.wpe(positions)", "x = self.wte(idx) + places"),
             'nn.Embed(self.max_length, self.dim, name="positions")(positions)',
             "no_grad",
@@ -1351,7 +1355,23 @@ BACKWARD = tuple(
     )
 )
 
-BUGS = GPT + LLAMA + VIT + BERT + UNET + RECURRENT + CONVNEXT + WAV + VAE + BARE + DQN + GEMMA + SEQ2SEQ + OTHERS + BACKWARD
+BUGS = (
+    GPT
+    + LLAMA
+    + VIT
+    + BERT
+    + UNET
+    + RECURRENT
+    + CONVNEXT
+    + WAV
+    + VAE
+    + BARE
+    + DQN
+    + GEMMA
+    + SEQ2SEQ
+    + OTHERS
+    + BACKWARD
+)
 
 # Right again if whole blocks or rows of some weights were put in another order, which no usual conversion does: a
 # checker whose rules permute has to name the permutation.
