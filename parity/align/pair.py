@@ -145,7 +145,7 @@ def _traced(side: "JaxSide", inputs: Inputs) -> tuple[Any, list[Any]]:
     found: Any = side
     if hasattr(found, "program"):  # a record's
         return found.program(inputs)
-    return importlib.import_module("parity.trace.jax_trace").traced_side(side, inputs)  # here: JAX may be missing
+    return importlib.import_module("parity.trace.jax_trace").traced_pass(side, inputs)[:2]  # here: JAX may be missing
 
 
 def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weights, dict[str, str]]:

@@ -197,12 +197,33 @@ def check_gradients(pair: PortPair) -> list[Result]:
         return [Result("gradients", top.error, top.bound, top.name, _yardstick(pair))]
     # The last layer is the first of the backward pass; the inputs come last of all.
     last = next((row for row in reversed(bad) if not row.name.startswith("input")), bad[-1])
-    mine, theirs = _lines_of(pair, last.name)
-    words = f"{last.detail}; it is used at {mine} against {theirs}"
-    failure = Failure(
-        "gradients", "backward", last.name, last.error, last.bound, words, None, mine, theirs, last.values
-    )
-    return [Result("gradients", top.error, top.bound, last.name, "", failure)]
+    located = _located(pair, cotangents)
+    if not located:
+        mine, theirs = _lines_of(pair, last.name)
+        words = f"{last.detail}; it is used at {mine} against {theirs}"
+        failure = Failure("gradients", "backward", last.name, last.error, last.bound, words, None, mine, theirs)
+        located = [failure._replace(values=last.values)]
+    return [Result("gradients", top.error, top.bound, last.name, "", failure) for failure in located]
+
+
+def _located(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> list[Failure]:
+    """Return a failure for each operation whose gradient differs, none if none could be found."""
+    if not hasattr(pair.torch, "module") or hasattr(pair.jax, "program"):  # a record holds no backward pass
+        return []
+    culprits = importlib.import_module("parity.align.culprits")  # here: a framework may be missing
+    try:
+        found = culprits.gradient_differences(pair, cotangents)
+    except ZeroDivisionError:  # a pass that cannot be walked backwards: the tensor is all there is to say
+        return []
+    bound = GRADIENT if not pair.float32 else FLOAT32 * 10
+    failures = []
+    for one in found:
+        apart = difference("", one.ours, one.theirs, bound)
+        words = f"{one.torch_line} against {one.jax_line}: {one.words}; {apart.detail}"
+        lines = one.torch_line, one.jax_line
+        failure = Failure("gradients", "backward", one.scope or "gradient", apart.error, bound, words, None, *lines)
+        failures.append(failure._replace(values=apart.values))
+    return failures
 
 
 def _lines_of(pair: PortPair, key: str) -> tuple[Line | None, Line | None]:

@@ -22,15 +22,17 @@ def traced(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
         return jax.make_jaxpr(function, return_shape=True)(*args)
 
 
-def traced_side(side: Any, inputs: Any) -> tuple[Any, list[Any]]:
-    """Return the jaxpr of a JAX side's pass in evaluation mode, and its inputs in the jaxpr's order."""
+def traced_pass(side: Any, inputs: Any) -> tuple[Any, list[Any], Any]:
+    """Return the jaxpr of the JAX side's pass in evaluation mode, its inputs in the jaxpr's order, the output tree."""
     leaves = {path: jnp.asarray(array) for path, array in side.leaves.items()}
     if side.concrete:  # it looks at its inputs' values in Python
         run = lambda leaves: side.call(leaves, *inputs, train=False)[0]  # noqa: E731
-        return traced(run, leaves)[0], []
+        closed, output = traced(run, leaves)
+        return closed, [], output
     given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
     run_all = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
-    return traced(run_all, leaves, given)[0], jax.tree.leaves(given)
+    closed, output = traced(run_all, leaves, given)
+    return closed, jax.tree.leaves(given), output
 
 
 def compute(equation: Any, values: Sequence[Any]) -> list[Any]:

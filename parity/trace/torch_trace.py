@@ -22,7 +22,11 @@ from parity.trace.values import VIEWS, Op, Ref, Trace, Value, is_single
 
 
 def record(
-    module: torch.nn.Module, run: Callable[[], Any], inputs: list[torch.Tensor], states: Mapping[str, torch.Tensor]
+    module: torch.nn.Module,
+    run: Callable[[], Any],
+    inputs: list[torch.Tensor],
+    states: Mapping[str, torch.Tensor],
+    make: "type[TorchRecorder] | None" = None,
 ) -> tuple[Any, "TorchRecorder"]:
     """Run a module and return its output and what it computed.
 
@@ -31,8 +35,9 @@ def record(
         run: the forward pass, without an argument.
         inputs: what the data is.
         states: parameters and buffers by key.
+        make: the recorder's class.
     """
-    recorder = TorchRecorder(inputs, states)
+    recorder = (make or TorchRecorder)(inputs, states)
     with _scopes(module, recorder), sdpa_kernel(SDPBackend.MATH), recorder:
         output = run()
     return output, recorder
