@@ -9,8 +9,8 @@ import torch
 from torch import nn as torch_nn
 
 import parity
-from parity.flax_side import FlaxSide
-from parity.layer_match import match
+from parity.checks.layer_match import match
+from parity.sides.flax_side import FlaxSide
 from tests import own_flax, own_torch
 
 pytestmark = pytest.mark.usefixtures("without_compiled")
@@ -172,7 +172,7 @@ def test_a_wrong_argument_is_one_line(run_parity, argv, words):
 
 def one_line(result: tuple[int, str, str]) -> str:
     code, _, err = result
-    assert code == 1
+    assert code == 2
     assert len(err.strip().splitlines()) == 1, err
     assert err.startswith("error: ")
     return err
