@@ -163,11 +163,19 @@ def _pulled(passes: Passes, first: Mapping[Node, Group], corrected: Collection[G
                 found.agreed.add(group)
             elif group in corrected:
                 found.agreed.add(group)
-                kept.setdefault(node, []).append((CORRECTION, group.back(node, ours - theirs)))
+                _correct(kept, group, node, ours, theirs)
         for node, array in pulled(entry, [total(kept, node) for node in entry.outputs]):
             kept.setdefault(node, []).append((entry, array))
     _weights(passes, found)
     return found
+
+
+def _correct(kept: Contributions, group: Group, node: Node, ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Let a group hand back PyTorch's numbers, by the node of it that is computed first."""
+    if np.isfinite(theirs).all():
+        kept.setdefault(node, []).append((CORRECTION, group.back(node, ours - theirs)))
+    else:  # nothing can be added to what is not finite
+        kept[node] = [(CORRECTION, group.back(node, ours))]
 
 
 class _Excused:
@@ -185,20 +193,28 @@ class _Excused:
     def __call__(self, group: Group) -> bool:
         if group not in self.known:
             self.known[group] = False
-            self.known[group] = any(self._fine(node) for node in upstream(self.passes, group))
+            nodes = upstream(self.passes, group)
+            weights = [self._weight(node) for node in nodes if node not in self.passes.groups]
+            if False not in weights:
+                values = [self._value(self.passes.groups[node]) for node in nodes if node in self.passes.groups]
+                self.known[group] = True in [*weights, *values] and False not in values
         return self.known[group]
 
-    def _fine(self, node: Node) -> bool:
-        group = self.passes.groups.get(node)
+    def _value(self, group: Group) -> bool | None:
+        """Tell whether what is computed from agrees; None: it tells nothing."""
         if group in self.found.agreed:
-            return self._tells(self.found.compared[group][0])
-        if group is not None:
-            return group in self.found.compared and self(group)
+            return True if self._tells(self.found.compared[group][0]) else None
+        return self(group) if group in self.found.compared else None
+
+    def _weight(self, node: Node) -> bool | None:
         rule = self.passes.pair.weights.rules.get(self.paths.get(node, ""))
-        if rule is None or any(key in self.found.bad_keys for key in rule.sources):
-            return False
+        if rule is None:
+            return None
+        if any(key in self.found.bad_keys for key in rule.sources):
+            return False if len(node.uses) == 1 else None  # of several uses another may be at fault
         edges = [self.passes.torch.keys.get(key) for key in rule.sources]
-        return any(edge in self.passes.torch.arrays and self._tells(self.passes.torch.arrays[edge]) for edge in edges)
+        arrays = self.passes.torch.arrays
+        return True if any(edge in arrays and self._tells(arrays[edge]) for edge in edges) else None
 
     def _tells(self, array: np.ndarray) -> bool:
         """Tell whether a cotangent is not zero but for rounding, as that of a bias before a softmax is."""

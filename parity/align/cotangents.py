@@ -162,6 +162,9 @@ def _recorded(
         )
         for number, tensor in recorder.leaves.items():
             found.edges[number] = tuple(get_gradient_edge(tensor))[:2]
+            value = recorder.trace.values[number]
+            if value.data and value.maker is not None:
+                found.opened.add(number)
         trained = {k: t for k, t in states.items() if k in module.trained and t.requires_grad}
         found.keys |= {key: tuple(get_gradient_edge(tensor))[:2] for key, tensor in trained.items()}
         _backward(found, total)

@@ -16,8 +16,20 @@ from parity.align.pair import PortPair
 from parity.align.tape import CUSTOM, OWN_RULES, STOP, Entry, Node, pulled
 from parity.sides.arrays import x64
 from parity.trace.lines import Line
+from parity.trace.values import VIEWS
 
 MOST_ENTRIES = 600  # that a region has
+# Operations that hand back what they are handed.
+LAYOUTS = (
+    "reshape",
+    "transpose",
+    "squeeze",
+    "expand_dims",
+    "broadcast_in_dim",
+    "convert_element_type",
+    "copy",
+    "slice",
+)
 
 
 class GradientDifference(NamedTuple):
@@ -70,7 +82,7 @@ class _Culprit(Counterparts):
 
     def place(self) -> _Place:
         """Return the two operations and what is said of them."""
-        for find in (self._own_rule, self._opened, self._hook, self._function):
+        for find in (self._own_rule, self._opened, self._hook, self._function, self._within):
             if (place := find()) is not None:
                 return place
         return self._operations()
@@ -213,6 +225,39 @@ class _Culprit(Counterparts):
         return _Place(ops[0], entry, words + words_of(self.parting, entry, self.group))
 
     # Neither side has a rule of its own.
+
+    def _within(self) -> _Place | None:
+        """Find an operation that leaves the numbers as they are, such as a bound that nothing reaches."""
+        if self.group is None or self.left or self.their_left:
+            return None
+        own = set(self.group.nodes)
+        entries = {e for n in own for e, array in self.state.kept.get(n, ()) if e is not None and own & {*e.outputs}}
+        changed = [e for e in entries if e.name not in LAYOUTS and self._changes(e)]
+        inside = [e for e in entries if e.name not in LAYOUTS]
+        numbers = set(self.numbers)
+        ops = [
+            op
+            for number in self.numbers
+            for op in self.trace.users.get(number, ())
+            if numbers & {*self.trace.ops[op].outputs} and self.trace.ops[op].name not in VIEWS
+        ]
+        if not changed and not ops:
+            return None
+        entry = max(changed or inside, key=lambda e: e.place, default=None) or self.jax_entry()
+        words = "the gradients of this operation differ" + words_of(self.parting, entry, self.group)
+        return _Place(ops[-1] if ops else self.torch_op(), entry, words)
+
+    def _changes(self, entry: Entry) -> bool:
+        """Tell whether an operation of the group hands back something else than it is handed."""
+        assert self.group is not None
+        given = total(self.state.kept, entry.outputs[0])
+        for node in entry.operands:
+            for user, array in self.state.kept.get(node, ()):
+                if user is entry and array is not None and given is not None and node in self.group.nodes:
+                    one = self.group.arranged(node, node.array, array)
+                    other = self.group.arranged(entry.outputs[0], entry.outputs[0].array, given)
+                    return one is not None and other is not None and not self.passes.same(one, other)
+        return False
 
     def _operations(self) -> _Place:
         entry, op = self.jax_entry(), self.torch_op()

@@ -109,8 +109,14 @@ def grouped(torch: TorchCotangents, nodes: Iterable[Node], same: Sequence[Sequen
         group.numbers.sort()
         first = next((n for n in group.numbers if n in torch.edges), None)
         group.reference = np.asarray(values[group.numbers[0] if first is None else first].array, np.float64)
-    known = {group for group in groups.values() if any(n in torch.edges for n in group.numbers)}
+    known = {group for group in groups.values() if _used(torch, group)}
     return {node: groups[root(number)] for node, number in members.items() if groups[root(number)] in known}
+
+
+def _used(torch: TorchCotangents, group: Group) -> bool:
+    """Tell whether PyTorch computes anything from a group: the mean of a LayerNorm is returned, and not used."""
+    known = [n for n in group.numbers if n in torch.edges]
+    return any(torch.trace.users.get(n) or torch.uses.get(torch.edges[n]) for n in known)
 
 
 def _tells(array: Any) -> bool:
