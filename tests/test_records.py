@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,10 @@ def test_a_difference_names_both_lines_and_shows_pytorchs(
     assert "wrong.py:12 `x = nn.gelu(x, approximate=True)`" in text
     assert "GELU by tanh instead of exact GELU" in text
     assert "torch.nn.functional.gelu(self.norm(self.conv(x)))" in Path("found.html").read_text()
+    monkeypatch.setattr("parity.align.words._with_torch", lambda: None)  # as where PyTorch is missing
+    report = parity.check_record("../net.parity", load_jax("wrong.py:Net"))
+    assert "GELU by tanh instead of GELU" in report.failures[0].diagnosis
+    assert any("PyTorch is not installed here" in note for note in report.notes)
 
 
 @pytest.mark.slow
@@ -322,3 +327,15 @@ def test_a_fingerprint_tells_an_order_of_axes_from_another_array() -> None:
 
 def test_a_size_is_said() -> None:
     assert str(Written(Path("x.parity"), 2_500_000_000, 3, 4, 2, "")).endswith("2 of them as fingerprints, 2.50 GB")
+
+
+def test_the_checker_alone_has_the_version_of_the_project_and_needs_two_packages() -> None:
+    root = Path(__file__).parents[1]
+    alone, whole = (
+        tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        for folder in (root / "packages/parity", root)
+    )
+    assert alone["version"] == whole["version"]
+    assert [package.partition(">")[0] for package in alone["dependencies"]] == ["numpy", "safetensors"]
+    assert set(alone["optional-dependencies"]["jax"]) <= set(whole["dependencies"])
+    assert alone["optional-dependencies"]["torch"][0] in whole["optional-dependencies"]["torch"]

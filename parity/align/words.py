@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from parity.align.frontier import Difference
 from parity.align.lockstep import Walk
+from parity.align.plain_words import plain_words
 
 
 class Looks(NamedTuple):
@@ -18,10 +19,21 @@ class Looks(NamedTuple):
 def explained(walk: Walk, found: Difference) -> Looks:
     """Return what a difference looks like.
 
-    The hypotheses run PyTorch's operations again. Where a record is compared, PyTorch may be missing.
+    Most hypotheses run PyTorch's operations again. Where a record is compared, PyTorch may be missing: then those are
+    tried that numpy can compute.
     """
     full = _with_torch()
-    return full.explained(walk, found) if full is not None else Looks()
+    if full is not None:
+        return full.explained(walk, found)
+    try:
+        return Looks(plain_words(walk, found))
+    except Exception:  # an explanation is a help: nothing depends on it
+        return Looks()
+
+
+def all_tried() -> bool:
+    """Tell whether all hypotheses can be tried here."""
+    return _with_torch() is not None
 
 
 @cache

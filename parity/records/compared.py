@@ -5,6 +5,7 @@ from typing import Any
 
 from data.errors import UserError
 from parity.align.pair import PortPair
+from parity.align.words import all_tried
 from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.records.module import Made
 from parity.report import Report, Result
@@ -44,8 +45,10 @@ def compared(pair: PortPair, purpose: str, accept: Collection[str], mask: Any, n
         raise
     except Exception as error:
         raise UserError(f"the two sides cannot be compared: {explained(error)}") from error
-    notes = (f"one side is a record: {made}", *notes_of(pair))
-    return Report(name, tuple(results), notes=notes)
+    notes = [f"one side is a record: {made}", *notes_of(pair)]
+    if any(result.failure for result in results) and not all_tried():
+        notes.append("PyTorch is not installed here: what a difference looks like is told by numpy alone")
+    return Report(name, tuple(results), notes=tuple(notes))
 
 
 def notes_of(pair: PortPair) -> list[str]:
