@@ -198,10 +198,11 @@ def _torch_gradients(
     }
     rng = np.random.default_rng(1)
     with module.kept():  # tensors are put back only when the gradients are there: they count what is written to them
+        shared = {twin.name for twin in pair.shared}  # an output that the JAX side does not have has no say in it
         outputs = {
             name: array
             for name, array in named_leaves(module.call(args, kwargs, train=False)).items()
-            if isinstance(array, torch.Tensor) and array.requires_grad
+            if isinstance(array, torch.Tensor) and array.requires_grad and name in shared
         }
         if cotangents is None:
             cotangents = {name: rng.normal(size=tuple(array.shape)) for name, array in outputs.items()}

@@ -28,9 +28,10 @@ from parity import checks
 from parity.flax_side import FlaxSide
 from parity.layer_match import NAME, Match, match
 from parity.mapping.file import dump, text_of
-from parity.ports import check, check_port, inputs_of
+from parity.ports import check_port, inputs_of, second_opinion
 from parity.report import Report, print_report
 from parity.sides import load
+from parity.sides.torch_module import uncompiled
 
 PLAIN = re.compile(r"[\d,x]+")  # a shape alone
 
@@ -64,7 +65,7 @@ def check_pair(console: Console, args: argparse.Namespace) -> Report:
 def _check_layers(console: Console, args: argparse.Namespace) -> Report:
     """Check a Linen or NNX module with one input layer by layer."""
     inputs = np.random.default_rng(0).normal(size=_shape(args.input[0]))
-    torch_module = _made(args.names[0], (torch_nn.Module,), "a torch.nn.Module")
+    torch_module = uncompiled(_made(args.names[0], (torch_nn.Module,), "a torch.nn.Module"))
     try:
         flax_module = _made(args.names[1], (nn.Module, nnx.Module), "a flax.linen.Module or a flax.nnx.Module")
         side = FlaxSide(flax_module, np.float64)
@@ -78,10 +79,10 @@ def _check_layers(console: Console, args: argparse.Namespace) -> Report:
         raise NotPlain from None
     name = f"{args.names[0]} {args.names[1]}"
     report = checks.check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
-    if report.failures and report.verdict != "compiler":
+    if report.failures:
         if report.failures[0].stage == "structure":
             raise NotPlain
-        report = check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
+        report = second_opinion(report, torch_module, flax_module, inputs, mapping=found.keys)
     _print_match(console, found, torch_module)
     if args.save_mapping and found.keys:
         write_new(args.save_mapping, (json.dumps(found.keys, indent=2) + "\n").encode())

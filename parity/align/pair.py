@@ -23,7 +23,7 @@ from parity.sides.draw import Inputs
 from parity.sides.inputs import both_sides
 from parity.sides.jax_side import JaxSide
 from parity.sides.outputs import Leaves, named_leaves
-from parity.sides.pairing import twins
+from parity.sides.pairing import Twin, twins
 from parity.sides.torch_module import TorchModule
 from parity.trace.jax_eval import traced
 from parity.trace.lines import Line
@@ -46,6 +46,7 @@ class PortPair(NamedTuple):
     unconfirmed: dict[str, str]  # leaves whose origin nothing confirms, and by what they were taken
     float32: tuple[Line, ...]  # where the JAX side computes in float32
     notes: tuple[str, ...]
+    shared: tuple[Twin, ...] = ()  # the outputs that both sides have
 
 
 def align(
@@ -108,6 +109,7 @@ def align(
         unconfirmed,
         narrow,
         tuple(n for n in notes if n),
+        tuple(twin for twin in pairs if twin.way is not None),
     )
 
 

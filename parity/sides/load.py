@@ -21,6 +21,7 @@ from parity.sides.arrays import x64
 from parity.sides.conventions import is_key_word, parameters
 from parity.sides.faults import explained
 from parity.sides.opened import is_equinox
+from parity.sides.torch_module import uncompiled
 
 OURS = ("data", "experiment", "jaxnets", "torchnets", "parity", "tests", "docs", "benchmarks")
 
@@ -35,7 +36,7 @@ def load_torch(target: str) -> torch.nn.Module:
     value = _loaded(target, lambda value: isinstance(value, torch.nn.Module | linen.Module | nnx.Module | tuple))
     if not isinstance(value, torch.nn.Module):
         raise UserError(f"{target} is {type(value).__name__}: expected a torch.nn.Module, or what makes one")
-    return value
+    return uncompiled(value)
 
 
 def load_jax(target: str) -> Any:

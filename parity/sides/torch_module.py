@@ -23,7 +23,7 @@ class TorchModule:
 
     def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64):
         self.dtype, self.notes = dtype, list[str]()
-        self.module = _copied(module)
+        self.module = _copied(uncompiled(module))
         with self.defaults():
             if _materialised(self.module):
                 self.notes.append("the PyTorch module is on the meta device: its parameters are made anew")
@@ -55,7 +55,7 @@ class TorchModule:
             train: the mode.
         """
         self.module.train(train)
-        with self.defaults(), torch.enable_grad():
+        with self.defaults(), torch.enable_grad(), _as_before(self.module):
             return self.module(*self.tensors_of(args), **self.tensors_of(dict(kwargs)))
 
     def tensors_of(self, tree: Any) -> Any:
@@ -103,11 +103,25 @@ class TorchModule:
             torch.set_default_dtype(before)
 
 
+@contextlib.contextmanager
+def _as_before(module: nn.Module) -> Iterator[None]:
+    """Give layers the attributes back that they had: a table that a call keeps would be no part of the next one."""
+    before = [(layer, dict(vars(layer))) for layer in module.modules()]
+    try:
+        yield
+    finally:
+        for layer, attributes in before:
+            vars(layer).clear()
+            vars(layer).update(attributes)
+
+
 def _copied(module: nn.Module) -> nn.Module:
     if isinstance(module, type) and issubclass(module, nn.Module):
         raise UserError(f"the PyTorch side is the class {module.__name__}: call it, {module.__name__}(...)")
     if not isinstance(module, nn.Module):
         raise UserError(f"the PyTorch side is {type(module).__name__}: expected a torch.nn.Module")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UserError("the PyTorch side is a ScriptModule, which cannot be recorded: give the module that it is of")
     if any(torch.nn.parameter.is_lazy(p) for p in module.parameters()):
         raise UserError("the PyTorch module has lazy parameters: call it once, which makes them")
     memo: dict[int, Any] = {}
@@ -119,6 +133,11 @@ def _copied(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module, memo)
     except Exception as error:
         raise UserError(f"the PyTorch module cannot be copied: {explained(error)}") from error
+
+
+def uncompiled(module: Any) -> Any:
+    """Return the module that `torch.compile` was given, which computes the same."""
+    return getattr(module, "_orig_mod", module)
 
 
 def _tied(module: nn.Module) -> dict[str, str]:
