@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from parity.nnx_module import TRAINING_WORDS
 from parity.sides.arrays import is_array
+from parity.sides.nnx_module import TRAINING_WORDS
 
 # Words for the mode, and what they are in training.
 MODE_WORDS = {**TRAINING_WORDS, "inference": False, "is_train": True, "eval_mode": False}

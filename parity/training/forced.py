@@ -24,15 +24,25 @@ from torch.overrides import TorchFunctionMode
 
 from data.registry import lookup
 from jaxnets.environment import start_device
-from parity.calls import channels_last
-from parity.compare import norm, relative_error
+from parity.checks.network import check_network
+from parity.checks.small import LARGE, build_small, real_batches
 from parity.copy import flatten, to_flax
-from parity.flax_hooks import injected
-from parity.flax_side import QUICK_COMPILATION, FlaxSide, mode
-from parity.suite import LARGE, build_small, check_network, real_batches
-from parity.torch_hooks import injected as torch_injected
-from parity.torch_side import TorchSide, randomised
-from parity.trajectory import OPTIMIZERS, Lesson, Moment, Step, compare_moments, draw_masks, recipe, single_steps
+from parity.report.compare import norm, relative_error
+from parity.sides.calls import channels_last
+from parity.sides.flax_hooks import injected
+from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide, mode
+from parity.sides.torch_hooks import injected as torch_injected
+from parity.sides.torch_side import TorchSide, randomised
+from parity.training.trajectory import (
+    OPTIMIZERS,
+    Lesson,
+    Moment,
+    Step,
+    compare_moments,
+    draw_masks,
+    recipe,
+    single_steps,
+)
 from torchnets import MODELS
 from torchnets.compose import training
 from torchnets.tensors import as_tensors

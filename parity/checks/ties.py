@@ -7,9 +7,9 @@ the memory aligned in another way. Then PyTorch is as far from itself as from it
 
 import numpy as np
 
-from parity.compare import whole_error
-from parity.pair import Gradients, Pair
-from parity.torch_side import TorchSide, one_rounding_away
+from parity.checks.pair import Gradients, Pair
+from parity.report.compare import whole_error
+from parity.sides.torch_side import TorchSide, one_rounding_away
 
 NUDGES = 12  # of the weights: a single tie falls to the other side in one of two
 JUMP = 1e-8  # of a gradient: far more than one rounding enlarges it to, and far less than bugs come to

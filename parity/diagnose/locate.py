@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiment.weights.layout import layer_path
-from parity import imitate
-from parity.calls import Call, Masks, Run
-from parity.compare import Difference, difference
-from parity.flax_side import FlaxSide
-from parity.glue import compare_steps, explain, joined, order_of_calls
-from parity.torch_side import TorchSide
+from parity.diagnose import one_layer as imitate
+from parity.diagnose.between_layers import compare_steps, explain, joined, order_of_calls
+from parity.report.compare import Difference, difference
+from parity.sides.calls import Call, Masks, Run
+from parity.sides.flax_side import FlaxSide
+from parity.sides.torch_side import TorchSide
 
 
 class Place(NamedTuple):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from experiment.weights.layout import by_path, layouts
-from parity.calls import Call, Masks, Run, Site, channels_first, channels_last
 from parity.copy import as_array
-from parity.torch_hooks import hooked, hooked_dropout, injected, probed, recorded
+from parity.sides.calls import Call, Masks, Run, Site, channels_first, channels_last
+from parity.sides.torch_hooks import hooked, hooked_dropout, injected, probed, recorded
 
 
 def randomised(module: nn.Module, inputs: np.ndarray, seed: int) -> nn.Module:

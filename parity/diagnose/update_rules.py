@@ -11,8 +11,8 @@ from torch.nn import functional
 import torchnets.losses
 from experiment.loop.schedules import factors
 from parity.copy import flatten, to_flax
-from parity.imitate import same
-from parity.torch_hooks import injected
+from parity.diagnose.one_layer import same
+from parity.sides.torch_hooks import injected
 from torchnets.muon import follow, orthogonal
 from torchnets.tensors import as_tensors
 
@@ -69,7 +69,7 @@ def explain_training(lesson: Any, params: dict[str, np.ndarray], losses: np.ndar
     """Say with which habit PyTorch trains as Flax did, or nothing if none of them leads there.
 
     Args:
-        lesson: what both were taught (`parity.trajectory.Lesson`).
+        lesson: what both were taught (`parity.training.trajectory.Lesson`).
         params: Flax's parameters, by path, after STEPS steps or all there are.
         losses: Flax's losses of these steps.
     """

@@ -13,8 +13,8 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
-from parity.calls import Call, Masks
-from parity.nnx_module import Visit, nnx_intercepted
+from parity.sides.calls import Call, Masks
+from parity.sides.nnx_module import Visit, nnx_intercepted
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from parity.align.explain import explained
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import PortPair
-from parity.compare import Difference as Compared
-from parity.compare import describe, relative_error, total_norm, worst
 from parity.report import Failure, Result
+from parity.report.compare import Difference as Compared
+from parity.report.compare import describe, relative_error, total_norm, worst
 from parity.sides.arrays import to_numpy, x64
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import twins

@@ -8,9 +8,9 @@ from torch import nn as torch_nn
 
 from experiment.weights.layout import by_path, layouts
 from parity.copy import COUNTER, to_flax, to_torch
-from parity.flax_side import FlaxSide
 from parity.report import Failure, Result
-from parity.torch_side import layer_shapes
+from parity.sides.flax_side import FlaxSide
+from parity.sides.torch_side import layer_shapes
 
 MOST_NAMED = 20  # faults in a diagnosis
 

@@ -9,17 +9,11 @@ from flax import nnx
 from torch import nn as torch_nn
 
 from data import UserError
-from parity.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
-from parity.compiler.check import check_compiled
-from parity.flax_side import QUICK_COMPILATION, FlaxSide
-from parity.layer_match import match
-from parity.names import Names
-from parity.pair import Both, Gradients, Pair, draw_masks, frozen_names, make_pair, run_both
-from parity.report import Report, Result
-from parity.structure import Counts, check_round_trip, check_structure, exact
-from parity.ties import MOVED, settled, undecided
-from parity.torch_side import TorchSide, one_rounding_away, randomised
-from parity.verdicts import (
+from parity.checks.layer_match import match
+from parity.checks.pair import Both, Gradients, Pair, draw_masks, frozen_names, make_pair, run_both
+from parity.checks.structure import Counts, check_round_trip, check_structure, exact
+from parity.checks.ties import MOVED, settled, undecided
+from parity.checks.verdicts import (
     crashed,
     forward_result,
     gradient_failure,
@@ -27,6 +21,12 @@ from parity.verdicts import (
     statistics_words,
     tensor_result,
 )
+from parity.compiler.check import check_compiled
+from parity.report import Report, Result
+from parity.report.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
+from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide
+from parity.sides.names import Names
+from parity.sides.torch_side import TorchSide, one_rounding_away, randomised
 
 # The bounds. In float64 bugs are 1e-3 and above, roundings 1e-14 and below: between them lies proof.
 FORWARD_EVAL, FORWARD_TRAIN, GRADIENT, STATISTICS = 1e-13, 1e-12, 1e-11, 1e-12

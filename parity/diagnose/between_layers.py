@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from parity.calls import channels_first, channels_last
-from parity.imitate import same
+from parity.diagnose.one_layer import same
+from parity.sides.calls import channels_first, channels_last
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "": lambda x: x,

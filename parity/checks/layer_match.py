@@ -15,13 +15,13 @@ import numpy as np
 from torch import nn as torch_nn
 
 from experiment.weights.layout import by_path, layouts
-from parity.calls import Call, Run
-from parity.flax_side import FlaxSide
-from parity.imitate import same
-from parity.names import Names
-from parity.structure import torch_structure, without_counters
-from parity.tensors import Shapes, Tensors, in_order, kind_of, layer_of, layers_of, tensor_pairs
-from parity.torch_side import TorchSide, randomised
+from parity.checks.structure import torch_structure, without_counters
+from parity.checks.tensors import Shapes, Tensors, in_order, kind_of, layer_of, layers_of, tensor_pairs
+from parity.diagnose.one_layer import same
+from parity.sides.calls import Call, Run
+from parity.sides.flax_side import FlaxSide
+from parity.sides.names import Names
+from parity.sides.torch_side import TorchSide, randomised
 
 NAME, GIVEN, SHAPE, INPUT, FOLLOWS, ORDER, SWAP = (
     "its name",

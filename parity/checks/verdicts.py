@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiment.weights.layout import layer_path
-from parity.calls import Run
-from parity.compare import Difference, difference, short, worst
-from parity.imitate import of_statistics
-from parity.locate import Place, backward_place, forward_places
-from parity.pair import Both, Pair
+from parity.checks.pair import Both, Pair
+from parity.diagnose.locate import Place, backward_place, forward_places
+from parity.diagnose.one_layer import of_statistics
 from parity.report import Failure, Result
-from parity.torch_side import TorchSide
+from parity.report.compare import Difference, difference, short, worst
+from parity.sides.calls import Run
+from parity.sides.torch_side import TorchSide
 
 MOST_NAMED = 6  # layers in a diagnosis
 CRASHED = "unknown"  # in place of a layer: the check could not be made

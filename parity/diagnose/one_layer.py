@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from parity.calls import Call, channels_first, channels_last
-from parity.compare import relative_error
+from parity.report.compare import relative_error
+from parity.sides.calls import Call, channels_first, channels_last
 
 SAME = 1e-9  # float64 results this near are the same: another computation is further away, rounding is not
 ROUNDED = 1e-5  # where Flax's module computes in float32 whatever it is given, as some do

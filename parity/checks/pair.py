@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn as torch_nn
 
-from parity.calls import Masks, Run
-from parity.flax_side import FlaxSide
-from parity.structure import without_counters
-from parity.torch_side import TorchSide
+from parity.checks.structure import without_counters
+from parity.sides.calls import Masks, Run
+from parity.sides.flax_side import FlaxSide
+from parity.sides.torch_side import TorchSide
 
 Gradients = dict[str, np.ndarray]  # by Flax's path, with the "input"'s
 

@@ -21,10 +21,10 @@ from data.registry import lookup
 from experiment.registry import Entry
 from jaxnets.environment import start_device
 from jaxnets.step import eval_step
-from parity.checks import check
+from parity.checks.layers import check
+from parity.checks.small import real_batches
 from parity.copy import to_flax
 from parity.report import Report
-from parity.suite import real_batches
 
 INPUT_SHAPE = (64, 64, 3)  # what two cores can do in float64; every network takes it
 EXAMPLES, IMAGES, BATCH = 4, 1000, 100

@@ -13,11 +13,11 @@ from flax import nnx
 from flax.errors import FlaxError
 
 from jaxnets.compiler_guard import OWN_CODE, guard
-from parity.calls import Call, Masks, Run, Site
 from parity.copy import flatten, unflatten
-from parity.flax_hooks import forced, hooked_dropout, injected, is_array, probed, recorded
-from parity.names import Names
-from parity.nnx_module import NnxModule, training_words
+from parity.sides.calls import Call, Masks, Run, Site
+from parity.sides.flax_hooks import forced, hooked_dropout, injected, is_array, probed, recorded
+from parity.sides.names import Names
+from parity.sides.nnx_module import NnxModule, training_words
 
 guard()  # a proof rests on JAX computing what it is told
 

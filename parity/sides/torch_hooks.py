@@ -17,8 +17,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from experiment.weights.layout import layer_path
-from parity.calls import Call, Masks, channels_first, channels_last
 from parity.copy import as_array
+from parity.sides.calls import Call, Masks, channels_first, channels_last
 
 DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 

@@ -24,13 +24,13 @@ from experiment.own_network import find, parse_target
 from experiment.runs.atomic import check_new, write_new
 from experiment.weights.layout import by_path, layer_path, layouts
 from jaxnets.environment import start_device
-from parity import checks
-from parity.flax_side import FlaxSide
-from parity.layer_match import NAME, Match, match
+from parity.checks import layers as checks
+from parity.checks.layer_match import NAME, Match, match
 from parity.mapping.file import dump, text_of
 from parity.ports import check_port, inputs_of, second_opinion
 from parity.report import Report, print_report
 from parity.sides import load
+from parity.sides.flax_side import FlaxSide
 from parity.sides.torch_module import uncompiled
 
 PLAIN = re.compile(r"[\d,x]+")  # a shape alone

@@ -32,16 +32,16 @@ from experiment.config import Config
 from jaxnets.averaging import AveragedState, State
 from jaxnets.gradient_transforms import split_params
 from jaxnets.step import eval_step
-from parity.calls import Masks, channels_last
-from parity.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, worst
 from parity.copy import flatten, to_flax, unflatten
-from parity.flax_hooks import injected as flax_injected
-from parity.flax_side import QUICK_COMPILATION, FlaxSide
-from parity.habits import STEPS, explain_training
+from parity.diagnose.update_rules import STEPS, explain_training
 from parity.report import Failure, Result
-from parity.slots import flax_slots, torch_slots, with_slots
-from parity.torch_hooks import injected as torch_injected
-from parity.torch_side import TorchSide, one_rounding_away
+from parity.report.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, worst
+from parity.sides.calls import Masks, channels_last
+from parity.sides.flax_hooks import injected as flax_injected
+from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide
+from parity.sides.torch_hooks import injected as torch_injected
+from parity.sides.torch_side import TorchSide, one_rounding_away
+from parity.training.slots import flax_slots, torch_slots, with_slots
 from torchnets.step import eval_step as torch_eval_step
 from torchnets.tensors import as_tensor, as_tensors
 
