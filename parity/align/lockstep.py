@@ -62,6 +62,7 @@ class Walk:
 
     trace: Trace
     index: Index
+    low: Index  # of those values that may hold float32's precision only
     bindings: Bindings
     forces: Mapping[int, np.ndarray] = field(default_factory=dict)  # by step: what is put in its place
     near: float = NEAR[8]
@@ -152,13 +153,17 @@ class Walk:
 
     def matches(self, array: np.ndarray, bits: int) -> list[int]:
         """Return PyTorch's values that hold these numbers: the nearest precision first that finds any."""
-        for near, low_only in ((self.near, False), (max(NEAR[4], self.near), True)):
-            found = self.index.find(array, near if bits == 8 or low_only else NEAR[bits])
-            if low_only and bits == 8:
-                found = [number for number in found if self._low(number)]
-            if found:
-                return found
-        return []
+        found = self.index.find(array, self.near if bits == 8 else NEAR[bits])
+        if found or bits < 8:
+            return found
+        return [number for number in self.low.find(array, max(NEAR[4], self.near)) if self._low(number)]
+
+    def holds(self, array: np.ndarray, bits: int, few: int = 0) -> np.ndarray:
+        """Tell of each number (of so many) whether it can belong to a part of an array that `matches` finds."""
+        held = self.index.holds(array, self.near if bits == 8 else NEAR[bits], few)
+        if bits < 8 or not len(self.low):
+            return held
+        return held | self.low.holds(array, max(NEAR[4], self.near), few)
 
     def _low(self, number: int, depth: int = 20) -> bool:
         """Tell whether PyTorch's value holds float32's precision only, since the last value that JAX has met."""

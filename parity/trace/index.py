@@ -1,11 +1,13 @@
 """Finding a value among many, whatever its layout and shape: by its sorted numbers."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 MOST_ORDERS = 120  # of axes that are tried
+MOST_NUMBERS = 5 * 10**7  # among which single numbers are looked for
 MASKED = 1e29  # what is larger stands for infinity
 # A mask's numbers are at least this large, so many times larger than the others', and the same but for this share.
 LEAST, FAR, ABOUT = 1e3, 30, 0.05
@@ -19,12 +21,16 @@ class Index:
         self._sizes: dict[int, list[tuple[int, float, float]]] = {}  # by size: number, norm, sum
 
         self._by_size: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._all: np.ndarray | None = None  # every number of every array, sorted, and infinity
 
     def add(self, number: int, array: np.ndarray) -> None:
         """Add an array under a number."""
         flat = np.sort(np.asarray(array, np.float64), axis=None)
-        self._sorted[number] = flat
+        self._sorted[number], self._all = flat, None
         self._sizes.setdefault(flat.size, []).append((number, *_moments(flat)))
+
+    def __len__(self) -> int:
+        return len(self._sorted)
 
     def find(self, array: np.ndarray, near: float) -> list[int]:
         """Return the numbers of the arrays that are within `near`, relative, in the order in which they were added."""
@@ -40,6 +46,22 @@ class Index:
             return []
         flat = np.sort(flat)
         return [number for number in numbers[fits].tolist() if close(self._sorted[number], flat, near)]
+
+    def holds(self, array: np.ndarray, near: float, few: int = 0) -> np.ndarray:
+        """Tell of each number whether it can belong to a part of this array that is among the arrays.
+
+        A part that is found within `near` has each of its numbers there, so far off at most. Beside numbers that may
+        be a mask's, all are possible. `few`: tell of so many numbers alone.
+        """
+        flat = np.asarray(array, np.float64).ravel()
+        if self._all is None:
+            self._all = np.append(np.sort(np.concatenate([np.zeros(0), *self._sorted.values()])), np.inf)
+        if not np.abs(flat).max(initial=0) < LEAST or self._all.size > MOST_NUMBERS:
+            return np.ones(flat.size, bool)
+        slack = 2 * near * np.linalg.norm(flat) + 1e-14
+        flat = flat[:: max(1, flat.size // few)] if few else flat
+        at = np.searchsorted(self._all, flat - slack)
+        return self._all[at] <= flat + slack
 
     def _columns(self, size: int, known: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return numbers, norms and sums of the arrays of a size."""
@@ -72,6 +94,8 @@ def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
 def unmasked(array: np.ndarray) -> np.ndarray:
     """Tell which numbers of an array are not a mask's: infinite ones, and large ones that are all about the same."""
     sizes = np.abs(array)
+    if sizes.size and sizes.max() < LEAST:
+        return np.ones(sizes.shape, bool)
     kept = sizes < MASKED
     if not kept.any() or sizes[kept].max() < LEAST:
         return kept
@@ -134,5 +158,7 @@ def _centred(array: np.ndarray) -> np.ndarray:
 
 
 def _moments(flat: np.ndarray) -> tuple[float, float]:
+    if flat.size and max(flat.max(), -flat.min()) < LEAST:
+        return math.sqrt(flat.dot(flat)), float(flat.sum())
     kept = flat[unmasked(flat)]
     return float(np.linalg.norm(kept)), float(kept.sum())

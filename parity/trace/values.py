@@ -97,6 +97,14 @@ class Trace:
                 if self.values[number].data:
                     yield from self.makers(number, depth - 1)
 
+    def low(self) -> list[bool]:
+        """Tell of each value whether it, or one that it comes from, holds float32's precision only."""
+        result = list[bool]()
+        for value in self.values:
+            given = () if value.maker is None else self.ops[value.maker].inputs
+            result.append(value.low or any(result[number] for number in given))
+        return result
+
     def results(self, op: int) -> Iterator[Value]:
         """Yield what an operation returned."""
         return (self.values[n] for n in self.ops[op].outputs)
