@@ -15,6 +15,7 @@ from flax import linen as nn
 from flax import nnx
 
 from data import UserError
+from parity.align.idle import IDLE
 from parity.align.pair import PortPair, align
 from parity.checks import layers as checks
 from parity.checks.operations import (
@@ -22,9 +23,10 @@ from parity.checks.operations import (
     check_forward,
     check_gradients,
     check_round_trip,
-    check_statistics,
     check_weights,
+    still_open,
 )
+from parity.checks.training_mode import check_training_mode
 from parity.checks.verdicts import CRASHED
 from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
@@ -36,7 +38,10 @@ from parity.sides.faults import explained
 from parity.sides.torch_module import uncompiled
 
 PURPOSES = ("training", "inference")
-ACCEPTABLE = {"trap-1": "BatchNorm keeps the biased variance"}
+ACCEPTABLE = {
+    "trap-1": "BatchNorm keeps the biased variance",
+    "trap-20": "dropout is at other places, or on one side alone",
+}
 
 
 class Port(NamedTuple):
@@ -151,8 +156,10 @@ def check_port(
         results.append(check_round_trip(pair))
         if purpose == "training":
             results += check_gradients(pair)
-            results += check_statistics(pair, accept)
-    return Port(pair, Report(name, tuple(results), notes=_notes(pair)), jax_model)
+            results += check_training_mode(pair, accept)
+    return Port(
+        pair, Report(name, tuple(results), notes=_notes(pair, any(result.failure for result in results))), jax_model
+    )
 
 
 def check(
@@ -240,7 +247,7 @@ def better_of(report: Report, port: Port) -> Report:
     if report.failures[0].stage == "structure" or report.failures[0].layer == CRASHED:
         return port.report
     rounding = report.fault is None or report.fault.error <= FLOAT32
-    if port.ok and rounding and (port.pair.float32 or any("here instead of" in note for note in port.pair.notes)):
+    if port.ok and rounding and (port.pair.narrow or any("here instead of" in note for note in port.pair.notes)):
         return port.report
     if report.verdict == "compiler":
         return report
@@ -285,12 +292,18 @@ def inputs_of(args: argparse.Namespace) -> tuple[Any, Any]:
     return mine, drawn([parse_input(text, option="--jax-input") for text in other]) if other else None
 
 
-def _notes(pair: PortPair) -> tuple[str, ...]:
+def _notes(pair: PortPair, forward_fails: bool) -> tuple[str, ...]:
     """Return what a report says beside its checks."""
     notes = list(pair.notes)
+    if pair.torch_float32:
+        more = f" and {len(pair.torch_float32) - 3} more lines" if len(pair.torch_float32) > 3 else ""
+        notes.append(f"PyTorch uses numbers of float32 at {', '.join(map(str, pair.torch_float32[:3]))}{more}")
     if pair.float32:
         more = f" and {len(pair.float32) - 3} more lines" if len(pair.float32) > 3 else ""
         notes.append(f"computes in float32 at {', '.join(str(line) for line in pair.float32[:3])}{more}")
     notes += [f"without a twin: {line}" for line in pair.weights.without_twin()]
-    notes += [f"{path} is taken by {why}: nothing confirms it" for path, why in pair.unconfirmed.items()]
+    open_ = pair.unconfirmed if forward_fails else still_open(pair)
+    notes += [
+        f"{path} is taken by {why}{'' if why == IDLE else ': nothing confirms it'}" for path, why in open_.items()
+    ]
     return tuple(notes)

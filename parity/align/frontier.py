@@ -38,13 +38,13 @@ def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | 
         results: cells of JAX's outputs; None if the walk ended early.
     """
     ours, theirs = torch_frontier(walk.trace, walk.found, targets), _jax_frontier(walk, results)
-    found = []
-    for op in ours:
-        cell = _partner(walk, op, theirs, whole=results is not None)
-        if cell is None and results is None:
-            continue
-        found.append(_with_counterpart(walk, Difference(op, cell.number if cell else None)))
-    return found
+    partners = [(op, _partner(walk, op, theirs)) for op in ours]
+    with_one = [(op, cell) for op, cell in partners if cell is not None]
+    if not with_one and results is not None:
+        with_one = [(op, theirs[0] if theirs else None) for op in ours]
+    # An operation without a partner may be hidden by a difference: the scaled keys of an attention whose queries
+    # differ. If it is one of its own, the walk that goes on behind the others shows it.
+    return [_with_counterpart(walk, Difference(op, cell.number if cell else None)) for op, cell in with_one]
 
 
 def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int]) -> list[int]:
@@ -92,8 +92,8 @@ def _jax_frontier(walk: Walk, results: Sequence[Cell] | None) -> list[Cell]:
     ]
 
 
-def _partner(walk: Walk, op: int, frontier: Sequence[Cell], whole: bool) -> Cell | None:
-    """Return JAX's operation that takes most of the same data; of a whole walk, the first one if there is none."""
+def _partner(walk: Walk, op: int, frontier: Sequence[Cell]) -> Cell | None:
+    """Return JAX's operation that takes most of the same data, None if none takes any."""
     wanted = _ancestors(walk.trace, walk.trace.ops[op])
     best, chosen = 0.0, None
     for cell in frontier:
@@ -101,8 +101,6 @@ def _partner(walk: Walk, op: int, frontier: Sequence[Cell], whole: bool) -> Cell
         score = len(given & wanted) / (len(given | wanted) or 1)
         if score > best + 1e-9:
             best, chosen = score, cell
-    if chosen is None and frontier and whole:
-        chosen = frontier[0]
     return chosen
 
 

@@ -11,6 +11,8 @@ import torch
 
 from data import UserError
 from parity.align.found import CONFIRMED
+from parity.align.idle import IDLE, idle_rules, used_keys
+from parity.align.lockstep import Walk
 from parity.align.search import FOLLOWS, Aligned, Search
 from parity.align.symbols import whole
 from parity.mapping import Mapping as Weights
@@ -22,7 +24,7 @@ from parity.sides.arrays import to_numpy, x64
 from parity.sides.draw import Inputs
 from parity.sides.inputs import both_sides
 from parity.sides.jax_side import JaxSide
-from parity.sides.outputs import Leaves, named_leaves
+from parity.sides.outputs import Leaves, named_leaves, paired
 from parity.sides.pairing import Twin, twins
 from parity.sides.torch_module import TorchModule
 from parity.trace.jax_eval import traced
@@ -30,6 +32,7 @@ from parity.trace.lines import Line
 from parity.trace.torch_trace import record
 
 SEED = 0
+UNMET = "it meets no data"
 
 
 class PortPair(NamedTuple):
@@ -47,6 +50,12 @@ class PortPair(NamedTuple):
     float32: tuple[Line, ...]  # where the JAX side computes in float32
     notes: tuple[str, ...]
     shared: tuple[Twin, ...] = ()  # the outputs that both sides have
+    torch_float32: tuple[Line, ...] = ()  # where PyTorch uses numbers of float32, and the JAX side does not
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the two can only agree as far as float32 does."""
+        return bool(self.float32 or self.torch_float32)
 
 
 def align(
@@ -94,9 +103,12 @@ def align(
         search = Search(recorder.trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
         aligned = search.run()
         narrow = tuple(dict.fromkeys(c.line for c in aligned.walk.cells if c.narrow and c.line is not None))
+        coarse = _coarse(aligned.walk)
     weights, unconfirmed = _weights(module, side, aligned)
     leaves = {path: array if (v := _value(aligned, path, array)) is None else v for path, array in side.leaves.items()}
-    notes = (words, *module.notes, *side.notes)
+    leaves |= {p: np.asarray(weights.rules[p](module.parameters)) for p, why in unconfirmed.items() if why == IDLE}
+    alone = [note for note in paired(outputs, stand_ins)[1] if note.startswith(("only ", "not compared"))]
+    notes = (words, *module.notes, *side.notes, *alone)
     return PortPair(
         module,
         side,
@@ -110,7 +122,15 @@ def align(
         narrow,
         tuple(n for n in notes if n),
         tuple(twin for twin in pairs if twin.way is not None),
+        coarse,
     )
+
+
+def _coarse(walk: Walk) -> tuple[Line, ...]:
+    """Return PyTorch's lines whose results have float32's precision where JAX's have more: a table, in a buffer."""
+    makers = (walk.trace.values[cell.same[0]].maker for cell in walk.cells if cell.coarse and cell.same)
+    lines = (walk.trace.ops[maker].line for maker in makers if maker is not None)
+    return tuple(dict.fromkeys(line for line in lines if line is not None))
 
 
 def _wide(inputs: Any) -> Any:
@@ -172,9 +192,16 @@ def _weights(module: TorchModule, side: JaxSide, aligned: Aligned) -> tuple[Weig
         else:
             kept[path] = array
         if not sure or (not found and path in side.trained):
-            unconfirmed[path] = next((f.why for f in found.values() if f.why not in CONFIRMED), "it meets no data")
+            unconfirmed[path] = next((f.why for f in found.values() if f.why not in CONFIRMED), UNMET)
     parameters = module.parameters
     shapes = {key: array.shape for key, array in parameters.items() if key in module.saved}
+    idle = {
+        path: side.leaves[path].shape for path, why in unconfirmed.items() if why == UNMET and path in side.trained
+    }
+    unused = shapes.keys() - used_keys(aligned.walk.trace)
+    for path, rule in idle_rules(idle, {key: shapes[key] for key in shapes if key in unused}, rules).items():
+        rules[path], unconfirmed[path] = rule, IDLE
+        del kept[path]
     used = {key for rule in rules.values() for key in rule.sources}
     alone = {key: parameters[key] for key in shapes if key not in used}
     leaves = {path: array.shape for path, array in side.leaves.items()}

@@ -103,6 +103,23 @@ class TorchModule:
             torch.set_default_dtype(before)
 
 
+def gradients(total: torch.Tensor, named: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Return the gradients of a number by some leaves; zeros where it does not depend on one.
+
+    By `backward`, since `torch.autograd.grad` refuses the older form of checkpointing.
+    """
+    for tensor in named.values():
+        tensor.grad = None
+    total.backward()
+    found = {
+        name: np.zeros(tuple(tensor.shape)) if tensor.grad is None else to_numpy(tensor.grad)
+        for name, tensor in named.items()
+    }
+    for tensor in named.values():
+        tensor.grad = None
+    return found
+
+
 @contextlib.contextmanager
 def _as_before(module: nn.Module) -> Iterator[None]:
     """Give layers the attributes back that they had: a table that a call keeps would be no part of the next one."""
