@@ -18,6 +18,7 @@ class Guess(NamedTuple):
 
     words: str
     changed: Mapping[int, torch.Tensor]
+    given: int | None = None  # what is handed on, if operations are left out
 
 
 class Replay:

@@ -52,7 +52,7 @@ def left_out(replay: Replay, number: int) -> Iterator[Guess]:
                 x = x.reshape(out.shape) if x.numel() == out.numel() else x.expand(out.shape)
             except RuntimeError:
                 continue
-            yield Guess(_left_out_words(replay, op, place), {op.outputs[0]: x})
+            yield Guess(_left_out_words(replay, op, place), {op.outputs[0]: x}, given)
 
 
 def _left_out_words(replay: Replay, op: Op, place: int) -> str:
@@ -104,7 +104,7 @@ def chains(replay: Replay, number: int) -> Iterator[Guess]:
                 if op.name in VIEWS or not op.outputs or replay.tensor(op.outputs[0]).shape != x.shape:
                     continue
                 names = [replay.op(n).name.rstrip("_") for n in behind[:count]]
-                yield Guess(_chain_words(names), {op.outputs[0]: x})
+                yield Guess(_chain_words(names), {op.outputs[0]: x}, given_)
 
 
 def _makers_inputs(replay: Replay, number: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ What the walk of `parity.align` found equal, it found operation by operation, wi
 Here the JAX model computes by itself, as its user would run it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from parity.align.explain import explained
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import UNMET, PortPair
+from parity.align.places import line_without, lines_of
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import describe, relative_error, total_norm, worst
@@ -70,7 +71,7 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
         failure = Failure("forward, eval", "forward", "output", np.inf, 0, "the outputs have nothing in common")
         return [Result("forward, eval", np.inf, 0, "output", "", failure)]
     top = worst(found)
-    failures = [_failure(walk, difference) for walk, difference in pair.aligned.differences]
+    failures = _failures(pair.aligned.differences)
     if not failures and not top.ok:
         failures = [
             Failure("forward, eval", "forward", top.name, top.error, top.bound, top.detail + _swapped(compared))
@@ -80,18 +81,37 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
 
 
+def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
+    """Return one failure for each cause: layers of one kind have their lines in common, and are listed."""
+    groups: dict[Any, list[tuple[Walk, Difference]]] = {}
+    for walk, found in differences:
+        lines = lines_of(walk, found)
+        groups.setdefault(lines if all(lines) else len(groups), []).append((walk, found))
+    causes: dict[Any, tuple[Failure, dict[str, None]]] = {}
+    for group in groups.values():
+        failure = _failure(*group[0])
+        lines = failure.torch_line, failure.jax_line
+        _, layers = causes.setdefault(lines if all(lines) else len(causes), (failure, {}))
+        layers |= dict.fromkeys(w.trace.ops[d.op].scope or w.trace.ops[d.op].name for w, d in group)
+    return [
+        f._replace(diagnosis=f"{f.diagnosis}; in {len(layers)} layers: {', '.join(layers)}") if len(layers) > 1 else f
+        for f, layers in causes.values()
+    ]
+
+
 def _failure(walk: Walk, found: Difference) -> Failure:
     """Return a difference in words, with the line on each side."""
     op = walk.trace.ops[found.op]
     cell = walk.cells[found.cell] if found.cell is not None else None
-    theirs = cell.line if cell is not None else None
+    looks = explained(walk, found)
+    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given)
     words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
     if found.arranged is not None and found.counterpart is not None:
         other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
         error = relative_error(found.arranged, other)
         words += f": {describe(found.arranged, other)}"
-    if looks := explained(walk, found):
-        words += f"; {looks}"
+    if looks.words:
+        words += f"; {looks.words}"
     layer = op.scope or op.name
     return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs)
 

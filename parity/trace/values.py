@@ -105,6 +105,20 @@ class Trace:
             result.append(value.low or any(result[number] for number in given))
         return result
 
+    def masks(self) -> list[bool]:
+        """Tell of each value whether it is of two numbers, made from integers or truth values of the inputs alone."""
+        whole = list[bool]()
+        for value in self.values:
+            given = () if value.maker is None else self.ops[value.maker].inputs
+            root = value.maker is not None or not value.data or value.array.dtype.kind in "iub"
+            whole.append(root and not value.keys and all(whole[number] for number in given))
+        return [w and v.data and two_numbers(v.array) for w, v in zip(whole, self.values, strict=True)]
+
     def results(self, op: int) -> Iterator[Value]:
         """Yield what an operation returned."""
         return (self.values[n] for n in self.ops[op].outputs)
+
+
+def two_numbers(array: np.ndarray) -> bool:
+    """Tell whether an array holds no more than two different numbers."""
+    return array.size > 0 and bool(((array == array.min()) | (array == array.max())).all())
