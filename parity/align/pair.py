@@ -99,7 +99,7 @@ def align(
         [outputs[twin.name] for twin in pairs if isinstance(outputs[twin.name], torch.Tensor)]
     )
     with x64():
-        closed, arrays = _traced(side, theirs)
+        closed, arrays, _ = traced_pass(side, theirs)
         search = Search(recorder.trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
         aligned = search.run()
         narrow = tuple(dict.fromkeys(c.line for c in aligned.walk.cells if c.narrow and c.line is not None))
@@ -166,15 +166,17 @@ def _known(mapping: Any, module: TorchModule, side: JaxSide) -> dict[str, Rule]:
     return mapping
 
 
-def _traced(side: JaxSide, inputs: Inputs) -> tuple[Any, list[Any]]:
-    """Return the jaxpr of the JAX side's pass in evaluation mode, and its inputs in the jaxpr's order."""
+def traced_pass(side: JaxSide, inputs: Inputs) -> tuple[Any, list[Any], Any]:
+    """Return the jaxpr of the JAX side's pass in evaluation mode, its inputs in the jaxpr's order, the output tree."""
     leaves = {path: jnp.asarray(array) for path, array in side.leaves.items()}
     if side.concrete:  # it looks at its inputs' values in Python
         run = lambda leaves: side.call(leaves, *inputs, train=False)[0]  # noqa: E731
-        return traced(run, leaves)[0], []
+        closed, output = traced(run, leaves)
+        return closed, [], output
     given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
     run_all = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
-    return traced(run_all, leaves, given)[0], jax.tree.leaves(given)
+    closed, output = traced(run_all, leaves, given)
+    return closed, jax.tree.leaves(given), output
 
 
 def _weights(module: TorchModule, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:

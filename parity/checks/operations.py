@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from experiment.weights.layout import CopyError
+from parity.align.culprits import gradient_differences
 from parity.align.explain import explained
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
@@ -189,10 +190,35 @@ def check_gradients(pair: PortPair) -> list[Result]:
         return [Result("gradients", top.error, top.bound, top.name, _yardstick(pair))]
     # The last layer is the first of the backward pass; the inputs come last of all.
     last = next((row for row in reversed(bad) if not row.name.startswith("input")), bad[-1])
-    mine, theirs = _lines_of(pair, last.name)
-    words = f"{last.detail}; it is used at {mine} against {theirs}"
-    failure = Failure("gradients", "backward", last.name, last.error, last.bound, words, None, mine, theirs)
-    return [Result("gradients", top.error, top.bound, last.name, "", failure)]
+    located = _located(pair, cotangents)
+    if not located:
+        mine, theirs = _lines_of(pair, last.name)
+        words = f"{last.detail}; it is used at {mine} against {theirs}"
+        located = [Failure("gradients", "backward", last.name, last.error, last.bound, words, None, mine, theirs)]
+    return [Result("gradients", top.error, top.bound, last.name, "", failure) for failure in located]
+
+
+def _located(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> list[Failure]:
+    """Return a failure for each operation whose gradient differs, none if none could be found."""
+    try:
+        found = gradient_differences(pair, cotangents)
+    except ZeroDivisionError:  # a pass that cannot be walked backwards: the tensor is all there is to say
+        return []
+    bound = GRADIENT if not pair.float32 else FLOAT32 * 10
+    return [
+        Failure(
+            "gradients",
+            "backward",
+            one.scope or "gradient",
+            relative_error(one.ours, one.theirs),
+            bound,
+            f"{one.torch_line} against {one.jax_line}: {one.words}; {describe(one.ours, one.theirs)}",
+            None,
+            one.torch_line,
+            one.jax_line,
+        )
+        for one in found
+    ]
 
 
 def _lines_of(pair: PortPair, key: str) -> tuple[Line | None, Line | None]:

@@ -74,7 +74,9 @@ def _run(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
         return LOOPS[name](equation, cells, visitor)
     body = next((equation.params[key] for key in BODIES if key in equation.params), None)
     if body is not None:
-        return evaluate(*_open(body), cells, visitor)
+        inside = lambda: evaluate(*_open(body), cells, visitor)  # noqa: E731
+        call = getattr(visitor, "call", None)  # of a visitor that wants to know where a call begins and ends
+        return inside() if call is None else call(equation, cells, inside)
     return visitor.step(equation, line_of(equation), cells)
 
 

@@ -24,7 +24,11 @@ SINGLE_BITS = 12  # a number of float32 that needs more bits than this was round
 
 
 def record(
-    module: torch.nn.Module, run: Callable[[], Any], inputs: list[torch.Tensor], states: Mapping[str, torch.Tensor]
+    module: torch.nn.Module,
+    run: Callable[[], Any],
+    inputs: list[torch.Tensor],
+    states: Mapping[str, torch.Tensor],
+    make: "type[TorchRecorder] | None" = None,
 ) -> tuple[Any, "TorchRecorder"]:
     """Run a module and return its output and what it computed.
 
@@ -33,8 +37,9 @@ def record(
         run: the forward pass, without an argument.
         inputs: what the data is.
         states: parameters and buffers by key.
+        make: the recorder's class.
     """
-    recorder = TorchRecorder(inputs, states)
+    recorder = (make or TorchRecorder)(inputs, states)
     with _scopes(module, recorder), sdpa_kernel(SDPBackend.MATH), recorder:
         output = run()
     return output, recorder
