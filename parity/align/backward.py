@@ -77,7 +77,9 @@ def both_passes(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> Passes:
     seeds = _seeds(pair, cotangents, shapes, results)
     nodes = [n for entry in tape.entries for n in entry.outputs if n.number >= 0]
     groups = grouped(torch, nodes, [cell.same for cell in walk.cells])
-    sizes = [np.linalg.norm(a) for a in (*cotangents.values(), *(torch.arrays.get(e, 0.0) for e in torch.keys.values()))]
+    sizes = [
+        np.linalg.norm(a) for a in (*cotangents.values(), *(torch.arrays.get(e, 0.0) for e in torch.keys.values()))
+    ]
     largest = max((float(size) for size in sizes if np.isfinite(size)), default=0.0)
     low = bool(pair.float32)
     return Passes(pair, torch, tape, leaves, seeds, groups, NEAR[low], FLOOR[low] * largest)

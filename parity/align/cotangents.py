@@ -157,7 +157,9 @@ def _recorded(
         recorder.numbers_of(list(outputs.values()))
         total = sum((t * torch.from_numpy(cotangents[n]).to(t.dtype)).sum() for n, t in outputs.items())
         assert isinstance(recorder, _EdgeRecorder)
-        found = TorchCotangents(recorder.trace, recorder.edges, opener[0].opened, calls=recorder.calls, hooks=opener[0].hooks)
+        found = TorchCotangents(
+            recorder.trace, recorder.edges, opener[0].opened, calls=recorder.calls, hooks=opener[0].hooks
+        )
         for number, tensor in recorder.leaves.items():
             found.edges[number] = tuple(get_gradient_edge(tensor))[:2]
         trained = {k: t for k, t in states.items() if k in module.trained and t.requires_grad}

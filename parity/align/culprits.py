@@ -263,7 +263,9 @@ class _Culprit:
             how = "detach()" if is_detach else "no_grad"
             words = f"PyTorch's {how} lets no gradient through here (detached); JAX has no stop_gradient in its place"
             line = self.torch.line(op)
-            entry = self._twin_entry(number, line) if number in inside and self.group is not None else self._jax_entry()
+            entry = (
+                self._twin_entry(number, line) if number in inside and self.group is not None else self._jax_entry()
+            )
             return _Place(op, entry, words)
         if self.key and not self.left and (op := next((o for o in ops if self._cuts(o)), None)) is not None:
             words = "PyTorch's detach() lets no gradient through to the weight here"

@@ -167,10 +167,7 @@ def _derived(entry: Entry, active: Sequence[int], cotangents: Sequence[np.ndarra
     return [
         np.asarray(c)
         for c in back(
-            [
-                jnp.zeros_like(o) if s is None else jnp.asarray(s, o.dtype)
-                for o, s in zip(outputs, seeds, strict=True)
-            ]
+            [jnp.zeros_like(o) if s is None else jnp.asarray(s, o.dtype) for o, s in zip(outputs, seeds, strict=True)]
         )
     ]
 
