@@ -57,7 +57,7 @@ class TorchDraws(TorchDispatchMode):
         tensor = out[1] if name == "native_dropout" else out
         keep, scale, shift = _torch_numbers(name, args, kwargs or {})
         draw = Draw(TORCH[name], tuple(tensor.shape), keep, line_of_stack(sys._getframe(1)))
-        numbers = torch.from_numpy(np.asarray(self.supply(draw), np.float64) * scale + shift)
+        numbers = torch.from_numpy(np.asarray(np.asarray(self.supply(draw), np.float64) * scale + shift))
         if name == "native_dropout":
             tensor.copy_(numbers)
             out[0].copy_(args[0] * numbers / keep)
