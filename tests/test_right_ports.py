@@ -106,7 +106,11 @@ class Attention(tn.Module):
 def test_a_function_without_weights():
     inputs = tuple(RNG.normal(size=(2, 3, n, 4)) for n in (5, 6))
     right = lambda q, k: jax.nn.softmax(q @ k.swapaxes(-1, -2) / 2) @ k  # noqa: E731
-    assert parity.check(Attention(), right, inputs).ok
+    report = parity.check(Attention(), right, inputs)
+    assert report.ok, report.failures
+    assert "gradients" in {result.check for result in report.results}  # of the inputs
+    stopped = lambda q, k: right(jax.lax.stop_gradient(q), k)  # noqa: E731
+    assert [failure.check for failure in parity.check(Attention(), stopped, inputs).failures] == ["gradients"]
     wrong = lambda q, k: jax.nn.softmax(q @ k.swapaxes(-1, -2)) @ k  # noqa: E731
     assert not parity.check(Attention(), wrong, inputs).ok
 

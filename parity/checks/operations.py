@@ -22,9 +22,9 @@ from parity.align.places import line_without, lines_of
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import describe, relative_error, total_norm, worst
-from parity.sides.arrays import to_numpy, x64
+from parity.sides.arrays import is_array, to_numpy, x64
 from parity.sides.outputs import named_leaves, paired
-from parity.sides.pairing import twins
+from parity.sides.pairing import twins, way_between
 from parity.sides.torch_module import TorchModule, gradients
 from parity.trace.lines import Line
 
@@ -204,7 +204,7 @@ def _located(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> list[Failu
         found = gradient_differences(pair, cotangents)
     except ZeroDivisionError:  # a pass that cannot be walked backwards: the tensor is all there is to say
         return []
-    bound = GRADIENT if not pair.float32 else FLOAT32 * 10
+    bound = GRADIENT if not pair.narrow else FLOAT32 * 10
     return [
         Failure(
             "gradients",
@@ -282,12 +282,35 @@ def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict
         ways = {name: to_numpy(array) for name, array in output.items()}
         trained = {path: jnp.asarray(pair.leaves[path]) for path in side.trained}
         given = jax.tree.map(jnp.asarray, (pair.jax_inputs.args, dict(pair.jax_inputs.kwargs)))
-        gradients = jax.grad(weighted, allow_int=True)(trained, given)
-    found: dict[str, np.ndarray] = {}
-    for path, gradient in gradients.items():
+        if side.concrete:  # it looks at its inputs' values in Python
+            by_leaf, by_input = jax.grad(weighted, allow_int=True)(trained, given), None
+        else:
+            by_leaf, by_input = jax.grad(weighted, argnums=(0, 1), allow_int=True)(trained, given)
+    found = _input_gradients(pair, given, by_input)
+    for path, gradient in by_leaf.items():
         rule = pair.weights.rules.get(path)
         for key, array in rule.back(np.asarray(gradient, np.float64), shapes).items() if rule is not None else ():
             found[key] = found[key] + array if key in found else array
+    return found
+
+
+def _input_gradients(pair: PortPair, given: Any, gradients: Any) -> dict[str, np.ndarray]:
+    """Return JAX's gradients of inputs by PyTorch's numbers for them, in PyTorch's layout.
+
+    An input of whole numbers may be a mask: what lies behind it has a gradient of no meaning.
+    """
+    ours = [a for a in jax.tree.leaves((pair.torch_inputs.args, dict(pair.torch_inputs.kwargs))) if is_array(a)]
+    theirs = list(zip(map(np.asarray, jax.tree.leaves(given)), jax.tree.leaves(gradients), strict=False))
+    found: dict[str, np.ndarray] = {}
+    for number, mine in enumerate(map(np.asarray, ours)):
+        if mine.dtype.kind != "f" or np.array_equal(mine, np.round(mine)):
+            continue
+        for place, (array, gradient) in enumerate(theirs):
+            way = way_between(mine, array) if array.dtype.kind == "f" else None
+            if way is not None and np.array_equal(way(array), mine):
+                found[f"input {number}"] = np.asarray(way(np.asarray(gradient)), np.float64)
+                del theirs[place]
+                break
     return found
 
 
