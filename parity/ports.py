@@ -15,9 +15,18 @@ from flax import linen as nn
 from flax import nnx
 
 from data import UserError
+from parity.align.idle import IDLE
 from parity.align.pair import PortPair, align
 from parity.checks import layers as checks
-from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
+from parity.checks.operations import (
+    check_forward,
+    check_gradients,
+    check_round_trip,
+    check_weights,
+    still_open,
+)
+from parity.checks.training_mode import check_training_mode
+from parity.checks.verdicts import CRASHED
 from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
 from parity.mapping.rule import Rule
@@ -27,9 +36,13 @@ from parity.report.table import as_text
 from parity.sides import load
 from parity.sides.draw import drawn, parse_input
 from parity.sides.faults import explained
+from parity.sides.torch_module import uncompiled
 
 PURPOSES = ("training", "inference")
-ACCEPTABLE = {"trap-1": "BatchNorm keeps the biased variance"}
+ACCEPTABLE = {
+    "trap-1": "BatchNorm keeps the biased variance",
+    "trap-20": "dropout is at other places, or on one side alone",
+}
 
 
 class Port(NamedTuple):
@@ -144,8 +157,10 @@ def check_port(
         results.append(check_round_trip(pair))
         if purpose == "training":
             results += check_gradients(pair)
-            results += check_statistics(pair, accept)
-    return Port(pair, Report(name, tuple(results), notes=_notes(pair)), jax_model)
+            results += check_training_mode(pair, accept)
+    return Port(
+        pair, Report(name, tuple(results), notes=_notes(pair, any(result.failure for result in results))), jax_model
+    )
 
 
 def check(
@@ -194,6 +209,7 @@ def check(
     Raises:
         UserError: an argument is wrong, or a side cannot be called with these inputs.
     """
+    torch_module = uncompiled(torch_module)
     plain = isinstance(jax_model, nn.Module | nnx.Module) and is_plain(inputs) and (jax_inputs, layout) == (None, None)
     plain = plain and purpose == "training" and not accept and output_mask is None
     plain = (
@@ -204,7 +220,7 @@ def check(
         options: Any = {"num_params": num_params, "seed": seed, "mapping": mapping, "same_names": same_names}
         report = checks.check(torch_module, jax_model, inputs, name=name, fail_fast=fail_fast, **options)
         counted = not report.ok and report.failures[0].layer == "parameters"  # against the published number
-        if report.ok or same_names or counted or report.verdict == "compiler":
+        if report.ok or same_names or counted:
             return report
     wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}
     wanted |= {"mapping": mapping, "name": name, "seed": seed}
@@ -228,9 +244,12 @@ def is_plain(inputs: Any) -> bool:
 
 def better_of(report: Report, port: Port) -> Report:
     """Return the report that says more of a port that the check of layers does not pass."""
-    structure = report.failures[0].stage == "structure"
-    if structure or (port.ok and port.pair.float32):
+    if report.failures[0].stage == "structure" or report.failures[0].layer == CRASHED:
         return port.report
+    if port.ok and not any("reorder" in step for rule in port.mapping.rules.values() for step in rule.steps):
+        return port.report  # layers that are in no order that they could be compared in, or laid out otherwise
+    if report.verdict == "compiler":
+        return report
     line = next((f for f in port.report.failures if f.torch_line and f.stage == report.failures[0].stage), None)
     if line is None:
         return report
@@ -271,12 +290,18 @@ def inputs_of(args: argparse.Namespace) -> tuple[Any, Any]:
     return mine, drawn([parse_input(text, option="--jax-input") for text in other]) if other else None
 
 
-def _notes(pair: PortPair) -> tuple[str, ...]:
+def _notes(pair: PortPair, forward_fails: bool) -> tuple[str, ...]:
     """Return what a report says beside its checks."""
     notes = list(pair.notes)
+    if pair.torch_float32:
+        more = f" and {len(pair.torch_float32) - 3} more lines" if len(pair.torch_float32) > 3 else ""
+        notes.append(f"PyTorch uses numbers of float32 at {', '.join(map(str, pair.torch_float32[:3]))}{more}")
     if pair.float32:
         more = f" and {len(pair.float32) - 3} more lines" if len(pair.float32) > 3 else ""
         notes.append(f"computes in float32 at {', '.join(str(line) for line in pair.float32[:3])}{more}")
     notes += [f"without a twin: {line}" for line in pair.weights.without_twin()]
-    notes += [f"{path} is taken by {why}: nothing confirms it" for path, why in pair.unconfirmed.items()]
+    open_ = pair.unconfirmed if forward_fails else still_open(pair)
+    notes += [
+        f"{path} is taken by {why}{'' if why == IDLE else ': nothing confirms it'}" for path, why in open_.items()
+    ]
     return tuple(notes)

@@ -7,7 +7,11 @@ the wrong end, two norms are missing, and GELU is tanh for exact.
 
 import numpy as np
 import torch
-from transformer_in_transformer import TNT
+from transformer_in_transformer import TNT, tnt
+
+# It adds in place to what `einops.repeat` returns, which newer versions of einops do not copy.
+_repeat = tnt.repeat
+tnt.repeat = lambda *args, **sizes: _repeat(*args, **sizes).clone()
 
 
 def make() -> torch.nn.Module:

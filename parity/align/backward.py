@@ -84,7 +84,7 @@ def both_passes(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> Passes:
         np.linalg.norm(a) for a in (*cotangents.values(), *(torch.arrays.get(e, 0.0) for e in torch.keys.values()))
     ]
     largest = max((float(size) for size in sizes if np.isfinite(size)), default=0.0)
-    low = bool(pair.float32)
+    low = pair.narrow
     return Passes(pair, torch, tape, leaves, seeds, groups, NEAR[low], FLOOR[low] * largest)
 
 

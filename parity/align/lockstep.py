@@ -43,6 +43,7 @@ class Cell:
     same: tuple[int, ...] = ()  # PyTorch's values that hold the same numbers
     alike: bool = False  # whether one of them is laid out like it, up to the order of axes
     narrow: bool = False  # whether it was computed in float32 or from numbers of float32, before PyTorch's were put in
+    coarse: bool = False  # whether PyTorch has it in float32's precision, and JAX in float64's
     forced: bool = False  # whether PyTorch's value was put in its place although it differs
     exact: np.ndarray | None = None  # PyTorch's numbers, where the array holds them in a lower precision
     lost: int = 0  # operations since the last value that was met
@@ -76,7 +77,7 @@ class Walk:
         if is_key(array):
             return Cell(array)
         array = np.asarray(array)
-        low = floating(array) and is_single(np.asarray(array))
+        low = floating(array) and not _whole(array) and is_single(array)
         return Cell(array, bits=min(4, array.dtype.itemsize) if low else 8)
 
     def input(self, array: Any) -> Cell:
@@ -294,6 +295,7 @@ class Walk:
                 best = arranged(known[0], array)
             if close(best, array, near):
                 cell.exact = best
+                cell.coarse = cell.alike and cell.bits == 8 and not close(best, array, self.near)
                 cell.array = np.asarray(best, cell.array.dtype)
                 cell.bits = 8 if cell.array.dtype.itemsize >= 8 else cell.array.dtype.itemsize
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from data import UserError
 from parity.align.found import CONFIRMED
+from parity.align.idle import IDLE, idle_rules, used_keys
+from parity.align.lockstep import Walk
 from parity.align.search import FOLLOWS, Aligned, Search
 from parity.align.symbols import whole
 from parity.mapping import Mapping as Weights
@@ -19,8 +21,8 @@ from parity.mapping.rule import Rule
 from parity.sides.draw import Inputs
 from parity.sides.frameworks import x64
 from parity.sides.numbers import to_numpy, tree_map
-from parity.sides.outputs import named_leaves
-from parity.sides.pairing import twins
+from parity.sides.outputs import named_leaves, paired
+from parity.sides.pairing import Twin, twins
 from parity.sides.reference import Reference
 from parity.trace.lines import Line
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from parity.sides.jax_side import JaxSide
 
 SEED = 0
+UNMET = "it meets no data"
 
 
 class PortPair(NamedTuple):
@@ -44,6 +47,13 @@ class PortPair(NamedTuple):
     unconfirmed: dict[str, str]  # leaves whose origin nothing confirms, and by what they were taken
     float32: tuple[Line, ...]  # where the JAX side computes in float32
     notes: tuple[str, ...]
+    shared: tuple[Twin, ...] = ()  # the outputs that both sides have
+    torch_float32: tuple[Line, ...] = ()  # where PyTorch uses numbers of float32, and the JAX side does not
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the two can only agree as far as float32 does."""
+        return bool(self.float32 or self.torch_float32)
 
 
 def align(
@@ -101,10 +111,22 @@ def aligned(
         search = Search(trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
         found = search.run()
         narrow = tuple(dict.fromkeys(c.line for c in found.walk.cells if c.narrow and c.line is not None))
+        coarse = _coarse(found.walk)
     weights, unconfirmed = _weights(module, side, found)
     leaves = {path: array if (v := _value(found, path, array)) is None else v for path, array in side.leaves.items()}
-    notes = tuple(n for n in (words, *module.notes, *side.notes) if n)
-    return PortPair(module, side, ours, theirs, outputs, found, weights, leaves, unconfirmed, narrow, notes)
+    leaves |= {p: np.asarray(weights.rules[p](module.parameters)) for p, why in unconfirmed.items() if why == IDLE}
+    alone = [note for note in paired(outputs, stand_ins)[1] if note.startswith(("only ", "not compared"))]
+    notes = tuple(n for n in (words, *module.notes, *side.notes, *alone) if n)
+    shared = tuple(twin for twin in pairs if twin.way is not None)
+    sides = module, side, ours, theirs, outputs
+    return PortPair(*sides, found, weights, leaves, unconfirmed, narrow, notes, shared, coarse)
+
+
+def _coarse(walk: Walk) -> tuple[Line, ...]:
+    """Return PyTorch's lines whose results have float32's precision where JAX's have more: a table, in a buffer."""
+    makers = (walk.trace.values[cell.same[0]].maker for cell in walk.cells if cell.coarse and cell.same)
+    lines = (walk.trace.ops[maker].line for maker in makers if maker is not None)
+    return tuple(dict.fromkeys(line for line in lines if line is not None))
 
 
 def _wide(inputs: Any) -> Any:
@@ -163,9 +185,16 @@ def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weig
         else:
             kept[path] = array
         if not sure or (not found and path in side.trained):
-            unconfirmed[path] = next((f.why for f in found.values() if f.why not in CONFIRMED), "it meets no data")
+            unconfirmed[path] = next((f.why for f in found.values() if f.why not in CONFIRMED), UNMET)
     parameters = module.parameters
     shapes = {key: array.shape for key, array in parameters.items() if key in module.saved}
+    idle = {
+        path: side.leaves[path].shape for path, why in unconfirmed.items() if why == UNMET and path in side.trained
+    }
+    unused = shapes.keys() - used_keys(aligned.walk.trace)
+    for path, rule in idle_rules(idle, {key: shapes[key] for key in shapes if key in unused}, rules).items():
+        rules[path], unconfirmed[path] = rule, IDLE
+        del kept[path]
     used = {key for rule in rules.values() for key in rule.sources}
     alone = {key: parameters[key] for key in shapes if key not in used}
     leaves = {path: array.shape for path, array in side.leaves.items()}

@@ -237,7 +237,7 @@ class Trial:
             and any(all(self._strict(part) for part in parts) for parts in chunks(result))
         ):
             return VALUE if several else PART
-        if self._by_sources(combination):
+        if self._by_sources(combination) or self._without_padding(result, combination):
             return VALUE
         return OTHER_ORDER if numbers else ""
 
@@ -272,6 +272,11 @@ class Trial:
 
     def _holds(self, array: np.ndarray, few: int = 0) -> np.ndarray:
         return self.walk.holds(array, min(cell.bits for cell in self.cells), few)
+
+    def _without_padding(self, result: np.ndarray, combination: Mapping[Piece, Found]) -> bool:
+        """Tell whether a result is PyTorch's but for zeros, which the padding of a weight gives."""
+        steps = [step for found in combination.values() if found.rule is not None for step in found.rule.steps]
+        return any(step.startswith("pad") for step in steps) and bool(self._matches(result[result != 0]))
 
     def _strict(self, array: np.ndarray) -> bool:
         return any(self._alike(number, array) for number in self._matches(array))

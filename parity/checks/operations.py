@@ -13,15 +13,15 @@ import numpy as np
 from experiment.weights.layout import CopyError
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
-from parity.align.pair import PortPair
+from parity.align.pair import UNMET, PortPair
 from parity.align.places import line_without, lines_of
 from parity.align.words import explained
 from parity.report import Failure, Result
 from parity.report.compare import difference, relative_error, total_norm, worst
 from parity.sides.frameworks import x64
-from parity.sides.numbers import to_numpy
+from parity.sides.numbers import is_array, to_numpy, tree_leaves
 from parity.sides.outputs import named_leaves, paired
-from parity.sides.pairing import twins
+from parity.sides.pairing import twins, way_between
 from parity.trace.fingerprint import Fingerprint, comparable, sized
 from parity.trace.lines import Line
 
@@ -29,6 +29,7 @@ from parity.trace.lines import Line
 FORWARD, GRADIENT, STATISTICS = 1e-12, 1e-10, 1e-12
 # Where a port computes in float32, it must be as near to PyTorch's float64 as PyTorch's float32 is, times this.
 AS_NEAR, FLOAT32 = 5.0, 1e-6
+MOST_MOVED = 20  # leaves in doubt that are moved, to see whether the outputs depend on them
 BIASED = "the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
 ACCEPT_BIASED = (
     "give --accept trap-1 (accept=['trap-1']) if Flax's BatchNorm is to stay; or keep the unbiased variance"
@@ -41,7 +42,8 @@ def check_weights(pair: PortPair) -> Result:
     lost = [
         path
         for path in pair.weights.kept_leaves
-        if path in pair.jax.trained and (path in pair.unconfirmed or not _own(pair, path))
+        if path in pair.jax.trained and pair.unconfirmed.get(path) != UNMET
+        if path in pair.unconfirmed or not _own(pair, path)
     ]
     if not lost or pair.aligned.differences:
         count = len(pair.weights.rules)
@@ -140,12 +142,12 @@ def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
 
 
 def _yardstick(pair: PortPair) -> str:
-    return f"float32 inside, judged by PyTorch's own float32 error times {AS_NEAR:g}" if pair.float32 else ""
+    return f"float32 inside, judged by PyTorch's own float32 error times {AS_NEAR:g}" if pair.narrow else ""
 
 
 def _bounds(pair: PortPair, bound: float, compared: Any, mask: Any) -> dict[str, float]:
     """Return the bound of each output: wider where the JAX side computes in float32."""
-    if not pair.float32:
+    if not pair.narrow:
         return {name: bound for name, *_ in compared}
     output = pair.torch.float32_outputs(pair.torch_inputs)
     reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
@@ -175,10 +177,11 @@ def check_round_trip(pair: PortPair) -> Result:
 
 def check_gradients(pair: PortPair) -> list[Result]:
     """Compare the gradients of every trained tensor and floating-point input."""
-    reference, cotangents = pair.torch.gradients(pair.torch_inputs)
+    # An output that the JAX side does not have has no say in it.
+    reference, cotangents = pair.torch.gradients(pair.torch_inputs, among={twin.name for twin in pair.shared})
     found = _jax_gradients(pair, cotangents)
     bounds = dict.fromkeys(reference, GRADIENT)
-    if pair.float32:
+    if pair.narrow:
         errors = pair.torch.float32_errors(pair.torch_inputs, reference, cotangents)
         bounds = {name: max(FLOAT32 * 10, AS_NEAR * error) for name, error in errors.items()}
     whole, rows = total_norm({name: sized(array) for name, array in reference.items()}), []
@@ -215,7 +218,7 @@ def _located(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> list[Failu
         found = culprits.gradient_differences(pair, cotangents)
     except ZeroDivisionError:  # a pass that cannot be walked backwards: the tensor is all there is to say
         return []
-    bound = GRADIENT if not pair.float32 else FLOAT32 * 10
+    bound = GRADIENT if not pair.narrow else FLOAT32 * 10
     failures = []
     for one in found:
         apart = difference("", one.ours, one.theirs, bound)
@@ -254,15 +257,55 @@ def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict
             if twin.way is not None and twin.name in cotangents
         }
         if hasattr(side, "gradients"):  # a record's
-            gradients = side.gradients(pair.leaves, given)
+            gradients, by_input = side.gradients(pair.leaves, given), None
         else:
             passes = importlib.import_module("parity.sides.jax_passes")  # here: JAX may be missing
-            gradients = passes.gradients(side, pair.leaves, pair.jax_inputs, given)
-    found: dict[str, np.ndarray] = {}
+            gradients, by_input = passes.gradients_by_all(side, pair.leaves, pair.jax_inputs, given)
+    found = {} if by_input is None else _input_gradients(pair, by_input)
     for path, gradient in gradients.items():
         rule = pair.weights.rules.get(path)
         for key, array in rule.back(np.asarray(gradient, np.float64), shapes).items() if rule is not None else ():
             found[key] = found[key] + array if key in found else array
+    return found
+
+
+def _input_gradients(pair: PortPair, gradients: Any) -> dict[str, np.ndarray]:
+    """Return JAX's gradients of inputs by PyTorch's numbers for them, in PyTorch's layout.
+
+    An input of whole numbers may be a mask: what lies behind it has a gradient of no meaning.
+    """
+    ours = [a for a in tree_leaves((pair.torch_inputs.args, dict(pair.torch_inputs.kwargs))) if is_array(a)]
+    given = tree_leaves((pair.jax_inputs.args, dict(pair.jax_inputs.kwargs)))
+    theirs = list(zip(map(np.asarray, given), tree_leaves(gradients), strict=False))
+    found: dict[str, np.ndarray] = {}
+    for number, mine in enumerate(map(np.asarray, ours)):
+        if mine.dtype.kind != "f" or np.array_equal(mine, np.round(mine)):
+            continue
+        for place, (array, gradient) in enumerate(theirs):
+            way = way_between(mine, array) if array.dtype.kind == "f" else None
+            if way is not None and np.array_equal(way(array), mine):
+                found[f"input {number}"] = np.asarray(way(np.asarray(gradient)), np.float64)
+                del theirs[place]
+                break
+    return found
+
+
+def still_open(pair: PortPair) -> dict[str, str]:
+    """Return the leaves whose origin the outputs do not confirm either: those that can be moved without an effect.
+
+    The outputs agree, so whatever moves them is what it should be.
+    """
+    bound, rng = FLOAT32 if pair.narrow else FORWARD, np.random.default_rng(3)
+    doubtful = [path for path in pair.unconfirmed if path in pair.weights.rules][:MOST_MOVED]
+    found = dict(pair.unconfirmed)
+    with x64():
+        before = named_leaves(pair.jax.call(pair.leaves, *pair.jax_inputs, train=False)[0]) if doubtful else {}
+        for path in doubtful:
+            moved = {**pair.leaves, path: pair.leaves[path] + rng.normal(size=pair.leaves[path].shape)}
+            after = named_leaves(pair.jax.call(moved, *pair.jax_inputs, train=False)[0])
+            pairs = [(to_numpy(before[twin.jax_name]), to_numpy(after[twin.jax_name])) for twin in pair.shared]
+            if any(relative_error(a, b) > 10 * bound for a, b in pairs):
+                del found[path]
     return found
 
 
@@ -284,7 +327,7 @@ def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
             continue
         ours = np.asarray(rule(after), np.float64)
         theirs = np.asarray(changed.get(path, pair.leaves[path]), np.float64)
-        row = difference(path, ours, theirs, STATISTICS if not pair.float32 else 1e-5)
+        row = difference(path, ours, theirs, STATISTICS if not pair.narrow else 1e-5)
         share = step.shares.get(rule.sources[0].rpartition(".")[0], 1.0)
         if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
             biased.add(path)

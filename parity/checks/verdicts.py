@@ -15,6 +15,7 @@ from parity.sides.calls import CallName, Run
 from parity.sides.torch_side import TorchSide
 
 MOST_NAMED = 6  # layers in a diagnosis
+CRASHED = "unknown"  # in place of a layer: the check could not be made
 
 
 def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: float, *, train: bool) -> Result:
@@ -124,5 +125,5 @@ def guarded(run: Callable[[], Result], check: str, stage: str) -> Result:
 def crashed(error: Exception, check: str, stage: str) -> Result:
     """Return the failure of a check that could not be made."""
     text = " ".join(str(error).split())[:300]
-    failure = Failure(check, stage, "unknown", np.inf, 0.0, f"{type(error).__name__}: {text}")
+    failure = Failure(check, stage, CRASHED, np.inf, 0.0, f"{type(error).__name__}: {text}")
     return Result(check, np.inf, 0.0, "crashed", failure=failure)

@@ -11,6 +11,7 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 BLOCKS = 12  # of an axis
 PATTERNS = 4
+MOST_PADDED = 2  # times as long as it is
 NAMES = {1: ("",), 2: ("{} i", "o {}")}
 
 
@@ -47,6 +48,19 @@ def offset(sources: Shapes, shape: Shape) -> Iterator[Rule]:
                         yield Rule((key,), (f"slice {start}:{start + width} along {axis}", *_step(pattern)))
             if axis == 0 and len(size) <= 2:
                 yield from _in_groups(key, size, width, shape)
+
+
+def padded(sources: Shapes, shape: Shape) -> Iterator[Rule]:
+    """Yield tensors with zeros behind an axis: a vocabulary that is rounded up to a multiple of 64."""
+    for key, size in sources.items():
+        for axis, length in enumerate(size):
+            around = math.prod(size) // length if length else 0
+            longer, rest = divmod(math.prod(shape), around) if around else (0, 1)
+            if rest or not length < longer <= MOST_PADDED * length or (len(size) < 2 and len(shape) > 1):
+                continue
+            piece = (*size[:axis], longer, *size[axis + 1 :])
+            for pattern in itertools.islice(patterns(piece, shape), PATTERNS):
+                yield Rule((key,), (f"pad {longer - length} along {axis}", *_step(pattern)))
 
 
 def _in_groups(key: str, size: Shape, width: int, shape: Shape) -> Iterator[Rule]:

@@ -48,7 +48,7 @@ def _of_one(size: Shape, shape: Shape, kind: str, gates: bool) -> tuple[Rule, ..
 
 
 def _rules(sources: Shapes, shape: Shape, kind: str, gates: bool) -> Iterator[Rule]:
-    parts = [_plain, _flipped, joins.summed, joins.joined, blocks.taken, blocks.offset, _stacked, *LAST]
+    parts = [_plain, _flipped, joins.summed, joins.joined, blocks.taken, blocks.offset, blocks.padded, _stacked, *LAST]
     if kind == "conv_transpose":
         parts[:2] = [_flipped, _plain]
     if kind == "embedding":
@@ -157,4 +157,4 @@ def _stacked(sources: Shapes, shape: Shape) -> Iterator[Rule]:
     yield from stacked(sources, shape, rules)
 
 
-SINGLE = (_plain, _flipped, blocks.taken, blocks.offset, blocks.rearranged, blocks.taken_rearranged)
+SINGLE = (_plain, _flipped, blocks.taken, blocks.offset, blocks.padded, blocks.rearranged, blocks.taken_rearranged)

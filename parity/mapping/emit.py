@@ -36,6 +36,13 @@ def without_block(array, number, of, axis):
     blocks[number] = np.zeros_like(blocks[number])
     return np.concatenate(blocks, axis)
 ''',
+    "padded": '''
+def padded(array, count, axis):
+    """Return an array with so many zeros behind the last entry of an axis."""
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, count)
+    return np.pad(array, widths)
+''',
     "add_to_block": '''
 def add_to_block(array, constant, number, of, axis):
     """Return an array with a constant added to one of equal blocks of an axis."""
@@ -217,6 +224,9 @@ def _applied(step: Step, code: Code) -> Code:
     if step.word == "reorder":
         order, of, axis = map(literal, step.args)
         return call("reorder", code, order, of=of, axis=axis)
+    if step.word == "pad":
+        count, axis = map(literal, step.args)
+        return call("padded", code, count=count, axis=axis)
     if step.word == "flip":
         return call("np.flip", code, literal(step.args[0]))
     *numbers, axis = map(literal, step.args)

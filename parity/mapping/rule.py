@@ -154,6 +154,9 @@ class _Numbers:
     def blank(self, run: Callable[..., Any], value: np.ndarray) -> np.ndarray:
         return np.where(run(value.shape), np.zeros((), value.dtype), value)
 
+    def pad(self, run: Callable[..., Any], value: np.ndarray) -> np.ndarray:
+        return run(value, 0)
+
     def shape(self, value: np.ndarray) -> tuple[int, ...]:
         return value.shape
 
@@ -183,6 +186,9 @@ class _Indices:
     def blank(self, run: Callable[..., Any], value: _Terms) -> _Terms:
         mask = run(value.constant.shape)
         return _Terms([np.where(mask, NONE, index) for index in value.indices], np.where(mask, 0.0, value.constant))
+
+    def pad(self, run: Callable[..., Any], value: _Terms) -> _Terms:
+        return _Terms([run(index, NONE) for index in value.indices], run(value.constant, 0))
 
     def shape(self, value: _Terms) -> tuple[int, ...]:
         return value.constant.shape

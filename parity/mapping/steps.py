@@ -7,6 +7,7 @@ reorder 0: 0 2 1 3 of 4     equal blocks of an axis in another order; blocks may
 slice 2: along 0            a range of an axis
 index 1 along 0             one entry of an axis, which is dropped
 blank 2 of 3 along 0        zeros in place of a block
+pad 5 along 0               so many zeros behind the last entry of an axis
 add -1                      add a constant; add 1 to 2 of 4 along 0: to one block alone
 concat 0, stack 0, sum      join all arrays; concat 0 by 2: each two neighbours
 [1 of 2] STEP               STEP on the second of each two arrays alone
@@ -23,7 +24,7 @@ from data.errors import UserError
 from data.registry import nearest
 from parity.mapping.axes import rearranged
 
-WORDS = ("flip", "take", "reorder", "slice", "index", "blank", "add", "concat", "stack", "sum")
+WORDS = ("flip", "take", "reorder", "slice", "index", "blank", "pad", "add", "concat", "stack", "sum")
 BLOCK = r"(\d+) of (\d+) along (-?\d+)"
 NAME = re.compile(r"[A-Za-z]\w*")
 
@@ -34,7 +35,9 @@ class Step(NamedTuple):
     text: str
     word: str  # the first one, or "pattern"
     args: tuple[Any, ...]  # what follows it: numbers; of a pattern the function of einops, the pattern and its sizes
-    kind: str  # "move": array to array; "join" and "sum": arrays to array; "add": shape to constant; "blank": to mask
+    # "move": array to array; "join" and "sum": arrays to array; "add": shape to constant; "blank": shape to mask;
+    # "pad": array and number to array
+    kind: str
     run: Callable[..., Any]
     only: tuple[int, int] | None = None  # of each so many arrays, the one with this number
     by: int = 0  # how many neighbours are joined; 0: all
@@ -109,7 +112,7 @@ def _args(word: str, rest: str, text: str) -> tuple[Any, ...]:
         return tuple(map(int, found[2].split())), int(found[3]), int(found[1])
     if word == "slice" and (found := re.fullmatch(r"(-?\d*):(-?\d*) along (-?\d+)", rest)):
         return *(int(found[n]) if found[n] else None for n in (1, 2)), int(found[3])
-    if word == "index" and (found := re.fullmatch(r"(\d+) along (-?\d+)", rest)):
+    if word in ("index", "pad") and (found := re.fullmatch(r"(\d+) along (-?\d+)", rest)):
         return int(found[1]), int(found[2])
     if word == "add" and (found := re.fullmatch(rf"([-+]?\d+\.?\d*(?:e-?\d+)?)(?: to {BLOCK})?", rest)):
         return float(found[1]), *(int(found[n]) for n in (2, 3, 4) if found[n])
@@ -123,11 +126,12 @@ EXPECTED = {
     "slice": "'slice START:STOP along AXIS'",
     "index": "'index NUMBER along AXIS'",
     "blank": "'blank BLOCK of COUNT along AXIS'",
+    "pad": "'pad COUNT along AXIS'",
     "add": "'add NUMBER' or 'add NUMBER to BLOCK of COUNT along AXIS'",
 }
 
 
-KINDS = {"blank": "blank", "add": "add"}
+KINDS = {"blank": "blank", "pad": "pad", "add": "add"}
 RUN: dict[str, Callable[..., Callable[..., Any]]] = {
     "flip": lambda axes: lambda array: np.flip(array, axes),
     "take": lambda block, count, axis: lambda array: _blocks(array, (block,), count, axis),
@@ -135,6 +139,7 @@ RUN: dict[str, Callable[..., Callable[..., Any]]] = {
     "slice": lambda start, stop, axis: lambda array: array[_at(array.shape, axis, slice(start, stop))],
     "index": lambda number, axis: lambda array: array.take(number, axis),
     "blank": lambda block, count, axis: _mask(block, count, axis),
+    "pad": lambda count, axis: lambda array, filling: _padded(array, count, axis, filling),
     "add": lambda number, *block: lambda shape: number * (_mask(*block) if block else np.ones)(shape),
 }
 
@@ -142,6 +147,13 @@ RUN: dict[str, Callable[..., Callable[..., Any]]] = {
 def _blocks(array: np.ndarray, order: Sequence[int], count: int, axis: int) -> np.ndarray:
     parts = [array[_block(array.shape, block, count, axis)] for block in order]
     return np.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+
+
+def _padded(array: np.ndarray, count: int, axis: int, filling: float) -> np.ndarray:
+    sizes = [count if n == axis % array.ndim else size for n, size in enumerate(array.shape)]
+    if not -array.ndim <= axis < array.ndim:
+        raise IndexError(f"there is no axis {axis}")
+    return np.concatenate([array, np.full(sizes, filling, array.dtype)], axis)
 
 
 def _mask(block: int, count: int, axis: int) -> Callable[[tuple[int, ...]], np.ndarray]:

@@ -1,6 +1,6 @@
 """The PyTorch side of a port as a file has it: what `parity.sides.reference.Reference` asks for."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +64,11 @@ class RecordedModule:
         """Return the outputs of the module in float32."""
         return self._single
 
-    def gradients(self, _inputs: Inputs) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def gradients(
+        self, _inputs: Inputs, among: Collection[str] | None = None
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return gradients, large ones as fingerprints, of a weighted sum of the outputs, and its weights."""
+        del among  # the file has the gradients of one sum, of all outputs
         return self._gradients, self._cotangents
 
     def float32_errors(self, _inputs: Inputs, _reference: Any, _cotangents: Any) -> dict[str, float]:

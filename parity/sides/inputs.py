@@ -69,7 +69,7 @@ def both_sides(
         theirs = fitted(normalised(jax_inputs), fit["JAX"], "JAX")[0]
         _run(module, ours)
         words = "; ".join(["both sides are given inputs of their own", *notes])
-        return module, jax_side(model, *theirs), ours, theirs, words
+        return module, jax_side(model, *theirs, bare=not module.trained), ours, theirs, words
     notes += fitted(given, fit["JAX"], "JAX")[1]
     side, ours, theirs, words = _laid_out(module, model, given, fit, layout)
     return module, side, ours, theirs, "; ".join([*words, *notes])
@@ -92,7 +92,7 @@ def _laid_out(
                 raise seen[key]
             theirs = moved(moved(given, chosen, (FIRST,), channels_last), chosen, (BOTH,), channels_first)
             theirs = fitted(theirs, fit["JAX"], "JAX")[0]
-            side = jax_side(model, *theirs)
+            side = jax_side(model, *theirs, bare=not module.trained)
         except UserError as error:
             errors.append(("JAX" in str(error)[:8], all(way == SAME for way in chosen.values()), str(error)))
             continue

@@ -1,6 +1,6 @@
 """What is asked of a JAX side beside its forward pass: gradients of a weighted sum of its outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,12 +22,31 @@ def gradients(
         inputs: its inputs.
         cotangents: weights of the sum, by output, in the outputs' layouts.
     """
+    trained, given = _asked(side, leaves, inputs)
+    return jax.grad(_weighted(side, leaves, cotangents), allow_int=True)(trained, given)
+
+
+def gradients_by_all(
+    side: Any, leaves: Mapping[str, Any], inputs: Inputs, cotangents: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], Any]:
+    """Return the gradients of each trained leaf and of the inputs; of these None if Python looks at their values."""
+    if side.concrete:
+        return gradients(side, leaves, inputs, cotangents), None
+    trained, given = _asked(side, leaves, inputs)
+    return jax.grad(_weighted(side, leaves, cotangents), argnums=(0, 1), allow_int=True)(trained, given)
+
+
+def _asked(side: Any, leaves: Mapping[str, Any], inputs: Inputs) -> tuple[dict[str, Any], Any]:
+    trained = {path: jnp.asarray(leaves[path]) for path in side.trained}
+    return trained, jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
+
+
+def _weighted(side: Any, leaves: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]) -> Callable[..., Any]:
+    """Return the weighted sum of the outputs as a function of the trained leaves and the inputs."""
     fixed = {path: array for path, array in leaves.items() if path not in side.trained}
 
     def weighted(trained: Mapping[str, Any], given: Any) -> Any:
         found = named_leaves(side.call({**fixed, **trained}, *given, train=False)[0])
         return sum(((found[name] * weight).sum() for name, weight in cotangents.items()), jnp.zeros(()))
 
-    trained = {path: jnp.asarray(leaves[path]) for path in side.trained}
-    given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
-    return jax.grad(weighted, allow_int=True)(trained, given)
+    return weighted

@@ -14,7 +14,7 @@ from parity.sides.faults import described, explained
 from parity.sides.function import FunctionSide
 from parity.sides.jax_faults import is_mixed
 from parity.sides.linen import made
-from parity.sides.opened import is_equinox, of_nnx, opened
+from parity.sides.opened import Bound, Opened, is_equinox, of_nnx, opened
 from parity.sides.outputs import named_leaves
 from parity.sides.pair import pair, transformed, wrapper
 from parity.sides.stateful import equinox_with_state
@@ -42,7 +42,7 @@ class JaxSide(Protocol):
         ...
 
 
-def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSide:
+def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, bare: bool = False) -> JaxSide:
     """Return a model behind the interface; it is called abstractly on the inputs to find out how.
 
     Args:
@@ -50,6 +50,7 @@ def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ja
             transformed functions among them; a partial, vmapped or jitted function that holds its parameters.
         args: positional inputs; numpy's arrays will do.
         kwargs: inputs by name.
+        bare: whether it may hold no arrays, such as a function that computes attention.
 
     Raises:
         UserError: it cannot be called so; one line.
@@ -57,11 +58,11 @@ def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ja
     with x64():
         args, kwargs = to_jax((args, dict(kwargs)))
         try:
-            side = _made(model, args, kwargs)
+            side = _made(model, args, kwargs, bare)
         except UserError:
             raise
         except Exception as error:
-            if (narrow := _narrow(model, args, kwargs) if is_mixed(error) else None) is not None:
+            if (narrow := _narrow(model, args, kwargs, bare) if is_mixed(error) else None) is not None:
                 return narrow
             raise UserError(
                 f"the JAX side cannot be called: {explained(error)}; {described(model, args, kwargs)}"
@@ -72,24 +73,24 @@ def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ja
     return side
 
 
-def _narrow(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSide | None:
+def _narrow(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], bare: bool) -> JaxSide | None:
     """Return the side of a model that mixes its own float32 with float64 in a way that JAX refuses, in float32."""
     try:
         with narrowing():
-            side = _made(model, args, kwargs)
+            side = _made(model, args, kwargs, bare)
     except Exception:
         return None
     side.notes.append("the JAX side computes in float32: it fails in float64, as it makes arrays of float32 itself")
     return side
 
 
-def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSide:
+def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], bare: bool) -> JaxSide:
     if isinstance(model, nn.Module) and model.scope is None:
         return made(model, args, kwargs)
     if isinstance(model, tuple | list) and hasattr(model, "init") and hasattr(model, "apply"):
         return transformed(model, args, kwargs)
     if isinstance(model, tuple | list):
-        return _of_tuple(tuple(model), args, kwargs)
+        return _of_tuple(tuple(model), args, kwargs, bare)
     if hasattr(model, "params_shape_tree") and isinstance(getattr(model, "module", None), nn.Module):
         return wrapper(model, args, kwargs)
     if isinstance(model, type):
@@ -99,14 +100,19 @@ def _made(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSi
     if isinstance(model, nnx.Module) and not is_narrow() and (wide := of_nnx(model, widen=True)).notes:
         with contextlib.suppress(Exception):  # a carry of its own may be float32 in any case
             return FunctionSide(wide, model, args, kwargs)
-    if (found := opened(model)) is None:
+    if (found := opened(model) or (_empty(model) if bare else None)) is None:
         raise UserError(f"the JAX function holds no arrays: {EXPECTED}")
     if found.kind == "Equinox":
         return equinox_with_state(model, found, args, kwargs)
     return FunctionSide(found, model, args, kwargs)
 
 
-def _of_tuple(model: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JaxSide:
+def _empty(model: Any) -> Opened:
+    """Return a callable without arrays of its own, such as a function that computes attention."""
+    return Opened("function", {}, frozenset(), lambda _arrays, _train: Bound(model))
+
+
+def _of_tuple(model: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], bare: bool) -> JaxSide:
     if len(model) not in (2, 3):
         raise UserError(f"the JAX side is a tuple of {len(model)}: {EXPECTED}")
     first, *others = model
@@ -125,7 +131,7 @@ def _of_tuple(model: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str
     function = getattr(first, "apply", first)
     if not callable(function):
         raise UserError(f"the JAX side is a pair of {type(first).__name__}, {type(others[0]).__name__}: {EXPECTED}")
-    return pair(function, others, args, kwargs)
+    return pair(function, others, args, kwargs, bare=bare)
 
 
 def _of(found: Any) -> Any:

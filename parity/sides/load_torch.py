@@ -5,6 +5,7 @@ import torch
 from data.errors import UserError
 from parity.sides.frameworks import is_a
 from parity.sides.target import loaded
+from parity.sides.torch_module import uncompiled
 
 FLAX = ("flax.linen:Module", "flax.nnx:Module")
 
@@ -19,4 +20,4 @@ def load_torch(target: str) -> torch.nn.Module:
     value = loaded(target, lambda value: isinstance(value, torch.nn.Module | tuple) or is_a(value, *FLAX))
     if not isinstance(value, torch.nn.Module):
         raise UserError(f"{target} is {type(value).__name__}: expected a torch.nn.Module, or what makes one")
-    return value
+    return uncompiled(value)

@@ -34,6 +34,8 @@ def pair(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     kind: str = "function",
+    *,
+    bare: bool = False,
 ) -> FunctionSide:
     """Return the side of `function(params, ...)`, `function(params, state, ...)`, with a key after them or not."""
     params, *state = trees
@@ -43,7 +45,9 @@ def pair(
     errors = []
     for lead in leads(function, bool(state)):
         try:
-            found = _opened(function, {PARAMETERS: params} | dict(zip((STATE,), state, strict=False)), lead, kind)
+            found = _opened(
+                function, {PARAMETERS: params} | dict(zip((STATE,), state, strict=False)), lead, kind, bare
+            )
             return FunctionSide(found, function, args, kwargs, consumed=lead.consumed)
         except Exception as error:
             errors.append(error)
@@ -69,11 +73,11 @@ def leads(function: Any, state: bool) -> list[Lead]:
     return [plain] if after or not first else [plain, keyed]
 
 
-def _opened(function: Any, trees: Mapping[str, Any], lead: Lead, kind: str) -> Opened:
+def _opened(function: Any, trees: Mapping[str, Any], lead: Lead, kind: str, bare: bool) -> Opened:
     leaves, treedef = jax.tree.flatten(dict(trees))
     paths = [_without_double(name) for name, leaf in flat_tree(dict(trees)) if leaf is not None]
     slots = {i: path for i, path in enumerate(paths) if is_array(leaves[i])}
-    if not slots:
+    if not slots and not bare:
         raise UserError(f"the parameters of the JAX function hold no arrays: {type(trees[PARAMETERS]).__name__}")
 
     def bind(arrays: Mapping[str, Any], _train: bool) -> Bound:

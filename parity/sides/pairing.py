@@ -116,6 +116,12 @@ def way_between(ours: np.ndarray, theirs: np.ndarray) -> Way | None:
     return fitting[int(np.argmin(errors))]
 
 
+def ways_between(ours: tuple[int, ...], theirs: tuple[int, ...]) -> list[Way]:
+    """Return what turns one shape into another of the same size, the most usual first; at most three ways."""
+    usual = {tuple(range(len(theirs))), _first(len(theirs)), _last(len(theirs))}
+    return [way for way in _ways(ours, theirs) if way.axes in usual][:3] or list(_ways(ours, theirs))[:1]
+
+
 def _ways(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Iterator[Way]:
     """Yield what turns one shape into another, the most usual first."""
     rank = len(theirs)

@@ -1,6 +1,6 @@
 """What is asked of the PyTorch side of a port, be it here (`TorchModule`) or in a file (`RecordedModule`)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -52,8 +52,13 @@ class Reference(Protocol):
         """Return the outputs of the module in float32."""
         ...
 
-    def gradients(self, inputs: Inputs, /) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return the gradients of a weighted sum of the outputs, and the weights of the sum by output."""
+    def gradients(
+        self, inputs: Inputs, /, among: Collection[str] | None = None
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the gradients of a weighted sum of the outputs (of these), and the weights of the sum by output.
+
+        A record has those of all outputs.
+        """
         ...
 
     def float32_errors(

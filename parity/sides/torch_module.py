@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class TorchModule:
 
     def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64):
         self.dtype, self.notes = dtype, list[str]()
-        self.module = _copied(module)
+        self.module = _copied(uncompiled(module))
         with self.defaults():
             if _materialised(self.module):
                 self.notes.append("the PyTorch module is on the meta device: its parameters are made anew")
@@ -62,7 +62,7 @@ class TorchModule:
             train: the mode.
         """
         self.module.train(train)
-        with self.defaults(), torch.enable_grad():
+        with self.defaults(), torch.enable_grad(), _as_before(self.module):
             return self.module(*self.tensors_of(args), **self.tensors_of(dict(kwargs)))
 
     def tensors_of(self, tree: Any) -> Any:
@@ -93,9 +93,11 @@ class TorchModule:
         """Return the outputs of the module in float32."""
         return torch_passes.float32_outputs(self, inputs)
 
-    def gradients(self, inputs: Inputs) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return the gradients of a weighted sum of the outputs, and the weights of the sum by output."""
-        return torch_passes.gradients(self, inputs)
+    def gradients(
+        self, inputs: Inputs, among: Collection[str] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the gradients of a weighted sum of the outputs (of these), and the weights of the sum by output."""
+        return torch_passes.gradients(self, inputs, among=among)
 
     def float32_errors(
         self, inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]
@@ -132,11 +134,25 @@ class TorchModule:
             torch.set_default_dtype(before)
 
 
+@contextlib.contextmanager
+def _as_before(module: nn.Module) -> Iterator[None]:
+    """Give layers the attributes back that they had: a table that a call keeps would be no part of the next one."""
+    before = [(layer, dict(vars(layer))) for layer in module.modules()]
+    try:
+        yield
+    finally:
+        for layer, attributes in before:
+            vars(layer).clear()
+            vars(layer).update(attributes)
+
+
 def _copied(module: nn.Module) -> nn.Module:
     if isinstance(module, type) and issubclass(module, nn.Module):
         raise UserError(f"the PyTorch side is the class {module.__name__}: call it, {module.__name__}(...)")
     if not isinstance(module, nn.Module):
         raise UserError(f"the PyTorch side is {type(module).__name__}: expected a torch.nn.Module")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UserError("the PyTorch side is a ScriptModule, which cannot be recorded: give the module that it is of")
     if any(torch.nn.parameter.is_lazy(p) for p in module.parameters()):
         raise UserError("the PyTorch module has lazy parameters: call it once, which makes them")
     memo: dict[int, Any] = {}
@@ -148,6 +164,11 @@ def _copied(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module, memo)
     except Exception as error:
         raise UserError(f"the PyTorch module cannot be copied: {explained(error)}") from error
+
+
+def uncompiled(module: Any) -> Any:
+    """Return the module that `torch.compile` was given, which computes the same."""
+    return getattr(module, "_orig_mod", module)
 
 
 def _tied(module: nn.Module) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What is asked of a PyTorch module beside its forward pass: its trace, its gradients, its statistics, its float32."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +40,12 @@ def float32_outputs(module: "TorchModule", inputs: Inputs) -> dict[str, np.ndarr
 
 
 def gradients(
-    module: "TorchModule", inputs: Inputs, cotangents: Mapping[str, np.ndarray] | None = None
+    module: "TorchModule",
+    inputs: Inputs,
+    cotangents: Mapping[str, np.ndarray] | None = None,
+    among: Collection[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return PyTorch's gradients of a weighted sum of the outputs, and the weights of the sum."""
+    """Return PyTorch's gradients of a weighted sum of the outputs (of these), and the weights of the sum."""
     args, kwargs = (module.tensors_of(part) for part in (inputs.args, dict(inputs.kwargs)))
     floats = {
         f"input {i}": tensor.requires_grad_()
@@ -54,17 +57,31 @@ def gradients(
         outputs = {
             name: array
             for name, array in named_leaves(module.call(args, kwargs, train=False)).items()
-            if isinstance(array, torch.Tensor) and array.requires_grad
+            if isinstance(array, torch.Tensor) and array.requires_grad and (among is None or name in among)
         }
         if cotangents is None:
             cotangents = {name: rng.normal(size=tuple(array.shape)) for name, array in outputs.items()}
         total = sum((outputs[n] * torch.from_numpy(c).to(outputs[n].dtype)).sum() for n, c in cotangents.items())
         named = {k: t for k, t in module.tensors.items() if k in module.trained and t.requires_grad} | floats
-        found = torch.autograd.grad(total, list(named.values()), allow_unused=True)  # type: ignore[arg-type]
-    return {
-        name: np.zeros(tuple(tensor.shape)) if grad is None else to_numpy(grad)
-        for (name, tensor), grad in zip(named.items(), found, strict=True)
-    }, dict(cotangents)
+        found = gradients_of(total, named) if isinstance(total, torch.Tensor) else {}
+    return found, dict(cotangents)
+
+
+def gradients_of(total: torch.Tensor, named: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Return the gradients of a number by some leaves; zeros where it does not depend on one.
+
+    By `backward`, since `torch.autograd.grad` refuses the older form of checkpointing.
+    """
+    for tensor in named.values():
+        tensor.grad = None
+    total.backward()
+    found = {
+        name: np.zeros(tuple(tensor.shape)) if tensor.grad is None else to_numpy(tensor.grad)
+        for name, tensor in named.items()
+    }
+    for tensor in named.values():
+        tensor.grad = None
+    return found
 
 
 def float32_errors(
