@@ -33,7 +33,7 @@ from parity.trace.values import VIEWS
 
 AHEAD = 60  # JAX's operations among whose results a hypothesis is looked for
 FEW = 2  # numbers that may agree by chance
-SECONDS = 1.0  # of the processor that hypotheses are tried for
+SECONDS = 2.5  # of the processor that hypotheses are tried for
 BEHIND, BEFORE = 6, 3  # operations around the difference that hypotheses are about
 SIZE = 200_000  # numbers of arrays that are compared at most
 Maker = Callable[[Replay, int], Iterator[Guess]]
