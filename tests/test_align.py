@@ -84,6 +84,8 @@ def test_values_are_found_in_any_layout() -> None:
     assert index.find(moved, 1e-9) == [1]
     assert index.find(moved * 1.001, 1e-9) == []
     assert index.find(moved[:1], 1e-9) == []
+    assert index.holds(moved[:, 1], 1e-9).all()
+    assert not index.holds(moved * 1.001, 1e-9).any()
     placed = laid_out(array, moved, 1e-9)
     assert placed is not None
     np.testing.assert_array_equal(placed, array.transpose(0, 2, 1))

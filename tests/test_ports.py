@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,7 +38,19 @@ def test_a_right_port_is_proved_and_its_weights_are_found(name):
             np.testing.assert_allclose(array, true[path], rtol=1e-12, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["dqn-leaky-slope", pytest.param("square-gate-inverted", marks=pytest.mark.slow)])
+SLOW = (
+    "square-gate-inverted",
+    "gpt-residual-left-out",
+    "gpt-softmax-axis",
+    "llama-rotary-not-on-keys",
+    "llama-mask-off-by-one",
+    "bert-mask-inverted",
+    "unet-groups",
+    "unet-transposed-padding",
+)
+
+
+@pytest.mark.parametrize("name", ["dqn-leaky-slope", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_bug_is_located_to_the_line_on_both_sides(name, tmp_path):
     bug = BY_NAME[name]
     bug.write(tmp_path)
@@ -47,6 +60,64 @@ def test_a_bug_is_located_to_the_line_on_both_sides(name, tmp_path):
     assert any(text in failure.torch_line.text for text in bug.torch_lines), failure
     assert any(text in failure.jax_line.text for text in bug.jax_lines), failure
     assert bug.word in failure.diagnosis.lower()
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enter, self.leave = torch.nn.Linear(6, 8, bias=False), torch.nn.Linear(8, 6, bias=False)
+
+    def forward(self, x):
+        y = torch.tanh(self.enter(x))
+        return x + self.leave(y)
+
+
+def block_without_the_sum(params, x):
+    y = jnp.tanh(x @ params["enter"])
+    return y @ params["leave"]
+
+
+def blocks_without_the_sum(params, x):
+    for layer in ("a", "b"):
+        x = block_without_the_sum(params[layer], x)
+    return x
+
+
+def test_what_is_left_out_at_the_end_of_a_block_is_located_there_and_layers_are_one_cause():
+    module = torch.nn.Sequential(Block(), Block())
+    params = {layer: {"enter": np.zeros((6, 8)), "leave": np.zeros((8, 6))} for layer in "ab"}
+    inputs = np.random.default_rng(0).normal(size=(5, 6))
+    (failure,) = check_port(module, (blocks_without_the_sum, params), inputs).report.failures
+    assert failure.torch_line.text == "return x + self.leave(y)"
+    assert failure.jax_line.text == 'return y @ params["leave"]'
+    assert "residual" in failure.diagnosis
+    assert failure.diagnosis.endswith("in 2 layers: 0, 1")
+
+
+class Masked(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scores = torch.nn.Linear(6, 6, bias=False)
+
+    def forward(self, x, visible):
+        far = (1 - visible) * -10000.0
+        scores = self.scores(x) + far
+        return torch.softmax(scores, dim=-1)
+
+
+def masked_inverted(params, x, visible):
+    hidden = visible > 0
+    scores = x @ params["w"]
+    scores = jnp.where(hidden, -1e30, scores)
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def test_a_mask_is_judged_where_it_meets_the_data():
+    inputs = {"x": np.random.default_rng(0).normal(size=(4, 6)), "visible": np.array([1, 1, 0, 1, 0, 1])}
+    failure = check_port(Masked(), (masked_inverted, {"w": np.zeros((6, 6))}), inputs).report.failures[0]
+    assert failure.torch_line.text == "scores = self.scores(x) + far"
+    assert failure.jax_line.text == "scores = jnp.where(hidden, -1e30, scores)"
+    assert "mask is inverted" in failure.diagnosis
 
 
 class Two(torch.nn.Module):

@@ -30,10 +30,11 @@ from parity.align.structure import (
 )
 from parity.align.words import Looks
 from parity.trace.index import close, laid_out
+from parity.trace.values import VIEWS
 
 AHEAD = 60  # JAX's operations among whose results a hypothesis is looked for
 FEW = 2  # numbers that may agree by chance
-SECONDS = 1.0  # of the processor that hypotheses are tried for
+SECONDS = 2.5  # of the processor that hypotheses are tried for
 BEHIND, BEFORE = 6, 3  # operations around the difference that hypotheses are about
 SIZE = 200_000  # numbers of arrays that are compared at most
 Maker = Callable[[Replay, int], Iterator[Guess]]
@@ -212,10 +213,26 @@ def _factor(replay: Replay, targets: dict[int, list[Target]], number: int) -> st
             factor = np.linalg.norm(other) / np.linalg.norm(kept)
             for signed in (factor, -factor):
                 if factor and close(np.sort(signed * kept), other, target.near) and abs(signed - 1) > 1e-4:
+                    if not _goes_on(replay, targets, value, float(signed)):
+                        continue
                     if abs(signed + 1) < 1e-6:
                         return "the sign is reversed"
                     return f"{number_words(float(signed))} times PyTorch's: a scale is missing or applied twice"
     return ""
+
+
+def _goes_on(replay: Replay, targets: dict[int, list[Target]], value: int, factor: float) -> bool:
+    """Tell whether JAX has what follows from a factor, too: a scale put elsewhere makes no difference there."""
+    later = False
+    for number, tensor in replay.follow({value: factor * replay.tensor(value)}):
+        maker = replay.trace.values[number].maker
+        op = None if maker is None or number == value else replay.op(maker)
+        if op is None or op.name in VIEWS or (op.name in ("mul", "div") and len(op.inputs) == 1):
+            continue
+        if _is_there(replay, targets, number, tensor):
+            return True
+        later = True
+    return not later
 
 
 def _rotary(replay: Replay, targets: dict[int, list[Target]], number: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.align.lockstep import Cell, Walk
 from parity.trace.fingerprint import Fingerprint
-from parity.trace.index import close, layouts, nearest_layout
+from parity.trace.index import MOST_ORDERS, centred, close, layouts, nearest_layout
 from parity.trace.values import Op, Trace, two_numbers
 
 AHEAD, CELLS_AHEAD = 12, 80  # PyTorch's operations and JAX's in which a counterpart is looked for
@@ -135,6 +135,7 @@ def counterparts(walk: Walk, found: Difference) -> list[Difference]:
     trace, ranked = walk.trace, list[tuple[float, Difference]]()
     start = found.cell if found.cell is not None else 0
     after = [c for c in walk.cells[start : start + CELLS_AHEAD] if c.data and c.computed is not None and not c.same]
+    order = _order(walk, found)
     for distance, number in enumerate(_following(trace, found.op)):
         reference = trace.values[number].array
         if number in walk.found or reference.dtype.kind != "f" or reference.size < 3:
@@ -149,10 +150,36 @@ def counterparts(walk: Walk, found: Difference) -> list[Difference]:
             # Nearer operations first; few numbers correlate by chance.
             rank = score - 0.02 * distance - CHANCE / np.sqrt(reference.size)
             here = number in trace.ops[found.op].outputs and cell.line == walk.cells[start].line
+            turned = _turned(reference, order) if here and order is not None else None
+            if turned is not None and turned.shape == array.shape:
+                score, placed = _correlation(turned, array), turned
             if rank > CORRELATED or here:  # the likely ones, be they ever so different
                 option = found._replace(value=number, counterpart=cell.number, arranged=placed, score=score)
                 ranked.append((rank, option._replace(here=here)))
     return [d for _, d in sorted(ranked, key=lambda pair: -round(pair[0], 6))]
+
+
+def _order(walk: Walk, found: Difference) -> tuple[int, ...] | None:
+    """Return the order of axes in which JAX's operation has an operand of PyTorch's; its result has it, too."""
+    parents = walk.cells[found.cell].parents if found.cell is not None else ()
+    for given, parent in itertools.product(walk.trace.ops[found.op].inputs, parents):
+        operand = walk.trace.values[given].array
+        if given not in parent.same or not parent.alike or operand.ndim != parent.array.ndim:
+            continue
+        for order in itertools.islice(itertools.permutations(range(operand.ndim)), MOST_ORDERS):
+            turned = operand.transpose(order)
+            if turned.shape == parent.array.shape and close(turned, np.asarray(parent.array, np.float64), 1e-6):
+                return order
+    return None
+
+
+def _turned(array: np.ndarray, order: tuple[int, ...]) -> np.ndarray | None:
+    return array.transpose(order) if array.ndim == len(order) else None
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    one, other = centred(one), centred(other)
+    return float(one.ravel() @ other.ravel())
 
 
 def handed_on(walk: Walk, found: Difference) -> Iterator[Difference]:

@@ -72,6 +72,7 @@ class Search:
         self.made = Made(state)
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
+        self.settled_at: dict[Piece, int] = {}  # at which step weights were settled by what follows
         self.given_up: set[Piece] = set()
         self.length = MOST_CELLS  # of a whole walk
         self.walks, self.until = 0, time.monotonic() + seconds
@@ -98,6 +99,7 @@ class Search:
                 continue
             if not here:
                 break
+            self._forget_behind(min((d.cell for d in here if d.cell is not None), default=0))
             here = [self._placed(walk, d) for d in here]
             found += [(walk, d) for d in here]
             new = {d.counterpart: d.arranged for d in here if d.counterpart is not None and d.arranged is not None}
@@ -196,7 +198,12 @@ class Search:
     def _sure(self, walk: Walk, at: int) -> dict[Piece, Found]:
         """Return what was known of weights before a step."""
         known = walk.bindings
-        return {p: f for p, f in known.found.items() if p not in known.trials or known.trials[p].at < at}
+        steps = self.settled_at | {piece: trial.at for piece, trial in known.trials.items()}
+        return {piece: found for piece, found in known.found.items() if steps.get(piece, -1) < at}
+
+    def _forget_behind(self, step: int) -> None:
+        """Forget what was settled about weights behind a difference: their data was wrong."""
+        self.given = {piece: found for piece, found in self.given.items() if self.settled_at.get(piece, -1) <= step}
 
     def _lines(self, walk: Walk, found: Difference) -> Any:
         """Return both lines of a difference: layers of one kind have them in common."""
@@ -204,6 +211,9 @@ class Search:
         return lines if all(lines) else (found.op, found.cell)
 
     def _taken(self, walk: Walk, chosen: Mapping[Piece, Found], start: int) -> Walk:
+        trials = walk.bindings.trials
+        new = {*chosen} - {*self.given}
+        self.settled_at |= {piece: trials[piece].at if piece in trials else start for piece in new}
         self.given = {**self.given, **chosen}
         return self.walk(before=walk.cells[:start])
 

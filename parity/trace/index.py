@@ -147,15 +147,16 @@ def laid_out(reference: np.ndarray | Fingerprint, found: np.ndarray, near: float
 def nearest_layout(reference: np.ndarray, found: np.ndarray) -> tuple[float, np.ndarray]:
     """Return how well, at best, an order of axes of `reference` correlates with `found`, and it in that order."""
     best, chosen = -2.0, reference.reshape(found.shape)
-    target, centred = _centred(found).ravel(), _centred(reference)
-    for candidate, turned in zip(layouts(reference, found.shape), layouts(centred, found.shape), strict=True):
+    target, ours = centred(found).ravel(), centred(reference)
+    for candidate, turned in zip(layouts(reference, found.shape), layouts(ours, found.shape), strict=True):
         score = float(turned.ravel() @ target)
         if score > best + 1e-9:
             best, chosen = score, candidate
     return best, chosen
 
 
-def _centred(array: np.ndarray) -> np.ndarray:
+def centred(array: np.ndarray) -> np.ndarray:
+    """Return an array less its mean, of length 1, without a mask's numbers."""
     array = np.asarray(array, np.float64)
     array = np.where(unmasked(array), array, 0)
     array = array - array.mean()
