@@ -9,7 +9,7 @@ from torch import nn
 from parity.align.search import Aligned, Search
 from parity.sides.arrays import x64
 from parity.trace.index import Index, laid_out
-from parity.trace.jax_eval import traced
+from parity.trace.jax_trace import traced
 from parity.trace.torch_trace import record
 
 

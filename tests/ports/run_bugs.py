@@ -27,7 +27,7 @@ from parity.sides.inputs import both_sides
 from parity.sides.jax_side import JaxSide
 from parity.sides.outputs import named_leaves
 from parity.sides.torch_module import TorchModule
-from parity.trace.jax_eval import traced
+from parity.trace.jax_trace import traced
 from parity.trace.torch_trace import record
 from parity.trace.values import Op, Trace
 from tests.ports import NAMES, load, pair
