@@ -11,7 +11,7 @@ import torch
 
 import parity
 from parity.ports import check_port
-from tests.ports import FOLDER, NAMES, pair
+from tests.ports import FOLDER, NAMES, named, pair
 from tests.ports.bugs import BUGS
 
 QUICK = ("square", "dqn")  # an NNX module, a pair (apply, params)
@@ -33,9 +33,11 @@ def test_a_right_port_is_proved_and_its_weights_are_found(name):
     state = {key: array for key, array in port.pair.torch.parameters.items() if key in port.pair.torch.saved}
     state |= {key: state[first] for key, first in port.pair.torch.tied.items() if first in state}
     true = jax_file.weights(state)
-    for path, array in port.pair.leaves.items():
-        if path in true:
-            np.testing.assert_allclose(array, true[path], rtol=1e-12, err_msg=path)
+    found = port.pair.leaves
+    true = named(true, found)
+    assert true.keys() <= found.keys()
+    for path, array in true.items():
+        np.testing.assert_allclose(found[path], array, rtol=1e-12, err_msg=path)
 
 
 SLOW = (

@@ -10,6 +10,7 @@ PyTorch's state_dict (numpy) to {path of the leaf: array}. Constants that a JAX 
 """
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -33,3 +34,9 @@ def load(path: Path) -> ModuleType:
 def pair(name: str, folder: Path = FOLDER) -> tuple[ModuleType, ModuleType]:
     """The two files of a pair."""
     return load(folder / f"{name}_torch.py"), load(folder / f"{name}_jax.py")
+
+
+def named(weights: dict, leaves) -> dict:
+    """The true weights by the checker's paths: "params/layers_0/gate" of an NNX module's "layers/0/gate"."""
+    forms = {path: (path, f"params/{path}", re.sub(r"/(\d+)", r"_\1", f"params/{path}")) for path in weights}
+    return {next((form for form in forms[path] if form in leaves), path): array for path, array in weights.items()}
