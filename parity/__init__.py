@@ -1,6 +1,6 @@
 """Proof that a PyTorch and a Flax network are the same network, and train the same way.
 
-`to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match` and `assert_port` need both
+`to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match`, `check_training` and the others need both
 frameworks. All load on first use.
 """
 
@@ -15,15 +15,29 @@ if TYPE_CHECKING:
     from parity.copy import CopyError, to_flax, to_torch
     from parity.ports import assert_port, check, match
     from parity.report import Failure, Report
+    from parity.training.check_training import assert_training, check_training
 
-__all__ = ["CopyError", "Failure", "Report", "assert_port", "check", "match", "to_flax", "to_torch"]
+__all__ = [
+    "CopyError",
+    "Failure",
+    "Report",
+    "assert_port",
+    "assert_training",
+    "check",
+    "check_training",
+    "match",
+    "to_flax",
+    "to_torch",
+]
 
 MODULES = {
     "CopyError": "parity.copy",
     "Failure": "parity.report",
     "Report": "parity.report",
     "assert_port": "parity.ports",
+    "assert_training": "parity.training.check_training",
     "check": "parity.ports",
+    "check_training": "parity.training.check_training",
     "match": "parity.ports",
     "to_flax": "parity.copy",
     "to_torch": "parity.copy",

@@ -4,6 +4,8 @@ check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless
 Exit status 0: the same; 1: a check fails; 3: the port is the same, but the compiler computes something else (see
 docs/compiler.md).
 check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
+check-training my_torch.py:training my_jax.py:training --batches my_data.py:batches compares two trainings of yours,
+stage by stage of every step; see docs/check_training.md.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
@@ -18,10 +20,11 @@ import argparse
 from data.terminal import command, outlive
 from parity.bench import options as bench
 from parity.commands import check, convert, doctor, long_runs, torchvision
+from parity.training import command as check_training
 
 # Options that name a file which the command writes.
 FILES = ("emit", "html", "json", "plot", "save_mapping", "save_script", "target")
-COMMANDS = (check, doctor, torchvision, long_runs, bench, convert)  # each adds its own to the parser
+COMMANDS = (check, check_training, doctor, torchvision, long_runs, bench, convert)  # each adds its own to the parser
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -59,6 +60,19 @@ def load_inputs(target: str) -> tuple[Any, Any]:
     if isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(m, dict | tuple | list) for m in made):
         return made[0], made[1]
     return made, None
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """Return the function that a target names; with arguments, "my.py:training(rate=0.1)", one that gives them.
+
+    Raises:
+        UserError: the file or the name is wrong; one line.
+    """
+    name, args, kwargs = _call(target, target.partition(":")[2])
+    value = _loaded(f"{target.partition(':')[0]}:{name}", callable)
+    if not callable(value):
+        raise UserError(f"{target} is {type(value).__name__}: expected a function")
+    return value if args is None else functools.partial(value, *args, **kwargs)
 
 
 def _is_model(value: Any) -> bool:

@@ -1,0 +1,171 @@
+"""Two trainings of the user's: the same, or at which stage of which step they part.
+
+report = parity.check_training(torch_training, jax_training, batches, steps=20)
+parity.assert_training(torch_training, jax_training, batches)       # in a test of yours
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from data import UserError
+from parity.training.batches import Batch, drawn
+from parity.training.explain import diagnosed
+from parity.training.jax_steps import JaxTraining
+from parity.training.outcome import Stage, TrainingFailure, TrainingReport
+from parity.training.roles import Roles, slots_and_averages, statistics
+from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step
+from parity.training.tape import RANDOM, Tape
+from parity.training.torch_steps import TorchStep, TorchTraining
+from parity.training.weights import Forward, forward
+
+# A stage that follows from another is not compared where that one differs.
+FOLLOWS = {"loss": ("forward",), "gradients": ("forward", "loss"), "statistics": ("forward",)}
+
+
+def check_training(
+    torch_training: Callable[[], Any],
+    jax_training: Callable[[], Any],
+    batches: Callable[[], Any] | Iterable[Any],
+    steps: int = 20,
+    *,
+    name: str = "",
+) -> TrainingReport:
+    """Train both sides on the same batches, in float64, and compare every stage of every step.
+
+    Args:
+        torch_training: returns (module, step); `step(*batch)` trains once and returns the loss. It is called twice.
+        jax_training: returns (state, step); `step(state, *batch)` returns (state, loss). The state is any tree, or
+            NNX's objects.
+        batches: a function or an iterable that yields what both steps are given, in numpy; or for each step a pair,
+            PyTorch's and JAX's.
+        steps: how many.
+        name: what the report is called.
+
+    Returns:
+        A report with `ok`, the first `stage` that differs and its first `step`, and `failures`, one for each stage.
+
+    Raises:
+        UserError: a training cannot be called so, or draws random numbers that the other cannot be given.
+    """
+    pairs = drawn(batches, steps)
+    notes = [f"{len(pairs)} batches, fewer than {steps} steps"] if len(pairs) < steps else []
+    theirs = JaxTraining(jax_training)
+    recorded = TorchTraining(torch_training)
+    passed = forward(recorded, theirs, pairs[0])
+    _refuse_noise(passed.step, theirs, pairs[0][1])
+    ours = TorchTraining(torch_training)
+    ours.as_tensors = recorded.as_tensors
+    torch_steps = [ours.run(batch) for batch, _ in pairs]
+    compared, roles = compare_steps(theirs, torch_steps, [batch for _, batch in pairs], passed)
+    notes += _notes(passed, roles, torch_steps)
+    failures = _failures(compared, torch_steps, passed, roles, ours)
+    stages = tuple(_stage(stage, compared) for stage in STAGES)
+    return TrainingReport(name or "training", len(pairs), stages, tuple(failures), tuple(notes))
+
+
+def assert_training(
+    torch_training: Callable[[], Any],
+    jax_training: Callable[[], Any],
+    batches: Callable[[], Any] | Iterable[Any],
+    steps: int = 20,
+) -> None:
+    """Raise an AssertionError that says what differs, unless both train the same way; for a test of yours."""
+    report = check_training(torch_training, jax_training, batches, steps)
+    if not report.ok:
+        raise AssertionError("\n".join(failure.text for failure in report.failures))
+
+
+def compare_steps(
+    theirs: JaxTraining, torch_steps: list[TorchStep], batches: list[Batch], passed: Forward
+) -> tuple[list[Compared], Roles]:
+    """Compare each step, JAX's from PyTorch's state; what PyTorch has no word for goes on as JAX computes it."""
+    params = {leaf: rule for leaf, rule in passed.rules.items()}
+    roles, complete = Roles(params, {}, {}, {}), False
+    leaves, compared = dict(theirs.leaves), []
+    first = next((i for i, step in enumerate(torch_steps) if step.groups), 0)
+    for number, (step, batch) in enumerate(zip(torch_steps, batches, strict=True)):
+        program = theirs.program(batch)
+        leaves = roles.fed(leaves, step.before)
+        if number == 0 or (not complete and number >= first):
+            roles = _roles(roles, program, leaves, batch, step)
+            complete = number >= first
+            leaves = roles.fed(leaves, step.before)
+        compared.append(compare_step(program, leaves, batch, step, roles))
+        leaves = {leaf: np.asarray(node.array, leaves[leaf].dtype) for leaf, node in compared[-1].fed.outputs.items()}
+    return compared, roles
+
+
+def _roles(roles: Roles, program: Any, leaves: Any, batch: Batch, step: TorchStep) -> Roles:
+    after = {leaf: np.asarray(node.array) for leaf, node in Tape(program).run(leaves, batch).outputs.items()}
+    slots, averages = slots_and_averages(roles.params, leaves, after, step.before, step.after)
+    used = {*roles.params, *slots, *averages}
+    others = {leaf: array for leaf, array in leaves.items() if leaf not in used}
+    found = roles.statistics or statistics(roles.params, others, after, step.before, step.after)
+    return Roles(roles.params, slots, averages, found)
+
+
+def _failures(
+    compared: list[Compared], torch_steps: list[TorchStep], passed: Forward, roles: Roles, ours: TorchTraining
+) -> list[TrainingFailure]:
+    """Return a failure for each stage that differs, at its first step."""
+    found = []
+    for stage in STAGES:
+        for number, one in enumerate(compared):
+            bad = [row for row in one.found if row.stage == stage and not row.ok]
+            behind = any(not row.ok for row in one.found if row.stage in FOLLOWS.get(stage, ()))
+            if bad and not behind:
+                words, lines = diagnosed(stage, number, compared, torch_steps, passed, roles, ours)
+                found.append(_failure(stage, number, max(bad, key=_severity), words, lines))
+                break
+    return found
+
+
+def _severity(row: Found) -> float:
+    return row.error if np.isfinite(row.error) else np.inf
+
+
+def _failure(stage: str, number: int, row: Found, words: str, lines: Any) -> TrainingFailure:
+    ours, theirs = np.asarray(row.torch, np.float64), np.asarray(row.jax, np.float64)
+    place = ""
+    if ours.shape == theirs.shape and ours.ndim:
+        gap = np.abs(ours - theirs)
+        at = np.unravel_index(np.where(np.isfinite(gap), gap, np.inf).argmax(), gap.shape)
+        ours, theirs, place = ours[at], theirs[at], str([int(i) for i in at])
+    pair = [float(a.flat[0]) if (a := np.asarray(value)).size else np.nan for value in (ours, theirs)]
+    return TrainingFailure(stage, number + 1, row.tensor, row.error, row.bound, *pair, place, words, *lines)
+
+
+def _stage(stage: str, compared: list[Compared]) -> Stage:
+    rows = [row for one in compared if (row := one.worst(stage)) is not None]
+    if not rows:
+        return Stage(stage, 0.0, BOUNDS[stage], "", 0)
+    top = max(rows, key=_severity)
+    count = max(sum(row.stage == stage for row in one.found) for one in compared)
+    return Stage(stage, top.error, top.bound, top.tensor, count)
+
+
+def _notes(passed: Forward, roles: Roles, torch_steps: list[TorchStep]) -> list[str]:
+    """Return what a reader should know beside the figures."""
+    notes = []
+    held = {key for rule in roles.params.values() for key in rule.sources}
+    if missing := [key for key in torch_steps[0].raw if key not in held]:
+        notes.append(f"no leaf of the JAX state is made of PyTorch's {', '.join(missing[:4])}")
+    kept = {slot for slot, _ in roles.slots.values()}
+    last = torch_steps[-1].after
+    if lost := [slot for slot in last.slots if slot not in kept]:
+        notes.append(f"the JAX state has nothing for PyTorch's slot {', '.join(lost)}")
+    if last.averages and not roles.averages:
+        notes.append(f"the JAX state has nothing for the average that PyTorch keeps in {', '.join(last.averages)}")
+    return notes
+
+
+def _refuse_noise(step: TorchStep, theirs: JaxTraining, batch: Batch) -> None:
+    """Refuse trainings that draw random numbers, of which each side has its own."""
+    program = theirs.program(batch)
+    closed, _ = program.loss_alone()
+    drawing = next((e.primitive.name for e in closed.jaxpr.eqns if e.primitive.name in RANDOM), "")
+    if step.random or drawing:
+        sides = " and ".join(s for s, has in (("PyTorch", step.random), ("JAX", drawing)) if has)
+        raise UserError(f"the forward pass of {sides} draws random numbers: turn dropout and other noise off, rate 0")
