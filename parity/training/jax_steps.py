@@ -39,7 +39,8 @@ class JaxTraining:
             for name, leaf in zip(self.names, leaves, strict=True):
                 if _is_leaf(leaf):
                     array = to_numpy(jnp.asarray(leaf))
-                    self.leaves[name] = array.astype(np.float64) if widen and array.dtype == np.float32 else array
+                    low = widen and jnp.issubdtype(array.dtype, jnp.floating)
+                    self.leaves[name] = array.astype(np.float64) if low else array
         if not self.leaves:
             raise UserError("the JAX training's state holds no array")
         self._traced: dict[Any, Program] = {}

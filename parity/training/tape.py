@@ -1,8 +1,8 @@
 """One step of JAX's, evaluated equation by equation in float64, with every value and what each is computed from.
 
 Values can be put in the place of computed ones, so that what follows is computed from PyTorch's numbers. Where a step
-asks for float32 (an optax schedule counts in int32, and `count / steps` is float32 then), float64 is kept: what is
-checked is what the step means, not how it rounds. Lower precisions are left as they are.
+asks for float32 (an optax schedule counts in int32, and `count / steps` is float32 then) or less, float64 is kept: what
+is checked is what the step means, not how it rounds. Where each side has which precision is compared by itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from parity.sides.arrays import x64
 from parity.trace.jax_eval import BODIES, as_numpy, bind, evaluate
 from parity.trace.lines import Line
 
 AS_IS = ("bitcast_convert_type", "random_bits", "threefry2x32")
+LOW = tuple(map(np.dtype, (np.float32, jnp.bfloat16, np.float16)))
+MOST_CONSTANTS = 4096
 RANDOM = ("random_bits", "threefry2x32", "random_gamma_p")
 
 
@@ -73,7 +76,7 @@ class Tape:
         """Return the node of a constant or a literal."""
         if jnp.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
             return Node(array)
-        return Node(_restored(as_numpy(jnp.asarray(array))))
+        return Node(restored(as_numpy(jnp.asarray(array))))
 
     def value(self, cell: Node) -> Any:
         """Return a node's array."""
@@ -139,24 +142,76 @@ def _branches(equation: Any) -> Sequence[Any]:
 def _widened(equation: Any) -> Any:
     """Return an equation that makes float64 where it says float32."""
     params = equation.params
-    if equation.primitive.name in AS_IS or not any(_is_single(value) for value in params.values()):
+    wanted = any(_is_single(value) for value in params.values()) or params.get("update_jaxpr") is not None
+    if equation.primitive.name in AS_IS or not wanted:
         return equation
     wide = {key: np.dtype(np.float64) if _is_single(value) else value for key, value in params.items()}
+    if (scalar := params.get("update_jaxpr")) is not None:
+        wide["update_jaxpr"] = _of_numbers(scalar)
     return SimpleNamespace(primitive=equation.primitive, params=wide)
 
 
+def widened(jaxpr: Any) -> Any:
+    """Return a jaxpr in which every equation makes float64 where it says less, for others that evaluate it."""
+    equations = []
+    for equation in jaxpr.eqns:
+        params = _widened(equation).params
+        for key in (*BODIES, "cond_jaxpr", "body_jaxpr"):
+            if key in params:
+                params = {**params, key: _opened(params[key])}
+        if "branches" in params:
+            params = {**params, "branches": tuple(map(_opened, params["branches"]))}
+        given = [_literal(variable) for variable in equation.invars]
+        same = params is equation.params and all(a is b for a, b in zip(given, equation.invars, strict=True))
+        parts = {"params": params, "invars": given, "outvars": equation.outvars, "source_info": equation.source_info}
+        equations.append(equation if same else SimpleNamespace(primitive=equation.primitive, **parts))
+    return SimpleNamespace(constvars=jaxpr.constvars, invars=jaxpr.invars, eqns=equations, outvars=jaxpr.outvars)
+
+
+def _of_numbers(scalar: Any) -> Any:
+    """Return what a scatter does to two numbers, in float64."""
+    variables = scalar.invars if hasattr(scalar, "invars") else scalar.jaxpr.invars
+    if not all(v.aval.dtype in LOW for v in variables):
+        return scalar
+    inner = getattr(scalar, "jaxpr", scalar)
+    made = jax.make_jaxpr(lambda *numbers: jax.core.eval_jaxpr(inner, (), *numbers))(
+        *(np.zeros(()) for _ in variables)
+    )
+    return made if hasattr(scalar, "consts") else made.jaxpr
+
+
+def _opened(body: Any) -> Any:
+    if not hasattr(body, "consts"):
+        return widened(body)
+    return SimpleNamespace(jaxpr=widened(body.jaxpr), consts=[restored(c) for c in body.consts])
+
+
+def _literal(variable: Any) -> Any:
+    low = isinstance(variable, core.Literal) and getattr(variable.aval, "dtype", None) in LOW
+    return core.Literal(restored(as_numpy(jnp.asarray(variable.val))), variable.aval) if low else variable
+
+
 def _is_single(value: Any) -> bool:
-    return isinstance(value, np.dtype | type) and value in (np.dtype(np.float32), np.float32, jnp.float32)
+    return isinstance(value, np.dtype | type) and any(value == low for low in LOW)
 
 
 def _wide(array: Any) -> Any:
-    return array.astype(np.float64) if getattr(array, "dtype", None) == np.float32 else array
+    return np.asarray(array, np.float64) if getattr(array, "dtype", None) in LOW else array
 
 
-def _restored(array: Any) -> Any:
-    """Return constants of float32 as the decimal numbers that they stand for: 0.1, not 0.100000001."""
-    if getattr(array, "dtype", None) != np.float32:
+def restored(array: Any) -> Any:
+    """Return constants of low precision as the decimal numbers that they stand for: 0.1, not 0.100000001."""
+    if getattr(array, "dtype", None) not in LOW:
         return array
-    if array.size > 4096:
-        return array.astype(np.float64)
-    return np.array([float(str(x)) for x in array.ravel()], np.float64).reshape(array.shape)
+    if array.size > MOST_CONSTANTS:
+        return _wide(array)
+    return np.array([_decimal(x, array.dtype) for x in array.ravel()], np.float64).reshape(array.shape)
+
+
+def _decimal(value: Any, dtype: np.dtype) -> float:
+    """Return the shortest decimal number that a number of low precision may be."""
+    exact = float(value)
+    if not np.isfinite(exact) or exact.is_integer():
+        return exact
+    texts = (float(f"{exact:.{digits}g}") for digits in range(1, 10))
+    return next((number for number in texts if float(np.asarray(number, dtype)) == exact), exact)

@@ -19,7 +19,7 @@ from data import UserError
 from parity.sides.arrays import wide
 from parity.sides.faults import explained
 from parity.trace.lines import Line, line_of_stack
-from parity.trace.torch_trace import _keep_double
+from parity.trace.torch_trace import LOW
 from parity.training.snapshots import Arrays, Snapshot, snapshot
 
 FORWARD, BACKWARD, BETWEEN, UPDATE, AFTER = "forward", "backward", "between", "update", "after"
@@ -231,11 +231,11 @@ class _Mode(TorchDispatchMode):
         watch, name = self.watch, str(func).removeprefix("aten.").partition(".")[0]
         if watch.phase == BETWEEN and name in ("convolution", "addmm", "mm", "embedding"):
             watch.phase = FORWARD  # another piece of the batch
+        if watch.training.dtype is torch.float64 and kwargs.get("dtype") in LOW:
+            kwargs["dtype"] = torch.float64
         if watch.recorder is not None and watch.phase == FORWARD:
             watch.seen(name)
             return watch.recorder.__torch_dispatch__(func, types, args, kwargs)
-        if watch.training.dtype is torch.float64:
-            _keep_double(kwargs)
         out = func(*args, **kwargs)
         watch.seen(name)
         return out

@@ -17,8 +17,10 @@ from parity.align.search import Aligned, Search
 from parity.mapping.rule import NONE, Rule
 from parity.sides.arrays import wide, x64
 from parity.sides.randomise import randomise_
+from parity.trace.jax_eval import as_numpy
 from parity.training.jax_steps import JaxTraining
 from parity.training.recorder import StepRecorder, recording
+from parity.training.tape import restored, widened
 from parity.training.torch_steps import TorchStep, TorchTraining
 
 SECONDS = 25.0  # for which the weights are looked for
@@ -76,6 +78,7 @@ def forward(
         raise UserError("the PyTorch step makes no backward pass: there is nothing to compare its gradients with")
     program = jax_training.program(batch[1])
     closed, used = program.loss_alone()
+    closed = SimpleNamespace(jaxpr=widened(closed.jaxpr), consts=[restored(as_numpy(c)) for c in closed.consts])
     leaves = {name: jax_training.leaves[name] for name in used}
     trained = frozenset(name for name, array in leaves.items() if array.dtype.kind == "f")
     with x64():
