@@ -14,7 +14,8 @@ from parity.training.batches import Batch, drawn
 from parity.training.explain import diagnosed
 from parity.training.jax_steps import JaxTraining
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
-from parity.training.roles import Roles, slots_and_averages, statistics
+from parity.training.precision import differences
+from parity.training.roles import Roles, averaged_statistics, slots_and_averages, statistics
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step
 from parity.training.tape import RANDOM, Tape
 from parity.training.torch_steps import TorchStep, TorchTraining
@@ -61,6 +62,9 @@ def check_training(
     compared, roles = compare_steps(theirs, torch_steps, [batch for _, batch in pairs], passed)
     notes += _notes(passed, roles, torch_steps)
     failures = _failures(compared, torch_steps, passed, roles, ours)
+    types = differences(torch_training, jax_training, pairs[0], roles, as_tensors=ours.as_tensors)
+    known = {failure.stage for failure in failures}
+    failures = sorted([*failures, *(f for f in types if f.stage not in known)], key=lambda f: STAGES.index(f.stage))
     stages = tuple(_stage(stage, compared) for stage in STAGES)
     return TrainingReport(name or "training", len(pairs), stages, tuple(failures), tuple(notes))
 
@@ -103,6 +107,7 @@ def _roles(roles: Roles, program: Any, leaves: Any, batch: Batch, step: TorchSte
     used = {*roles.params, *slots, *averages}
     others = {leaf: array for leaf, array in leaves.items() if leaf not in used}
     found = roles.statistics or statistics(roles.params, others, after, step.before, step.after)
+    averages |= averaged_statistics(found, others, step.after)
     return Roles(roles.params, slots, averages, found)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from data import UserError
-from parity.sides.arrays import flat_tree, is_array, to_numpy, x64
+from parity.sides.arrays import bits, flat_tree, is_array, to_numpy
 from parity.sides.faults import explained
 from parity.trace.jax_eval import traced
 
@@ -18,10 +18,11 @@ LOSS_NAMES = ("loss", "train_loss", "total_loss")
 
 
 class JaxTraining:
-    """A state and the step that changes it, with 64 bits."""
+    """A state and the step that changes it, in float64, or as its user runs it."""
 
-    def __init__(self, make: Callable[[], Any], *, widen: bool = True):
-        with x64():
+    def __init__(self, make: Callable[[], Any], *, wide: bool = True):
+        self.wide = wide
+        with bits(not wide):
             made = make()
             if not (isinstance(made, tuple | list) and len(made) == 2 and callable(made[1])):
                 raise UserError("the JAX training must return (state, step)")
@@ -39,7 +40,7 @@ class JaxTraining:
             for name, leaf in zip(self.names, leaves, strict=True):
                 if _is_leaf(leaf):
                     array = to_numpy(jnp.asarray(leaf))
-                    low = widen and jnp.issubdtype(array.dtype, jnp.floating)
+                    low = wide and jnp.issubdtype(array.dtype, jnp.floating)
                     self.leaves[name] = array.astype(np.float64) if low else array
         if not self.leaves:
             raise UserError("the JAX training's state holds no array")
@@ -49,7 +50,7 @@ class JaxTraining:
         """Return the step as a jaxpr, for a batch of these shapes."""
         key = tuple((np.shape(b), str(np.asarray(b).dtype)) for b in jax.tree.leaves(tuple(batch)))
         if key not in self._traced:
-            with x64():
+            with bits(not self.wide):
                 self._traced[key] = Program(self, tuple(batch))
         return self._traced[key]
 

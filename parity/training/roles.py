@@ -51,7 +51,7 @@ class Roles(NamedTuple):
 
 
 def groups(params: Mapping[str, Rule], leaves: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
-    """Return copies of the tree of parameters within a state: where each begins, and its leaf for each parameter."""
+    """Return copies of a tree within a state: where each begins, and its leaf for each leaf of the tree."""
     root = common([name.split("/") for name in params])
     found: dict[str, dict[str, str]] = {}
     for leaf, array in leaves.items():
@@ -174,3 +174,17 @@ def statistics(
             scores[i, j] += 0.5 * any(w in kind and w in parts[-1] for w in ("mean", "var"))
     rows, columns = linear_sum_assignment(-scores)
     return {leaves[j]: Rule((moved[i],)) for i, j in zip(rows, columns, strict=True) if scores[i, j] > ALIKE}
+
+
+def averaged_statistics(
+    found: Mapping[str, Rule], leaves: Mapping[str, np.ndarray], torch_after: Snapshot
+) -> dict[str, tuple[str, Rule]]:
+    """Tell which leaves are moving averages of running statistics: copies of the tree of these, where PyTorch has any."""
+    averages = {}
+    for members in groups(found, leaves).values():
+        for leaf, copy in members.items():
+            rule = found[leaf]
+            place = next((p for p, tensors in torch_after.averages.items() if rule.sources[0] in tensors), None)
+            if place is not None:
+                averages[copy] = (place, rule)
+    return averages
