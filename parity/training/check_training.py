@@ -11,7 +11,7 @@ import numpy as np
 
 from data import UserError
 from parity.training.batches import Batch, drawn
-from parity.training.explain import diagnosed
+from parity.training.explain import Evidence, diagnosed
 from parity.training.jax_steps import JaxTraining
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
 from parity.training.precision import differences
@@ -60,11 +60,12 @@ def check_training(
     ours.as_tensors = recorded.as_tensors
     torch_steps = [ours.run(batch) for batch, _ in pairs]
     compared, roles = compare_steps(theirs, torch_steps, [batch for _, batch in pairs], passed)
-    notes += _notes(passed, roles, torch_steps)
-    failures = _failures(compared, torch_steps, passed, roles, ours)
+    notes += _notes(roles, torch_steps)
+    known = Evidence(compared, torch_steps, [batch for _, batch in pairs], passed, roles, ours)
+    failures = _failures(known)
     types = differences(torch_training, jax_training, pairs[0], roles, as_tensors=ours.as_tensors)
-    known = {failure.stage for failure in failures}
-    failures = sorted([*failures, *(f for f in types if f.stage not in known)], key=lambda f: STAGES.index(f.stage))
+    seen = {failure.stage for failure in failures}
+    failures = sorted([*failures, *(f for f in types if f.stage not in seen)], key=lambda f: STAGES.index(f.stage))
     stages = tuple(_stage(stage, compared) for stage in STAGES)
     return TrainingReport(name or "training", len(pairs), stages, tuple(failures), tuple(notes))
 
@@ -111,17 +112,15 @@ def _roles(roles: Roles, program: Any, leaves: Any, batch: Batch, step: TorchSte
     return Roles(roles.params, slots, averages, found)
 
 
-def _failures(
-    compared: list[Compared], torch_steps: list[TorchStep], passed: Forward, roles: Roles, ours: TorchTraining
-) -> list[TrainingFailure]:
+def _failures(known: Evidence) -> list[TrainingFailure]:
     """Return a failure for each stage that differs, at its first step."""
     found = []
     for stage in STAGES:
-        for number, one in enumerate(compared):
+        for number, one in enumerate(known.compared):
             bad = [row for row in one.found if row.stage == stage and not row.ok]
             behind = any(not row.ok for row in one.found if row.stage in FOLLOWS.get(stage, ()))
             if bad and not behind:
-                words, lines = diagnosed(stage, number, compared, torch_steps, passed, roles, ours)
+                words, lines = diagnosed(stage, number, known)
                 found.append(_failure(stage, number, max(bad, key=_severity), words, lines))
                 break
     return found
@@ -151,7 +150,7 @@ def _stage(stage: str, compared: list[Compared]) -> Stage:
     return Stage(stage, top.error, top.bound, top.tensor, count)
 
 
-def _notes(passed: Forward, roles: Roles, torch_steps: list[TorchStep]) -> list[str]:
+def _notes(roles: Roles, torch_steps: list[TorchStep]) -> list[str]:
     """Return what a reader should know beside the figures."""
     notes = []
     held = {key for rule in roles.params.values() for key in rule.sources}

@@ -42,6 +42,7 @@ class Compared(NamedTuple):
     """One step."""
 
     found: list[Found]
+    before: Mapping[str, np.ndarray]  # the state, fed with PyTorch's
     first: Tape  # from PyTorch's state
     fed: Tape  # and from PyTorch's gradients
     raw: dict[str, np.ndarray]  # PyTorch's gradients by leaf, before clipping
@@ -85,7 +86,7 @@ def compare_step(
     right = _with_parameters(fed, program, leaves, batch, step, roles, changed, forces)
     found += _statistics(right, step, roles)
     found += _average(right, leaves, step, roles)
-    return Compared(found, tape, fed, gradients, nodes, factor)
+    return Compared(found, leaves, tape, fed, gradients, nodes, factor)
 
 
 def _forward(tape: Tape, step: TorchStep) -> list[Found]:
@@ -171,8 +172,11 @@ def _handed_on(output: Node, reference: np.ndarray) -> Node | None:
             if id(parent) not in seen and np.size(parent.array) == reference.size:
                 seen.add(id(parent))
                 front.append(parent)
-    if len(hits) <= 1:
-        return hits[0] if hits and np.shape(hits[0].array) == reference.shape else None
+    if not hits:  # a gradient that is stopped is a constant zero
+        zeros = (n for n in between if n.name == "broadcast_in_dim" and np.shape(n.array) == reference.shape)
+        return next((n for n in zeros if not np.any(n.array)), None)
+    if len(hits) == 1:
+        return hits[0] if np.shape(hits[0].array) == reference.shape else None
     wanted = {id(hit) for hit in hits}
     for node in sorted(between, key=lambda node: node.number):
         if node.number >= 0 and wanted <= {id(a) for a in node.ancestors(reference.size)}:

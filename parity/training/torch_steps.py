@@ -41,6 +41,7 @@ class TorchStep(NamedTuple):
     loss: Any  # what the step returned, as a number; None if it returned nothing
     roots: tuple[float, ...]  # of each backward pass
     outputs: tuple[np.ndarray, ...]  # of the module, call by call
+    pieces: tuple[Arrays, ...]  # what each backward pass adds to the gradients
     raw: Arrays  # gradients after the last backward pass
     gradients: Arrays  # as the optimizer was given them
     groups: dict[str, Group]  # by parameter; empty where no optimizer has stepped
@@ -95,6 +96,7 @@ class TorchTraining:
             loss,
             tuple(watch.roots),
             tuple(watch.outputs),
+            tuple(watch.pieces),
             watch.raw,
             watch.gradients,
             watch.groups,
@@ -136,6 +138,7 @@ class Watch:
         self.roots: list[float] = []
         self.root_numbers: list[int] = []
         self.outputs: list[np.ndarray] = []
+        self.pieces: list[Arrays] = []
         self.raw: Arrays = {}
         self.gradients: Arrays = {}
         self.groups: dict[str, Group] = {}
@@ -199,7 +202,8 @@ class Watch:
         self.phase = BACKWARD
 
     def _ended(self, gradients: dict[str, Any]) -> None:
-        self.raw = {name: wide(g) for name, g in gradients.items()}
+        before, self.raw = self.raw, {name: wide(g) for name, g in gradients.items()}
+        self.pieces.append({name: g - before.get(name, 0) for name, g in self.raw.items()})
         self.phase = BETWEEN
         self.lines.pop(BETWEEN, None)
 

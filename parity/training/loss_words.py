@@ -1,0 +1,243 @@
+"""Words for a loss, a gradient, statistics or an average that is not PyTorch's."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from parity.report.compare import norm, relative_error, total_norm
+from parity.training.roles import Roles
+from parity.training.stages import Compared
+from parity.training.torch_steps import TorchStep, TorchTraining
+from parity.training.weights import carried
+
+SAME = 1e-9
+FEW = 4  # steps at which a hypothesis must hold
+
+
+def loss_words(number: int, compared: list[Compared], steps: list[TorchStep], batches: Sequence[Any]) -> str:
+    """Say how a loss differs, "" if nothing reproduces it."""
+    chosen = range(number, min(number + FEW, len(steps)))
+    pairs = [(_reference(steps[n]), float(np.asarray(compared[n].first.loss.array))) for n in chosen]
+    factors = [b / a for a, b in pairs if a]
+    if factors and all(abs(f - factors[0]) <= SAME * abs(f) for f in factors):
+        return factor_words(factors[0], "the loss", compared[number], steps[number], batches[number])
+    return _l2_words(chosen, pairs, steps) or _smoothing_words(chosen, pairs, steps, batches)
+
+
+def _reference(step: TorchStep) -> float:
+    return step.loss if step.loss is not None else float(np.sum(step.roots))
+
+
+def factor_words(factor: float, what: str, one: Compared, step: TorchStep, batch: Any) -> str:
+    """Say what a factor stands for: the batch, the classes, the pieces."""
+    sizes = {"examples": len(next(a for a in _arrays(batch) if a.ndim))}
+    if step.outputs:
+        sizes["outputs of an example"] = step.outputs[0].shape[-1]
+        sizes["outputs"] = step.outputs[0].size
+    if len(step.roots) > 1:
+        sizes["pieces of the batch"] = len(step.roots)
+    for name, size in sizes.items():
+        if abs(factor - size) <= 1e-6 * size and size > 1:
+            return f"{what} is PyTorch's times {factor:.6g}: a sum over the {size} {name} for a mean (trap 18)"
+        if abs(factor * size - 1) <= 1e-6 and size > 1:
+            return f"{what} is PyTorch's times {factor:.6g}: a mean over the {size} {name} for a sum (trap 18)"
+    return f"{what} is PyTorch's times {factor:.6g}"
+
+
+def _arrays(batch: Any) -> Iterator[np.ndarray]:
+    for value in batch.values() if isinstance(batch, dict) else batch:
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            yield from _arrays(value)
+
+
+def _l2_words(chosen: Sequence[int], pairs: list[tuple[float, float]], steps: list[TorchStep]) -> str:
+    """Compare the difference with the squares of parameters."""
+    squares = {
+        "all parameters": lambda a: True,
+        "weights": lambda a: a.ndim > 1,
+        "biases and scales": lambda a: a.ndim <= 1,
+    }
+    for which, kept in squares.items():
+        sums = [sum(float((p**2).sum()) for p in steps[n].before.params.values() if kept(p)) for n in chosen]
+        shares = [(b - a) / s for (a, b), s in zip(pairs, sums, strict=True) if s]
+        if len(shares) < 2 or not shares[0] or any(abs(s - shares[0]) > 1e-6 * abs(shares[0]) for s in shares):
+            continue
+        share, sign = shares[0], "more" if shares[0] > 0 else "less"
+        if which == "biases and scales":
+            return f"the L2 term is over all parameters, in PyTorch over weights alone: {abs(share):.6g} of their squares {sign}"
+        half = " with or without the half, or none" if which == "weights" else ""
+        return f"the loss has {abs(share):.6g} times the squares of {which} {sign}: an L2 term{half}"
+    return ""
+
+
+def _smoothing_words(
+    chosen: Sequence[int], pairs: list[tuple[float, float]], steps: list[TorchStep], batches: Sequence[Any]
+) -> str:
+    """Compare both losses with cross-entropies of smoothed labels; what else is in PyTorch's is left in."""
+    shares: list[float] = []
+    classes = 0
+    for n, (ours, theirs) in zip(chosen, pairs, strict=True):
+        labels = [a for a in _arrays(batches[n]) if a.dtype.kind in "iu"]
+        if not steps[n].outputs or steps[n].outputs[0].ndim != 2:
+            return ""
+        logits = steps[n].outputs[0]
+        y = next((a for a in labels if a.shape == logits.shape[:1] and a.max() < logits.shape[1]), None)
+        if y is None:
+            return ""
+        classes, table = logits.shape[1], -log_softmax(logits, axis=-1)
+        sharp, flat = table[np.arange(len(y)), y].mean(), table.mean()
+        shares.append((theirs - ours) / (flat - sharp))
+    if len(shares) < 2 or any(abs(s - shares[0]) > 1e-7 * abs(shares[0]) for s in shares):
+        return ""
+    share = shares[0]
+    for eps in (0.1, 0.05, 0.2, 0.01, 0.15, 0.3):
+        if abs(share - eps / (classes - 1)) <= 1e-7:
+            return f"labels are smoothed over the K - 1 other classes, PyTorch's {eps:g} over all K (trap 18)"
+        if abs(share + eps / (classes - 1)) <= 1e-7:
+            return f"labels are smoothed over all K classes, in PyTorch over the K - 1 others, by {eps:g} (trap 18)"
+    how = "more" if share > 0 else "less"
+    return f"labels are smoothed by {abs(share):.6g} {how} than in PyTorch (trap 18)"
+
+
+def gradient_words(
+    number: int, compared: list[Compared], steps: list[TorchStep], batches: Sequence[Any], roles: Roles
+) -> str:
+    """Say how gradients differ, "" if nothing reproduces it."""
+    one, step = compared[number], steps[number]
+    bad = [row for row in one.found if row.stage == "gradients" and not row.ok]
+    if one.factor != 1.0:
+        return factor_words(one.factor, "every gradient", one, step, batches[number])
+    zero = [row.tensor for row in bad if not np.any(row.jax)]
+    if zero and len(zero) == len(bad):
+        return f"the gradient of {', '.join(zero[:3])} is zero: is it stopped?"
+    rows = {row.tensor: np.asarray(row.jax, np.float64) for row in one.found if row.stage == "gradients"}
+    return _piece_words(rows, step, roles) or _ratio_words(bad)
+
+
+def _piece_words(rows: dict[str, np.ndarray], step: TorchStep, roles: Roles) -> str:
+    """Compare with the gradients of the pieces of a batch."""
+    if len(step.pieces) < 2 or not rows:
+        return ""
+    carried_pieces = [
+        {leaf: carried(roles.params[leaf], piece, constant=False) for leaf in rows} for piece in step.pieces
+    ]
+    parts = [p for p in carried_pieces if all(array is not None for array in p.values())]
+    for name, part in (("last", parts[-1]), ("first", parts[0])) if parts else ():
+        if all(_multiple(part[leaf], array) for leaf, array in rows.items()):
+            return f"it is the gradient of the {name} piece of the batch alone: the others are not added up"
+    return _clipped_pieces(parts, rows, step)
+
+
+def _clipped_pieces(parts: list[dict[str, Any]], rows: dict[str, np.ndarray], step: TorchStep) -> str:
+    """Clip each piece, by the norm to which PyTorch clips the sum, before they are added up."""
+    count = len(parts)
+    pairs = [(total_norm(step.raw), total_norm(step.gradients))]
+    limit = pairs[0][1] / pairs[0][0] * (pairs[0][0] + 1e-6) if pairs[0][0] else 0.0
+    for scale, eps in ((s, e) for s in (float(count), 1.0) for e in (1e-6, 0.0)):
+        total: dict[str, Any] = {}
+        for part in parts:
+            size = total_norm(part) * scale
+            share = min(1.0, limit / (size + eps)) * scale
+            total = {leaf: total.get(leaf, 0) + share * part[leaf] for leaf in rows}
+        for divided in (float(count), 1.0):
+            if all(relative_error(total[leaf] / divided, array) <= 1e-8 for leaf, array in rows.items()):
+                return "each piece of the batch is clipped before they are added up, in PyTorch their sum"
+    return ""
+
+
+def _multiple(reference: Any, found: np.ndarray) -> bool:
+    size = float(np.vdot(reference, reference))
+    ratio = float(np.vdot(reference, found)) / size if size else 0.0
+    return bool(ratio) and relative_error(reference * ratio, found) <= SAME
+
+
+def _ratio_words(bad: Sequence[Any]) -> str:
+    if len(bad) == 1 and norm(bad[0].torch) and _multiple(bad[0].torch, np.asarray(bad[0].jax, np.float64)):
+        ratio = float(np.vdot(bad[0].torch, bad[0].jax) / np.vdot(bad[0].torch, bad[0].torch))
+        return f"the gradient of {bad[0].tensor} alone is PyTorch's times {ratio:.6g}"
+    return ""
+
+
+def statistics_words(
+    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, ours: TorchTraining
+) -> str:
+    """Say how running statistics move otherwise, "" if nothing reproduces it."""
+    one, step = compared[number], steps[number]
+    words = []
+    for row in one.found:
+        if row.stage != "statistics" or row.ok:
+            continue
+        key = roles.statistics[row.tensor].sources[0]
+        layer = ours.module.get_submodule(key.rpartition(".")[0])
+        share = getattr(layer, "momentum", None)
+        if not isinstance(share, float):
+            continue
+        old, new, found = step.before.buffers[key], np.asarray(row.torch), np.asarray(row.jax, np.float64)
+        words.append(_moved(old, new, found, share, "var" in key))
+    return next((word for word in words if word), "")
+
+
+def _moved(old: np.ndarray, new: np.ndarray, found: np.ndarray, share: float, variance: bool) -> str:
+    batch = (new - (1 - share) * old) / share
+    if np.array_equal(found, old):
+        return "the statistics do not move (trap 21)"
+    own = float(np.vdot(batch - old, found - old) / np.vdot(batch - old, batch - old))
+    if relative_error(old + own * (batch - old), found) <= 1e-8:
+        swapped = ": it is the old one's share, momentum is swapped" if abs(own - (1 - share)) < 1e-6 else ""
+        return f"the batch's share is {own:.6g} where PyTorch's momentum is {share:g}{swapped} (trap 2)"
+    ratios = (found - (1 - share) * old) / (share * batch)
+    if variance and np.ptp(ratios) < 1e-6 and 0 < ratios.mean() < 1:
+        return f"the variance is the biased one, divided by n instead of n - 1, n = {1 / (1 - ratios.mean()):.0f} (trap 1)"
+    return ""
+
+
+def average_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
+    """Say how a moving average is made otherwise, "" if nothing reproduces it."""
+    one, step = compared[number], steps[number]
+    bad = [row for row in one.found if row.stage == "average" and not row.ok]
+    fine = {row.tensor for row in one.found if row.stage == "average"} - {row.tensor for row in bad}
+    rules = {row.tensor: roles.averages[row.tensor] for row in bad}
+    now, before = ({**s.params, **s.buffers} for s in (step.after, step.before))
+    old, ours, theirs, new, last = ([] for _ in range(5))
+    for row in bad:
+        place, rule = rules[row.tensor]
+        parts = (
+            carried(rule, step.before.averages.get(place, {})),
+            row.torch,
+            row.jax,
+            carried(rule, now),
+            carried(rule, before),
+        )
+        if any(part is None for part in parts):
+            return ""
+        for into, part in zip((old, ours, theirs, new, last), parts, strict=True):
+            into.append(np.asarray(part, np.float64).ravel())
+    o, a, b, p, q = (np.concatenate(parts) for parts in (old, ours, theirs, new, last))
+    statistics = fine and all(rules[row.tensor][1].sources[0] in step.after.buffers for row in bad)
+    if relative_error(p, b) <= SAME:
+        return "statistics are not averaged" if statistics else "there is no average: it is the new parameters"
+    if relative_error(o, b) <= SAME:
+        return "the average does not move at this step"
+    mine, other = _decay(o, p, a), _decay(o, p, b)
+    early = _decay(o, q, b)
+    if mine is not None and other is not None and abs(mine - other) > SAME:
+        swapped = ": the shares are swapped" if abs(other - (1 - mine)) < 1e-9 else ""
+        return f"the average's decay is {other:.6g} where PyTorch's is {mine:.6g}{swapped}"
+    if mine is not None and early is not None:
+        same = f", decay {early:.6g}" if abs(early - mine) > SAME else ""
+        return f"the average is made before the update, of the old parameters{same}; PyTorch's after it"
+    return ""
+
+
+def _decay(old: np.ndarray, new: np.ndarray, found: np.ndarray) -> float | None:
+    """Return the d of found = d old + (1 - d) new, if there is one."""
+    way = old - new
+    size = float(way @ way)
+    if not size:
+        return None
+    share = float(way @ (found - new)) / size
+    return share if norm(new + share * way - found) <= 1e-8 * norm(way) else None
