@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data import UserError
+from parity.report.compare import norm
 from parity.training.batches import Batch, drawn
 from parity.training.explain import Evidence, diagnosed
 from parity.training.jax_steps import JaxTraining
@@ -121,9 +122,16 @@ def _failures(known: Evidence) -> list[TrainingFailure]:
             behind = any(not row.ok for row in one.found if row.stage in FOLLOWS.get(stage, ()))
             if bad and not behind:
                 words, lines = diagnosed(stage, number, known)
-                found.append(_failure(stage, number, max(bad, key=_severity), words, lines))
+                found.append(_failure(stage, number, _shown(bad, known.roles), words, lines))
                 break
     return found
+
+
+def _shown(bad: list[Found], roles: Roles) -> Found:
+    """Return the tensor that a report names: a parameter rather than a slot, and no rounding of a zero."""
+    params = [row for row in bad if row.tensor in roles.params]
+    finite = [row for row in params or bad if np.shape(row.torch) == np.shape(row.jax) and np.isfinite(row.error)]
+    return max(finite, key=lambda row: norm(np.asarray(row.jax, np.float64) - row.torch), default=bad[0])
 
 
 def _severity(row: Found) -> float:

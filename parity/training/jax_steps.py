@@ -145,7 +145,7 @@ def _readings(result: Any) -> list[tuple[Any, Any]]:
 def _loss_of(told: Any) -> int:
     """Return which of the leaves that a step returns beside its state is the loss."""
     named = [(name, leaf) for name, leaf in flat_tree(told) if leaf is not None]
-    numbers = [i for i, (_, leaf) in enumerate(named) if leaf.shape == () and leaf.dtype.kind == "f"]
+    numbers = [i for i, (_, leaf) in enumerate(named) if leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not numbers:
         raise UserError("the JAX step must return (state, loss): there is no loss beside the state")
     by_name = [i for i in numbers if named[i][0].rpartition("/")[2] in LOSS_NAMES]

@@ -13,17 +13,18 @@ from parity.training.torch_steps import TorchStep, TorchTraining
 from parity.training.weights import carried
 
 SAME = 1e-9
-FEW = 4  # steps at which a hypothesis must hold
+STILL = "the average does not move at this step"
+FEW = 4  # steps that may say nothing of an average, as it is still the parameters
 
 
 def loss_words(number: int, compared: list[Compared], steps: list[TorchStep], batches: Sequence[Any]) -> str:
     """Say how a loss differs, "" if nothing reproduces it."""
-    chosen = range(number, min(number + FEW, len(steps)))
+    chosen = range(number, len(steps))
     pairs = [(_reference(steps[n]), float(np.asarray(compared[n].first.loss.array))) for n in chosen]
     factors = [b / a for a, b in pairs if a]
     if factors and all(abs(f - factors[0]) <= SAME * abs(f) for f in factors):
         return factor_words(factors[0], "the loss", compared[number], steps[number], batches[number])
-    return _l2_words(chosen, pairs, steps) or _smoothing_words(chosen, pairs, steps, batches)
+    return _parts_words(chosen, pairs, steps, batches) or _l2_words(chosen, pairs, steps)
 
 
 def _reference(step: TorchStep) -> float:
@@ -69,38 +70,109 @@ def _l2_words(chosen: Sequence[int], pairs: list[tuple[float, float]], steps: li
         share, sign = shares[0], "more" if shares[0] > 0 else "less"
         if which == "biases and scales":
             return f"the L2 term is over all parameters, in PyTorch over weights alone: {abs(share):.6g} of their squares {sign}"
-        half = " with or without the half, or none" if which == "weights" else ""
-        return f"the loss has {abs(share):.6g} times the squares of {which} {sign}: an L2 term{half}"
+        return f"the loss has {abs(share):.6g} times the squares of {which} {sign}: an L2 term"
     return ""
 
 
-def _smoothing_words(
+def _parts_words(
     chosen: Sequence[int], pairs: list[tuple[float, float]], steps: list[TorchStep], batches: Sequence[Any]
 ) -> str:
-    """Compare both losses with cross-entropies of smoothed labels; what else is in PyTorch's is left in."""
-    shares: list[float] = []
-    classes = 0
-    for n, (ours, theirs) in zip(chosen, pairs, strict=True):
-        labels = [a for a in _arrays(batches[n]) if a.dtype.kind in "iu"]
-        if not steps[n].outputs or steps[n].outputs[0].ndim != 2:
-            return ""
-        logits = steps[n].outputs[0]
-        y = next((a for a in labels if a.shape == logits.shape[:1] and a.max() < logits.shape[1]), None)
-        if y is None:
-            return ""
-        classes, table = logits.shape[1], -log_softmax(logits, axis=-1)
-        sharp, flat = table[np.arange(len(y)), y].mean(), table.mean()
-        shares.append((theirs - ours) / (flat - sharp))
-    if len(shares) < 2 or any(abs(s - shares[0]) > 1e-7 * abs(shares[0]) for s in shares):
+    """Take both losses apart into cross-entropies and squares of parameters, and compare the shares."""
+    rows = [_parts(steps[n], batches[n]) for n in chosen]
+    if any(row is None for row in rows) or len({tuple(row) for row in rows if row}) != 1:
         return ""
-    share = shares[0]
-    for eps in (0.1, 0.05, 0.2, 0.01, 0.15, 0.3):
-        if abs(share - eps / (classes - 1)) <= 1e-7:
-            return f"labels are smoothed over the K - 1 other classes, PyTorch's {eps:g} over all K (trap 18)"
-        if abs(share + eps / (classes - 1)) <= 1e-7:
-            return f"labels are smoothed over all K classes, in PyTorch over the K - 1 others, by {eps:g} (trap 18)"
-    how = "more" if share > 0 else "less"
-    return f"labels are smoothed by {abs(share):.6g} {how} than in PyTorch (trap 18)"
+    names = list(rows[0] or {})
+    table = np.array([[row[name] for name in names] for row in rows if row])
+    if len(table) <= len(names):
+        return ""
+    mine, theirs = (_shares(table, np.array([pair[side] for pair in pairs])) for side in (0, 1))
+    if mine is None or theirs is None:
+        return ""
+    ours, others = (dict(zip(names, shares, strict=True)) for shares in (mine, theirs))
+    words = _smoothing(ours, others, steps[chosen[0]]) if "labels" in ours else _weights_of(ours, others)
+    return "; ".join(word for word in (*words, *_penalty(ours, others)) if word)
+
+
+def _parts(step: TorchStep, batch: Any) -> dict[str, float] | None:
+    """Return what the loss of a classifier may be a sum of; None if it is none."""
+    if len(step.outputs) != 1 or step.outputs[0].ndim != 2:
+        return None
+    logits, found = step.outputs[0], dict[str, float]()
+    for array in _arrays(batch):
+        if array.dtype.kind in "iu" and array.shape == logits.shape[:1] and array.max() < logits.shape[1]:
+            table = -log_softmax(logits, axis=-1)
+            found = {"labels": table[np.arange(len(array)), array].mean(), "all": table.mean()}
+        elif array.shape == logits.shape and set(np.unique(array)) <= {0, 1}:
+            y = np.asarray(array, np.float64)
+            found = {
+                "positive": (y * np.logaddexp(0, -logits)).mean(),
+                "negative": ((1 - y) * np.logaddexp(0, logits)).mean(),
+            }
+    if not found:
+        return None
+    params = step.before.params.values()
+    found["weights"] = sum(float((p**2).sum()) for p in params if p.ndim > 1)
+    found["others"] = sum(float((p**2).sum()) for p in params if p.ndim <= 1)
+    return {name: value for name, value in found.items() if value}
+
+
+def _shares(table: np.ndarray, losses: np.ndarray) -> np.ndarray | None:
+    """Return how much of each part losses are made of, None if they are not."""
+    sizes = np.linalg.norm(table, axis=0)
+    shares = np.linalg.lstsq(table / sizes, losses, rcond=None)[0] / sizes
+    if np.abs(table @ shares - losses).max() > 1e-9 * np.abs(losses).max():
+        return None
+    return np.where(np.abs(shares * sizes) > 1e-8 * np.linalg.norm(losses), shares, 0.0)
+
+
+def _smoothing(ours: dict[str, float], others: dict[str, float], step: TorchStep) -> list[str]:
+    classes = step.outputs[0].shape[1]
+    whole = [side["labels"] + side["all"] for side in (ours, others)]
+    mine, theirs = (side["all"] / total if total else 0.0 for side, total in zip((ours, others), whole, strict=True))
+    words = (
+        [] if abs(whole[0] - whole[1]) <= 1e-6 else [f"the cross-entropy is PyTorch's times {whole[1] / whole[0]:.6g}"]
+    )
+    if abs(mine - theirs) <= 1e-6:
+        return words
+    if mine and abs(theirs - mine * classes / (classes - 1)) <= 1e-6:
+        return [
+            *words,
+            f"labels are smoothed over the K - 1 other classes, in PyTorch by {mine:.6g} over all K (trap 18)",
+        ]
+    if theirs and abs(mine - theirs * classes / (classes - 1)) <= 1e-6:
+        return [
+            *words,
+            f"labels are smoothed by {theirs:.6g} over all K classes, in PyTorch over the K - 1 others (trap 18)",
+        ]
+    return [*words, f"labels are smoothed by {theirs:.6g} where PyTorch's by {mine:.6g} (trap 18)"]
+
+
+def _weights_of(ours: dict[str, float], others: dict[str, float]) -> list[str]:
+    words = []
+    for name in ("positive", "negative"):
+        a, b = ours.get(name, 0.0), others.get(name, 0.0)
+        if abs(a - b) > 1e-6 * max(abs(a), abs(b)):
+            words.append(f"{name} labels weigh {b:.6g} where PyTorch's weigh {a:.6g}")
+    return words
+
+
+def _penalty(ours: dict[str, float], others: dict[str, float]) -> list[str]:
+    words = []
+    for name, what in (("weights", "weights"), ("others", "biases and scales")):
+        a, b = ours.get(name, 0.0), others.get(name, 0.0)
+        if abs(a - b) <= 1e-6 * max(abs(a), abs(b)):
+            continue
+        if a and abs(b - 2 * a) <= 1e-6 * abs(b):
+            words.append(f"the L2 term of {what} is without the half, {b:.6g} where PyTorch's is {a:.6g}")
+        elif b and abs(a - 2 * b) <= 1e-6 * abs(a):
+            words.append(f"the L2 term of {what} has one half more, {b:.6g} where PyTorch's is {a:.6g}")
+        elif not a and name == "others" and abs(b - ours.get("weights", 0.0)) <= 1e-6 * abs(b):
+            words.append("the L2 term is over all parameters, in PyTorch over weights alone")
+        elif not b and name == "others" and abs(a - others.get("weights", 0.0)) <= 1e-6 * abs(a):
+            words.append("the L2 term is over weights alone, in PyTorch over all parameters")
+        else:
+            words.append(f"the L2 term of {what} is {b:.6g} of their squares where PyTorch's is {a:.6g}")
+    return words
 
 
 def gradient_words(
@@ -197,6 +269,12 @@ def _moved(old: np.ndarray, new: np.ndarray, found: np.ndarray, share: float, va
 
 def average_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
     """Say how a moving average is made otherwise, "" if nothing reproduces it."""
+    some = range(number, min(number + FEW, len(steps)))
+    found = [words for n in some if (words := _average_words(n, compared, steps, roles))]
+    return next((words for words in found if words != STILL), found[0] if found else "")
+
+
+def _average_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
     one, step = compared[number], steps[number]
     bad = [row for row in one.found if row.stage == "average" and not row.ok]
     fine = {row.tensor for row in one.found if row.stage == "average"} - {row.tensor for row in bad}
@@ -216,12 +294,14 @@ def average_words(number: int, compared: list[Compared], steps: list[TorchStep],
             return ""
         for into, part in zip((old, ours, theirs, new, last), parts, strict=True):
             into.append(np.asarray(part, np.float64).ravel())
+    if not bad:
+        return ""
     o, a, b, p, q = (np.concatenate(parts) for parts in (old, ours, theirs, new, last))
     statistics = fine and all(rules[row.tensor][1].sources[0] in step.after.buffers for row in bad)
     if relative_error(p, b) <= SAME:
         return "statistics are not averaged" if statistics else "there is no average: it is the new parameters"
     if relative_error(o, b) <= SAME:
-        return "the average does not move at this step"
+        return STILL
     mine, other = _decay(o, p, a), _decay(o, p, b)
     early = _decay(o, q, b)
     if mine is not None and other is not None and abs(mine - other) > SAME:

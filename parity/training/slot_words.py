@@ -52,7 +52,11 @@ def _words(slot: str, columns: list[np.ndarray], given: object) -> str:
         if not any(other[2:]) and any(mine[2:]):
             return f"the decay is decoupled: {slot} has none of it, where PyTorch's gradient has (trap 13)"
         if bool(other[3]) != bool(mine[3]):
-            return "weights only decay, in PyTorch all parameters" if mine[3] else "all parameters decay, in PyTorch weights only"
+            return (
+                "weights only decay, in PyTorch all parameters"
+                if mine[3]
+                else "all parameters decay, in PyTorch weights only"
+            )
     return ""
 
 

@@ -70,7 +70,7 @@ def compare_step(
     tape = Tape(program).run(leaves, batch)
     found = [*_forward(tape, step), *_loss(tape, step)]
     gradients = _carried_all(roles.params, step.raw)
-    nodes = {leaf: node for leaf in gradients if (node := gradient_node(tape, leaf, gradients, roles)) is not None}
+    nodes = {leaf: node for leaf in gradients if (node := gradient_node(tape, leaf, gradients)) is not None}
     rows = list(_gradients(nodes, gradients))
     factor = _factor(nodes, gradients) if any(not row.ok for row in rows) else 1.0
     forces = {nodes[leaf].number: factor * gradients[leaf] for leaf in nodes if nodes[leaf].number >= 0}
@@ -82,9 +82,9 @@ def compare_step(
         forces = {number: array / factor for number, array in forces.items()}
         fed = Tape(program, forces, tape).run(leaves, batch)
         changed = list(_update(fed, leaves, step, roles))
-    found += rows + changed
-    right = _with_parameters(fed, program, leaves, batch, step, roles, changed, forces)
-    found += _statistics(right, step, roles)
+    moved = _statistics(fed, step, roles)
+    found += [*rows, *changed, *moved]
+    right = _with_parameters(fed, program, leaves, batch, roles, [*changed, *moved], forces)
     found += _average(right, leaves, step, roles)
     return Compared(found, leaves, tape, fed, gradients, nodes, factor)
 
@@ -142,25 +142,25 @@ def _carried_all(rules: Mapping[str, Rule], tensors: Arrays) -> dict[str, np.nda
     return found
 
 
-def gradient_node(tape: Tape, leaf: str, gradients: Mapping[str, np.ndarray], roles: Roles) -> Node | None:
+def gradient_node(tape: Tape, leaf: str, gradients: Mapping[str, np.ndarray]) -> Node | None:
     """Return JAX's gradient of a leaf: PyTorch's by value, else what the backward pass hands on to the update."""
     reference = gradients[leaf]
-    chain = list(tape.outputs[leaf].ancestors(reference.size))
+    hits, between = _backward(tape.outputs[leaf], reference.size)
     if norm(reference) > ZERO * total_norm(gradients):
         equal = [
             node
-            for node in chain
+            for node in (*hits, *between)
             if node.parents
             and np.shape(node.array) == reference.shape
             and relative_error(reference, np.asarray(node.array, np.float64)) <= BOUNDS["gradients"]
         ]
         if equal:
             return min(equal, key=lambda node: node.number)
-    return _handed_on(tape.outputs[leaf], reference)
+    return _handed_on(hits, between, reference)
 
 
-def _handed_on(output: Node, reference: np.ndarray) -> Node | None:
-    """Return the value of a backward pass that an update takes; of several, the first that they add up to."""
+def _backward(output: Node, size: int) -> tuple[list[Node], list[Node]]:
+    """Return what the update of a parameter takes from backward passes, and what it computes of it."""
     hits, seen, front, between = [], {id(output)}, [output], []
     while front:
         node = front.pop(0)
@@ -169,19 +169,33 @@ def _handed_on(output: Node, reference: np.ndarray) -> Node | None:
             continue
         between.append(node)
         for parent in node.parents:
-            if id(parent) not in seen and np.size(parent.array) == reference.size:
+            if id(parent) not in seen and np.size(parent.array) == size:
                 seen.add(id(parent))
                 front.append(parent)
+    return hits, between
+
+
+def _handed_on(hits: Sequence[Node], between: Sequence[Node], reference: np.ndarray) -> Node | None:
+    """Return the value of a backward pass that an update takes; of several, what they add up to."""
     if not hits:  # a gradient that is stopped is a constant zero
         zeros = (n for n in between if n.name == "broadcast_in_dim" and np.shape(n.array) == reference.shape)
         return next((n for n in zeros if not np.any(n.array)), None)
     if len(hits) == 1:
         return hits[0] if np.shape(hits[0].array) == reference.shape else None
     wanted = {id(hit) for hit in hits}
-    for node in sorted(between, key=lambda node: node.number):
-        if node.number >= 0 and wanted <= {id(a) for a in node.ancestors(reference.size)}:
-            return node if np.shape(node.array) == reference.shape else None
-    return None
+    sums = [
+        node
+        for node in between
+        if node.number >= 0
+        and np.shape(node.array) == reference.shape
+        and wanted <= {id(a) for a in node.ancestors(reference.size)}
+    ]
+    if not sums:
+        return None
+    first = min(sums, key=lambda node: node.number)
+    mean = np.asarray(first.array, np.float64) / len(hits)
+    means = (node for node in sums if relative_error(mean, np.asarray(node.array, np.float64)) <= BOUNDS["gradients"])
+    return min(means, key=lambda node: node.number, default=first)
 
 
 def _gradients(nodes: Mapping[str, Node], gradients: Mapping[str, np.ndarray]) -> list[Found]:
@@ -239,18 +253,17 @@ def _with_parameters(
     program: Any,
     leaves: Mapping[str, np.ndarray],
     batch: Any,
-    step: TorchStep,
     roles: Roles,
     changed: Sequence[Found],
     forces: Mapping[int, np.ndarray],
 ) -> Tape:
-    """Return the step with PyTorch's new parameters in place of JAX's, if these are wrong: an average is made of them."""
+    """Return the step with PyTorch's new parameters and statistics in place of wrong ones: averages are made of them."""
     wrong = {
         row.node.number: row.torch
         for row in changed
-        if not row.ok and row.tensor in roles.params and row.node is not None and row.node.number >= 0
+        if not row.ok and row.tensor not in roles.slots and row.node is not None and row.node.number >= 0
     }
-    if not wrong or not (roles.averages or roles.statistics):
+    if not wrong or not roles.averages:
         return fed
     return Tape(program, {**forces, **wrong}, fed).run(leaves, batch)
 

@@ -170,7 +170,7 @@ class Watch:
             self.random = self.random or name
         if self.phase in (BETWEEN, AFTER) and name not in ("zero_", "detach", "_local_scalar_dense"):
             line = line_of_stack(sys._getframe(2))
-            if line is not None:
+            if line is not None and line != self.lines.get("update"):
                 self.lines.setdefault(self.phase, line)
 
     def _after_forward(self, _module: Any, _args: Any, output: Any) -> None:

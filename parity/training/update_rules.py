@@ -31,7 +31,8 @@ class Variant(NamedTuple):
     inside: bool = False  # epsilon within the square root
     first: bool = True  # whether the first moment's bias is corrected
     second: bool = True
-    late: int = 0  # steps by which the correction's count is off
+    late: int = 0  # steps by which the count of both corrections is off
+    late_first: int = 0  # of the first moment's alone
     nesterov: bool = False
     dampening: float = 0.0
     coupled: str = OWN
@@ -152,12 +153,13 @@ def _sgd(given: Numbers, v: Variant, g: np.ndarray, slot: Mapping[str, np.ndarra
 
 def _adam(given: Numbers, v: Variant, g: np.ndarray, slot: Mapping[str, np.ndarray]) -> np.ndarray:
     count = max(given.count + v.late, 0)
+    first = max(count + v.late_first, 0)
     m = v.beta1 * slot.get("exp_avg", 0) + (1 - v.beta1) * g
     n = v.beta2 * slot.get("exp_avg_sq", 0) + (1 - v.beta2) * g**2
     if v.nesterov:
         m = v.beta1 * m / (1 - v.beta1 ** (count + 1)) + (1 - v.beta1) * g / (1 - v.beta1**count)
     elif v.first:
-        m = m / (1 - v.beta1**count)
+        m = m / (1 - v.beta1**first)
     if v.second:
         n = n / (1 - v.beta2**count)
     return m / (np.sqrt(n + v.eps) if v.inside else np.sqrt(n) + v.eps)
@@ -196,7 +198,13 @@ def variants(given: Numbers) -> Iterator[Variant]:
         options["eps"] = [e for e in (1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 0.0) if e != v.eps]
         options["inside"] = [True]
     if given.kind not in ("SGD", "RMSprop"):
-        options |= {"first": [False], "second": [False], "late": [1, -1], "nesterov": [not v.nesterov]}
+        options |= {
+            "first": [False],
+            "second": [False],
+            "late": [1, -1],
+            "late_first": [1, -1],
+            "nesterov": [not v.nesterov],
+        }
         options["beta1"] = [b for b in (0.0, 0.8, 0.9, 0.95, 0.99) if b != v.beta1]
     singles = [{name: value} for name, values in options.items() for value in values]
     yield from (v._replace(**change) for change in singles)
@@ -233,13 +241,21 @@ def fitted(number: int, compared: list[Compared], steps: list[TorchStep], roles:
 def _cost(given: Numbers, result: Fit) -> float:
     """Return how far a decoupled decay is from PyTorch's: 0 for the same, less for a usual one."""
     wanted = 0.0 if is_coupled(given.kind) else result.rate
-    cost = 0.0
+    rate = given.settings[0]["lr"]
+    cost = 1.05 if abs(result.rate - rate) > 1e-6 * abs(rate) else 0.0
     for share, dims in ((result.weights, True), (result.others, False)):
         own_decay = max(
-            (float(s.get("weight_decay", 0) or 0) for b, s in zip(given.before, given.settings, strict=True) if (b.ndim > 1) is dims),
+            (
+                float(s.get("weight_decay", 0) or 0)
+                for b, s in zip(given.before, given.settings, strict=True)
+                if (b.ndim > 1) is dims
+            ),
             default=0.0,
         )
         if abs(share - wanted * own_decay) > 1e-6 * max(abs(share), 1e-6):
-            usual = any(abs(share - d) <= 1e-6 * abs(d) for d in (result.rate * decay(given), decay(given))) or abs(share) < 1e-9
+            usual = (
+                any(abs(share - d) <= 1e-6 * abs(d) for d in (result.rate * decay(given), decay(given)))
+                or abs(share) < 1e-9
+            )
             cost += (0.4 if usual else 0.7) + (2.0 if share < -1e-9 else 0.0)
     return cost

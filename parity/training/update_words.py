@@ -81,8 +81,9 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
     for moment in ("first", "second"):
         if not getattr(theirs, moment):
             words.append(f"the bias correction of the {moment} moment is missing")
-    if theirs.late:
-        words.append(f"the bias correction counts {abs(theirs.late)} step {'more' if theirs.late > 0 else 'less'}")
+    if late := theirs.late or theirs.late_first:
+        which = "the bias correction" if theirs.late else "the bias correction of the first moment"
+        words.append(f"{which} counts {abs(late)} step {'more' if late > 0 else 'less'}")
     if theirs.nesterov != mine.nesterov:
         words.append(f"Nesterov's momentum in {'JAX' if theirs.nesterov else 'PyTorch'} alone (trap 15)")
     if theirs.dampening != mine.dampening:
@@ -193,7 +194,8 @@ def _of_ratios(
         if all_have(lambda _: limit / whole):
             return "clipping divides by the norm alone, PyTorch adds 1e-06 to it"
         for eps in (0.0, EPSILON):
-            if all_have(lambda leaf, e=eps: min(1.0, limit / (sizes[leaf] + e))) and len(sizes) > 1:
+            several = len(sizes) > 1 and min(limit / (size + eps) for size in sizes.values()) < 1
+            if several and all_have(lambda leaf, e=eps: min(1.0, limit / (sizes[leaf] + e))):
                 return "each tensor is clipped by its own norm, in PyTorch all by the norm of all"
     commons = [r for r in next(iter(found.values())) if 0 < r < 1 and all_have(lambda _, r=r: r)]
     for ratio in commons[:1]:

@@ -157,7 +157,7 @@ L2 = (
         "loss",
         "K - 1",
     ),
-    Bug("l2-smoothing-missing", "    wanted = wanted * 0.9 + 0.1 / classes\n", "", "loss", "smoothing"),
+    Bug("l2-smoothing-missing", "    wanted = wanted * 0.9 + 0.1 / classes\n", "", "loss", "smoothed"),
     Bug("l2-bias-correction-missing", "m / (1 - B1**count)", "m", "update", "bias correction"),
     Bug("l2-bias-correction-late", "1 - B1**count", "1 - B1**(count + 1)", "update", ""),
     Bug("l2-epsilon-inside", "(jnp.sqrt(v) + EPS)", "jnp.sqrt(v + EPS)", "update", "square root"),
@@ -201,8 +201,8 @@ EMA = (
     ),
     Bug(
         "ema-pool",
-        'jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")',
-        'jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")[:, :3, :3]',
+        "-jnp.inf, jax.lax.max, (1, 2, 2, 1)",
+        "jnp.inf, jax.lax.min, (1, 2, 2, 1)",
         "forward",
     ),
 )
