@@ -16,9 +16,9 @@ from parity.training.explain import Evidence, diagnosed
 from parity.training.jax_steps import JaxTraining
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
 from parity.training.precision import differences
-from parity.training.roles import Roles, averaged_statistics, slots_and_averages, statistics
-from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step
-from parity.training.tape import RANDOM, Tape
+from parity.training.roles import Roles, averaged_statistics, groups, slots_and_averages, statistics
+from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
+from parity.training.tape import RANDOM
 from parity.training.torch_steps import TorchStep, TorchTraining
 from parity.training.weights import Forward, forward
 
@@ -104,9 +104,11 @@ def compare_steps(
 
 
 def _roles(roles: Roles, program: Any, leaves: Any, batch: Batch, step: TorchStep) -> Roles:
-    after = {leaf: np.asarray(node.array) for leaf, node in Tape(program).run(leaves, batch).outputs.items()}
+    tape = fed_with_gradients(program, leaves, batch, step, roles)
+    after = {leaf: np.asarray(node.array) for leaf, node in tape.outputs.items()}
     slots, averages = slots_and_averages(roles.params, leaves, after, step.before, step.after)
     used = {*roles.params, *slots, *averages}
+    used |= {leaf for members in groups(roles.params, leaves).values() for leaf in members.values()}
     others = {leaf: array for leaf, array in leaves.items() if leaf not in used}
     found = roles.statistics or statistics(roles.params, others, after, step.before, step.after)
     averages |= averaged_statistics(found, others, step.after)

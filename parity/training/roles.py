@@ -114,7 +114,8 @@ def slots_and_averages(
         if not scores:
             continue
         (kind, name), score = max(scores.items(), key=lambda item: item[1])
-        if score < ALIKE:
+        named = kind == "slot" and last in NAMES.get(name, (name,))
+        if score < (0.0 if named else ALIKE):
             continue
         taken.add(name)
         into = slots if kind == "slot" else averages

@@ -69,8 +69,7 @@ def compare_step(
     """
     tape = Tape(program).run(leaves, batch)
     found = [*_forward(tape, step), *_loss(tape, step)]
-    gradients = _carried_all(roles.params, step.raw)
-    nodes = {leaf: node for leaf in gradients if (node := gradient_node(tape, leaf, gradients)) is not None}
+    gradients, nodes = _gradient_nodes(tape, step, roles)
     rows = list(_gradients(nodes, gradients))
     factor = _factor(nodes, gradients) if any(not row.ok for row in rows) else 1.0
     forces = {nodes[leaf].number: factor * gradients[leaf] for leaf in nodes if nodes[leaf].number >= 0}
@@ -87,6 +86,21 @@ def compare_step(
     right = _with_parameters(fed, program, leaves, batch, roles, [*changed, *moved], forces)
     found += _average(right, leaves, step, roles)
     return Compared(found, leaves, tape, fed, gradients, nodes, factor)
+
+
+def fed_with_gradients(program: Any, leaves: Mapping[str, np.ndarray], batch: Any, step: TorchStep, roles: Roles) -> Tape:
+    """Evaluate a step from PyTorch's gradients."""
+    tape = Tape(program).run(leaves, batch)
+    gradients, nodes = _gradient_nodes(tape, step, roles)
+    forces = {node.number: gradients[leaf] for leaf, node in nodes.items() if node.number >= 0}
+    return Tape(program, forces, tape).run(leaves, batch) if forces else tape
+
+
+def _gradient_nodes(tape: Tape, step: TorchStep, roles: Roles) -> tuple[dict[str, np.ndarray], dict[str, Node]]:
+    """Return PyTorch's gradients by leaf, and where JAX has them."""
+    gradients = _carried_all(roles.params, step.raw)
+    nodes = {leaf: node for leaf in gradients if (node := gradient_node(tape, leaf, gradients)) is not None}
+    return gradients, nodes
 
 
 def _forward(tape: Tape, step: TorchStep) -> list[Found]:
