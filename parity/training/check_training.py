@@ -17,6 +17,7 @@ from parity.training.jax_steps import JaxTraining
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
 from parity.training.precision import differences
 from parity.training.roles import Roles, averaged_statistics, groups, slots_and_averages, statistics
+from parity.training.snapshots import without_velocities
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
 from parity.training.tape import RANDOM
 from parity.training.torch_steps import TorchStep, TorchTraining
@@ -59,7 +60,7 @@ def check_training(
     _refuse_noise(passed.step, theirs, pairs[0][1])
     ours = TorchTraining(torch_training)
     ours.as_tensors = recorded.as_tensors
-    torch_steps = [ours.run(batch) for batch, _ in pairs]
+    torch_steps = without_velocities([ours.run(batch) for batch, _ in pairs])
     compared, roles = compare_steps(theirs, torch_steps, [batch for _, batch in pairs], passed)
     notes += _notes(roles, torch_steps)
     known = Evidence(compared, torch_steps, [batch for _, batch in pairs], passed, roles, ours)
@@ -90,7 +91,7 @@ def compare_steps(
     params = {leaf: rule for leaf, rule in passed.rules.items()}
     roles, complete = Roles(params, {}, {}, {}), False
     leaves, compared = dict(theirs.leaves), []
-    first = next((i for i, step in enumerate(torch_steps) if step.groups), 0)
+    first = next((i for i, step in enumerate(torch_steps) if step.after.slots), 0)
     for number, (step, batch) in enumerate(zip(torch_steps, batches, strict=True)):
         program = theirs.program(batch)
         leaves = roles.fed(leaves, step.before)

@@ -11,8 +11,11 @@ from flax import nnx
 
 from data import UserError
 from parity.sides.arrays import bits, flat_tree, is_array, to_numpy
+from parity.sides.carries import wide_carries
 from parity.sides.faults import explained
 from parity.trace.jax_eval import traced
+from parity.training.branches import wide_branches
+from parity.training.numbers import restored
 
 LOSS_NAMES = ("loss", "train_loss", "total_loss")
 
@@ -41,7 +44,10 @@ class JaxTraining:
                 if _is_leaf(leaf):
                     array = to_numpy(jnp.asarray(leaf))
                     low = wide and jnp.issubdtype(array.dtype, jnp.floating)
-                    self.leaves[name] = array.astype(np.float64) if low else array
+                    # A single number is a setting, such as a rate: 0.1, not 0.100000001.
+                    self.leaves[name] = np.asarray(
+                        restored(array) if array.ndim == 0 else array, np.float64 if low else None
+                    )
         if not self.leaves:
             raise UserError("the JAX training's state holds no array")
         self._traced: dict[Any, Program] = {}
@@ -88,7 +94,8 @@ class Program:
         given = jax.tree.map(jnp.asarray, batch)
         leaves = {name: jnp.asarray(training.leaves[name]) for name in self.names}
         try:
-            self.closed, shape = traced(training.call, leaves, given)
+            with wide_carries(), wide_branches():
+                self.closed, shape = traced(training.call, leaves, given)
         except UserError:
             raise
         except Exception as error:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from parity.mapping.rule import Rule
-from parity.training.snapshots import Arrays, Snapshot
+from parity.training.snapshots import AVERAGE_WORDS, Arrays, Snapshot
 from parity.training.weights import carried
 
 # What optax and people call PyTorch's slots.
@@ -22,7 +22,6 @@ NAMES = {
 FREE = ("acc_grads", "acc", "accumulated", "grads")  # what several pieces of a batch add up to
 ALIKE = 0.7  # how much a slot must be like PyTorch's if its name does not tell
 NAMED = 0.5
-AVERAGE_WORDS = ("ema", "avg", "average", "shadow", "polyak", "swa", "target")
 
 
 class Roles(NamedTuple):

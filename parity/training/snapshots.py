@@ -12,6 +12,7 @@ from torch import nn
 from parity.sides.arrays import wide
 
 Arrays = dict[str, np.ndarray]
+AVERAGE_WORDS = ("ema", "avg", "average", "shadow", "polyak", "swa", "target")
 DEEPEST = 6  # containers inside of each other in which a moving average is looked for
 
 
@@ -36,6 +37,22 @@ def snapshot(module: nn.Module, optimizers: Mapping[int, Any], step: Any) -> Sna
     params = {name: wide(p) for name, p in module.named_parameters()}
     buffers = {name: wide(b) for name, b in module.named_buffers()}
     return Snapshot(params, buffers, slots, _averages(module, step))
+
+
+def without_velocities(steps: list[Any]) -> list[Any]:
+    """Return steps in which what starts as zeros, beside the optimizer, is a slot: a momentum written by hand."""
+    first = steps[0].before.averages
+    zeros = [place for place, tensors in first.items() if not any(np.any(array) for array in tensors.values())]
+    zeros = [place for place in zeros if not any(word in place.lower() for word in AVERAGE_WORDS)]
+    if not zeros:
+        return steps
+
+    def moved(at: Snapshot) -> Snapshot:
+        slots = {place: at.averages[place] for place in zeros if place in at.averages}
+        kept = {place: tensors for place, tensors in at.averages.items() if place not in zeros}
+        return at._replace(slots={**at.slots, **slots}, averages=kept)
+
+    return [step._replace(before=moved(step.before), after=moved(step.after)) for step in steps]
 
 
 def _averages(module: nn.Module, step: Any) -> dict[str, Arrays]:

@@ -88,7 +88,9 @@ def compare_step(
     return Compared(found, leaves, tape, fed, gradients, nodes, factor)
 
 
-def fed_with_gradients(program: Any, leaves: Mapping[str, np.ndarray], batch: Any, step: TorchStep, roles: Roles) -> Tape:
+def fed_with_gradients(
+    program: Any, leaves: Mapping[str, np.ndarray], batch: Any, step: TorchStep, roles: Roles
+) -> Tape:
     """Evaluate a step from PyTorch's gradients."""
     tape = Tape(program).run(leaves, batch)
     gradients, nodes = _gradient_nodes(tape, step, roles)

@@ -17,10 +17,9 @@ from jax.extend import core
 from parity.sides.arrays import x64
 from parity.trace.jax_eval import BODIES, as_numpy, bind, evaluate
 from parity.trace.lines import Line
+from parity.training.numbers import LOW, as_wide, restored
 
 AS_IS = ("bitcast_convert_type", "random_bits", "threefry2x32")
-LOW = tuple(map(np.dtype, (np.float32, jnp.bfloat16, np.float16)))
-MOST_CONSTANTS = 4096
 RANDOM = ("random_bits", "threefry2x32", "random_gamma_p")
 
 
@@ -63,7 +62,7 @@ class Tape:
     def run(self, leaves: Mapping[str, np.ndarray], batch: Sequence[Any]) -> "Tape":
         """Evaluate the step."""
         program = self.program
-        cells = [Node(_wide(leaves[name])) for name in program.names]
+        cells = [Node(as_wide(leaves[name])) for name in program.names]
         self.inputs = dict(zip(program.names, cells, strict=True))
         cells += [Node(np.asarray(b)) for b in jax.tree.leaves(tuple(batch))]
         with x64(), np.errstate(all="ignore"):
@@ -100,7 +99,7 @@ class Tape:
         else:
             arrays = bind(_widened(equation), [cell.array for cell in cells])
             if name not in AS_IS:
-                arrays = [_wide(array) for array in arrays]
+                arrays = [as_wide(array) for array in arrays]
         return self._kept(arrays, cells, name, line, back)
 
     def _kept(
@@ -193,25 +192,3 @@ def _literal(variable: Any) -> Any:
 
 def _is_single(value: Any) -> bool:
     return isinstance(value, np.dtype | type) and any(value == low for low in LOW)
-
-
-def _wide(array: Any) -> Any:
-    return np.asarray(array, np.float64) if getattr(array, "dtype", None) in LOW else array
-
-
-def restored(array: Any) -> Any:
-    """Return constants of low precision as the decimal numbers that they stand for: 0.1, not 0.100000001."""
-    if getattr(array, "dtype", None) not in LOW:
-        return array
-    if array.size > MOST_CONSTANTS:
-        return _wide(array)
-    return np.array([_decimal(x, array.dtype) for x in array.ravel()], np.float64).reshape(array.shape)
-
-
-def _decimal(value: Any, dtype: np.dtype) -> float:
-    """Return the shortest decimal number that a number of low precision may be."""
-    exact = float(value)
-    if not np.isfinite(exact) or exact.is_integer():
-        return exact
-    texts = (float(f"{exact:.{digits}g}") for digits in range(1, 10))
-    return next((number for number in texts if float(np.asarray(number, dtype)) == exact), exact)

@@ -97,8 +97,8 @@ class TorchTraining:
             tuple(watch.roots),
             tuple(watch.outputs),
             tuple(watch.pieces),
-            watch.raw,
-            watch.gradients,
+            {} if watch.many else watch.raw,
+            {} if watch.many else watch.gradients,
             watch.groups,
             before,
             after,
@@ -144,6 +144,8 @@ class Watch:
         self.groups: dict[str, Group] = {}
         self.lines: dict[str, Line] = {}
         self.random = ""
+        self.many = False
+        self.carried = False  # whether gradients of earlier steps are still there
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -182,18 +184,26 @@ class Watch:
 
     def _backward(self, run: Any, tensors: Any, args: Any, kwargs: Any) -> None:
         self._root(tensors)
+        before = self._held()
         run(tensors, *args, **kwargs)
-        self._ended({n: p.grad for n, p in self.training.module.named_parameters() if p.grad is not None})
+        after = self._held()
+        self.pieces.append({name: g - before.get(name, 0) for name, g in after.items()})
+        if len(self.pieces) == 1:
+            self.carried = any(np.any(g) for g in before.values())
+        self._ended(_sum(self.pieces) if self.carried else after)
 
     def _grad(self, run: Any, outputs: Any, inputs: Any, args: Any, kwargs: Any) -> Any:
         self._root(outputs)
         found = run(outputs, inputs, *args, **kwargs)
         given = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
         named = zip((self.names.get(id(t)) for t in given), found, strict=True)
-        self._ended({name: g for name, g in named if name is not None and g is not None})
+        self.pieces.append({name: wide(g) for name, g in named if name is not None and g is not None})
+        self._ended(_sum(self.pieces))
         return found
 
     def _root(self, tensors: Any) -> None:
+        if self.phase == AFTER:
+            self.many = True  # several updates in one step
         self.lines["loss"] = line_of_stack(sys._getframe(2)) or self.lines.get("loss")  # type: ignore[assignment]
         for tensor in [tensors] if isinstance(tensors, torch.Tensor) else list(tensors):
             self.roots.append(float(tensor.detach().sum()))
@@ -201,9 +211,12 @@ class Watch:
                 self.recorder.roots.append(self.recorder.number(tensor))
         self.phase = BACKWARD
 
-    def _ended(self, gradients: dict[str, Any]) -> None:
-        before, self.raw = self.raw, {name: wide(g) for name, g in gradients.items()}
-        self.pieces.append({name: g - before.get(name, 0) for name, g in self.raw.items()})
+    def _held(self) -> Arrays:
+        named = self.training.module.named_parameters()
+        return {name: wide(p.grad) for name, p in named if p.grad is not None}
+
+    def _ended(self, gradients: Arrays) -> None:
+        self.raw = gradients
         self.phase = BETWEEN
         self.lines.pop(BETWEEN, None)
 
@@ -237,12 +250,42 @@ class _Mode(TorchDispatchMode):
             watch.phase = FORWARD  # another piece of the batch
         if watch.training.dtype is torch.float64 and kwargs.get("dtype") in LOW:
             kwargs["dtype"] = torch.float64
+        if watch.phase == AFTER:
+            watch.recorder = None  # what follows an update has other parameters
         if watch.recorder is not None and watch.phase == FORWARD:
             watch.seen(name)
             return watch.recorder.__torch_dispatch__(func, types, args, kwargs)
-        out = func(*args, **kwargs)
+        scaling = SCALING.get(name)
+        out = scaling(*args) if scaling is not None else func(*args, **kwargs)
         watch.seen(name)
         return out
+
+
+def _sum(pieces: Sequence[Arrays]) -> Arrays:
+    """Return what several backward passes add up to."""
+    names = dict.fromkeys(name for piece in pieces for name in piece)
+    return {name: np.sum([piece[name] for piece in pieces if name in piece], axis=0) for name in names}
+
+
+def _unscale(gradients: Any, found: torch.Tensor, inverse: torch.Tensor) -> None:
+    """Do what `GradScaler` does, which insists on float32."""
+    for gradient in gradients:
+        found.fill_(max(float(found), float(not gradient.isfinite().all())))
+        gradient.mul_(inverse)
+
+
+def _update_scale(scale: Any, tracker: Any, found: Any, growth: float, backoff: float, interval: int) -> Any:
+    if found:
+        scale.mul_(backoff)
+        return tracker.zero_() and scale
+    tracker.add_(1)
+    if int(tracker) == interval:
+        scale.mul_(growth)
+        tracker.zero_()
+    return scale
+
+
+SCALING = {"_amp_foreach_non_finite_check_and_unscale_": _unscale, "_amp_update_scale_": _update_scale}
 
 
 def _array(value: Any) -> bool:

@@ -138,6 +138,9 @@ def _directions(given: Numbers, v: Variant) -> Iterator[np.ndarray]:
         elif given.kind == "RMSprop":
             square = v.beta2 * slot.get("square_avg", 0) + (1 - v.beta2) * g**2
             yield g / (np.sqrt(square + v.eps) if v.inside else np.sqrt(square) + v.eps)
+        elif given.kind == "Adagrad":
+            square = slot.get("sum", 0) + g**2
+            yield g / (np.sqrt(square + v.eps) if v.inside else np.sqrt(square) + v.eps)
         else:
             yield _adam(given, v, g, slot)
 
@@ -197,7 +200,7 @@ def variants(given: Numbers) -> Iterator[Variant]:
         options["beta2"] = [b for b in (0.999, 0.99, 0.98, 0.95, 0.9) if b != v.beta2]
         options["eps"] = [e for e in (1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 0.0) if e != v.eps]
         options["inside"] = [True]
-    if given.kind not in ("SGD", "RMSprop"):
+    if given.kind not in ("SGD", "RMSprop", "Adagrad"):
         options |= {
             "first": [False],
             "second": [False],

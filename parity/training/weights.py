@@ -19,8 +19,9 @@ from parity.sides.arrays import wide, x64
 from parity.sides.randomise import randomise_
 from parity.trace.jax_eval import as_numpy
 from parity.training.jax_steps import JaxTraining
+from parity.training.numbers import restored
 from parity.training.recorder import StepRecorder, recording
-from parity.training.tape import restored, widened
+from parity.training.tape import widened
 from parity.training.torch_steps import TorchStep, TorchTraining
 
 SECONDS = 25.0  # for which the weights are looked for
