@@ -1,7 +1,7 @@
 """Proof that a PyTorch and a Flax network are the same network, and train the same way.
 
-`to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match`, `check_training` and the others need both
-frameworks. All load on first use.
+`to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match`, `check_training` and the others
+need both frameworks. All load on first use.
 """
 
 import importlib

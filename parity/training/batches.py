@@ -47,4 +47,8 @@ def _wide(value: Any) -> Any:
         return {key: _wide(part) for key, part in value.items()}
     if isinstance(value, tuple | list):
         return type(value)(_wide(part) for part in value)
-    return wide(value) if is_array(value) else np.asarray(value) if isinstance(value, int | float) else value
+    if not is_array(value):
+        return np.asarray(value) if isinstance(value, int | float) else value
+    value = wide(value)
+    # Numbers of float32, so that a step that asks for float32 changes none.
+    return value.astype(np.float32).astype(np.float64) if value.dtype == np.float64 else value

@@ -17,6 +17,7 @@ from parity.training.jax_steps import JaxTraining
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
 from parity.training.precision import differences
 from parity.training.roles import Roles, averaged_statistics, groups, slots_and_averages, statistics
+from parity.training.single_rate import with_single_rate
 from parity.training.snapshots import without_velocities
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
 from parity.training.tape import RANDOM
@@ -100,6 +101,8 @@ def compare_steps(
             complete = number >= first
             leaves = roles.fed(leaves, step.before)
         compared.append(compare_step(program, leaves, batch, step, roles))
+        if program.single:
+            compared[-1] = with_single_rate(len(compared) - 1, compared, torch_steps, roles)
         leaves = {leaf: np.asarray(node.array, leaves[leaf].dtype) for leaf, node in compared[-1].fed.outputs.items()}
     return compared, roles
 

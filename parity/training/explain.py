@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from parity.align.explain import explained
 from parity.trace.lines import Line
+from parity.training.input_words import input_words
 from parity.training.loss_words import average_words, gradient_words, loss_words, statistics_words
 from parity.training.roles import Roles
 from parity.training.stages import Compared
@@ -51,6 +52,8 @@ def diagnosed(stage: str, number: int, known: Evidence) -> tuple[str, Lines]:
 
 def _words(stage: str, number: int, known: Evidence) -> str:
     match stage:
+        case "forward":
+            return input_words(known.compared[number], known.steps[number])
         case "loss":
             return loss_words(number, known.compared, known.steps, known.batches)
         case "gradients":

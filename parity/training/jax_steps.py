@@ -91,6 +91,7 @@ class Program:
 
     def __init__(self, training: JaxTraining, batch: tuple[Any, ...]):
         self.names = sorted(training.leaves)
+        self._single: bool | None = None
         given = jax.tree.map(jnp.asarray, batch)
         leaves = {name: jnp.asarray(training.leaves[name]) for name in self.names}
         try:
@@ -104,8 +105,20 @@ class Program:
         self.loss = len(self.outputs) + _loss_of(shape[1])
         self.count = len(self.names)
 
+    @property
+    def single(self) -> bool:
+        """Whether the step computes a number in float32 behind the backward pass, as a schedule does."""
+        if self._single is None:
+            self._single = any(
+                v.aval.shape == () and v.aval.dtype == np.float32
+                for equation in self.closed.jaxpr.eqns
+                for v in (*equation.invars, *equation.outvars)
+                if hasattr(v.aval, "dtype")
+            )
+        return self._single
+
     def loss_alone(self) -> tuple[Any, list[str]]:
-        """Return the part of the step that computes the loss, as the engine of ports takes it, and the leaves in it."""
+        """Return the part of the step that computes the loss, for the engine of ports, and the leaves in it."""
         jaxpr = self.closed.jaxpr
         result = jaxpr.outvars[self.loss]
         needed, equations = {id(result)}, []

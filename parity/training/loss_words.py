@@ -95,11 +95,16 @@ def _parts_words(
 
 def _parts(step: TorchStep, batch: Any) -> dict[str, float] | None:
     """Return what the loss of a classifier may be a sum of; None if it is none."""
-    if len(step.outputs) != 1 or step.outputs[0].ndim != 2:
+    if len(step.outputs) != 1 or step.outputs[0].ndim < 2:
         return None
-    logits, found = step.outputs[0], dict[str, float]()
+    logits, found = step.outputs[0].reshape(-1, step.outputs[0].shape[-1]), dict[str, float]()
     for array in _arrays(batch):
-        if array.dtype.kind in "iu" and array.shape == logits.shape[:1] and array.max() < logits.shape[1]:
+        array = array.reshape(-1) if array.dtype.kind in "iu" else array.reshape(-1, array.shape[-1])
+        if (
+            array.dtype.kind in "iu"
+            and array.shape == logits.shape[:1]
+            and 0 <= array.min() <= array.max() < logits.shape[1]
+        ):
             table = -log_softmax(logits, axis=-1)
             found = {"labels": table[np.arange(len(array)), array].mean(), "all": table.mean()}
         elif array.shape == logits.shape and set(np.unique(array)) <= {0, 1}:
@@ -126,7 +131,7 @@ def _shares(table: np.ndarray, losses: np.ndarray) -> np.ndarray | None:
 
 
 def _smoothing(ours: dict[str, float], others: dict[str, float], step: TorchStep) -> list[str]:
-    classes = step.outputs[0].shape[1]
+    classes = step.outputs[0].shape[-1]
     whole = [side["labels"] + side["all"] for side in (ours, others)]
     mine, theirs = (side["all"] / total if total else 0.0 for side, total in zip((ours, others), whole, strict=True))
     words = (

@@ -29,7 +29,7 @@ class TrainingFailure(NamedTuple):
     def text(self) -> str:
         """Return one line."""
         where = " against ".join(str(line) for line in (self.torch_line, self.jax_line) if line is not None)
-        found = f"PyTorch has {self.torch_value:.9g}, JAX {self.jax_value:.9g}" + (
+        found = "PyTorch has {}, JAX {}".format(*_digits(self.torch_value, self.jax_value)) + (
             f" at {self.place}" if self.place else ""
         )
         words = f"{self.stage} differs at step {self.step}, {self.tensor}: {found}"
@@ -89,6 +89,12 @@ class TrainingReport(NamedTuple):
             "failures": [{key: _json(value) for key, value in f._asdict().items()} for f in self.failures],
             "notes": list(self.notes),
         }
+
+
+def _digits(ours: float, theirs: float) -> tuple[str, str]:
+    """Return two numbers with as many digits as tell them apart, nine at least."""
+    pairs = ((f"{ours:.{digits}g}", f"{theirs:.{digits}g}") for digits in range(9, 18))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{ours:.9g}", f"{theirs:.9g}"))
 
 
 def _json(value: Any) -> Any:

@@ -12,7 +12,7 @@ SQUARES = ("exp_avg_sq", "square_avg")
 
 
 def slot_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
-    """Say what a slot is made of, "" if nothing reproduces it: so much of the old one, of the gradient, of the decay."""
+    """Say how much of the old slot, of the gradient and of the decay a slot has, "" if nothing reproduces it."""
     given = numbers(number, compared, steps, roles)
     bad = {row.tensor: row for row in compared[number].found if row.stage == "update" and not row.ok}
     if given is None:

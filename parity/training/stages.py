@@ -273,7 +273,7 @@ def _with_parameters(
     changed: Sequence[Found],
     forces: Mapping[int, np.ndarray],
 ) -> Tape:
-    """Return the step with PyTorch's new parameters and statistics in place of wrong ones: averages are made of them."""
+    """Return the step with PyTorch's new parameters and statistics in place of wrong ones, for the averages."""
     wrong = {
         row.node.number: row.torch
         for row in changed

@@ -1,8 +1,8 @@
 """One step of JAX's, evaluated equation by equation in float64, with every value and what each is computed from.
 
 Values can be put in the place of computed ones, so that what follows is computed from PyTorch's numbers. Where a step
-asks for float32 (an optax schedule counts in int32, and `count / steps` is float32 then) or less, float64 is kept: what
-is checked is what the step means, not how it rounds. Where each side has which precision is compared by itself.
+asks for float32 (an optax schedule counts in int32, and `count / steps` is float32 then) or less, float64 is kept:
+what is checked is what the step means, not how it rounds. Where each side has which precision is compared by itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

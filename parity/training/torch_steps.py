@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from data import UserError
 from parity.sides.arrays import wide
@@ -40,6 +40,7 @@ class TorchStep(NamedTuple):
 
     loss: Any  # what the step returned, as a number; None if it returned nothing
     roots: tuple[float, ...]  # of each backward pass
+    inputs: tuple[np.ndarray, ...]  # of the module, floats
     outputs: tuple[np.ndarray, ...]  # of the module, call by call
     pieces: tuple[Arrays, ...]  # what each backward pass adds to the gradients
     raw: Arrays  # gradients after the last backward pass
@@ -95,6 +96,7 @@ class TorchTraining:
         return TorchStep(
             loss,
             tuple(watch.roots),
+            tuple(watch.inputs),
             tuple(watch.outputs),
             tuple(watch.pieces),
             {} if watch.many else watch.raw,
@@ -137,6 +139,7 @@ class Watch:
         self.phase = FORWARD
         self.roots: list[float] = []
         self.root_numbers: list[int] = []
+        self.inputs: list[np.ndarray] = []
         self.outputs: list[np.ndarray] = []
         self.pieces: list[Arrays] = []
         self.raw: Arrays = {}
@@ -154,6 +157,7 @@ class Watch:
         handles = [
             register_optimizer_step_pre_hook(self._before_update),
             register_optimizer_step_post_hook(self._after_update),
+            self.training.module.register_forward_pre_hook(self._before_forward),
             self.training.module.register_forward_hook(self._after_forward),
         ]
         autograd.backward = lambda tensors, *a, **k: self._backward(backward, tensors, a, k)
@@ -174,6 +178,9 @@ class Watch:
             line = line_of_stack(sys._getframe(2))
             if line is not None and line != self.lines.get("update"):
                 self.lines.setdefault(self.phase, line)
+
+    def _before_forward(self, _module: Any, args: Any) -> None:
+        self.inputs += [wide(t) for t in tree_leaves(args) if isinstance(t, torch.Tensor) and t.is_floating_point()]
 
     def _after_forward(self, _module: Any, _args: Any, output: Any) -> None:
         for tensor in tree_leaves(output):
@@ -254,11 +261,26 @@ class _Mode(TorchDispatchMode):
             watch.recorder = None  # what follows an update has other parameters
         if watch.recorder is not None and watch.phase == FORWARD:
             watch.seen(name)
-            return watch.recorder.__torch_dispatch__(func, types, args, kwargs)
+            run = watch.recorder.__torch_dispatch__
+            return self._widened(lambda a, k: run(func, types, a, k), args, kwargs)
         scaling = SCALING.get(name)
-        out = scaling(*args) if scaling is not None else func(*args, **kwargs)
+        out = scaling(*args) if scaling is not None else self._widened(lambda a, k: func(*a, **k), args, kwargs)
         watch.seen(name)
         return out
+
+    def _widened(self, run: Callable[[Any, Any], Any], args: Any, kwargs: Any) -> Any:
+        """Run an operation; again with its tensors of float32 in float64, if it refuses a mixture of both."""
+        try:
+            return run(args, kwargs)
+        except RuntimeError:
+            tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+            if self.watch.training.dtype is None or len({t.dtype for t in tensors if t.is_floating_point()}) < 2:
+                raise
+            return run(*tree_map(_double, (args, kwargs)))
+
+
+def _double(value: Any) -> Any:
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def _sum(pieces: Sequence[Arrays]) -> Arrays:

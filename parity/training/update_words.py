@@ -167,6 +167,20 @@ def clipping_words(one: Compared, step: TorchStep, roles: Roles) -> str:
     return _by_value(raw, chains)
 
 
+def clipped_alike(one: Compared, step: TorchStep, roles: Roles) -> bool:
+    """Tell whether JAX has PyTorch's clipped gradients to the last digits, if they are clipped."""
+    for leaf, node in one.gradient_nodes.items():
+        clipped = carried(roles.params[leaf], step.gradients, constant=False)
+        if clipped is None or relative_error(one.raw[leaf], clipped) <= SAME / 10:
+            continue
+        nodes = (node, *_chain(one, leaf))
+        if not any(
+            n.array.shape == clipped.shape and relative_error(clipped, np.asarray(n.array)) <= 1e-11 for n in nodes
+        ):
+            return False
+    return True
+
+
 def _ratio(raw: np.ndarray, array: Any) -> float | None:
     """Return the number by which one is a multiple of the other."""
     array = np.asarray(array, np.float64)

@@ -67,7 +67,7 @@ def forward(
     module = torch_training.module
     if random:
         randomise_(module, frozenset(n for n, p in module.named_parameters() if p.requires_grad), 0)
-    states = {name: t for name, t in (*module.named_parameters(), *module.named_buffers())}
+    states = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     arrays = {name: wide(t) for name, t in states.items()}
 
     def make() -> StepRecorder:

@@ -144,6 +144,13 @@ ADAMW = (
         "jnp.sqrt(batch_var * count / (count - 1) + 1e-5)",
         "forward",
     ),
+    Bug(
+        "adamw-channels",
+        "logits, changed = model.apply(variables, images,",
+        "logits, changed = model.apply(variables, images[..., ::-1],",
+        "forward",
+        "reverse",
+    ),
     Bug("adamw-norm-epsilon", "batch_var + 1e-5", "batch_var + 1e-3", "forward"),
 )
 L2 = (
@@ -161,7 +168,7 @@ L2 = (
     Bug("l2-bias-correction-missing", "m / (1 - B1**count)", "m", "update", "bias correction"),
     Bug("l2-bias-correction-late", "1 - B1**count", "1 - B1**(count + 1)", "update", ""),
     Bug("l2-epsilon-inside", "(jnp.sqrt(v) + EPS)", "jnp.sqrt(v + EPS)", "update", "square root"),
-    Bug("l2-preprocessing", "x = (x - 0.5) / 2.0", "x = x / 2.0 - 0.5", "forward"),
+    Bug("l2-preprocessing", "x = (x - 0.5) / 2.0", "x = x / 2.0 - 0.5", "forward", "mean"),
     Bug("l2-gelu", "approximate=False", "approximate=True", "forward"),
     Bug("l2-layer-norm-epsilon", "jnp.sqrt(var + 1e-5)", "jnp.sqrt(var + 1e-6)", "forward"),
 )

@@ -1,7 +1,7 @@
 """Check the trainings of this folder and their planted bugs, and tell what was found against what is true.
 
-`python -m tests.trainings.run_bugs [TEXT ...]` runs the bugs whose names hold a text, all without one; `--right` runs the
-right pairs instead, `--seeds N` with so many seeds of batches each.
+`python -m tests.trainings.run_bugs [TEXT ...]` runs the bugs whose names hold a text, all without one; `--right` runs
+the right pairs instead, `--seeds N` with so many seeds of batches each.
 """
 
 import argparse
