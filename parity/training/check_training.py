@@ -12,7 +12,7 @@ import numpy as np
 from data import UserError
 from parity.report.compare import norm
 from parity.training.batches import Batch, drawn
-from parity.training.explain import Evidence, diagnosed
+from parity.training.explain import Evidence, Lines, diagnosed
 from parity.training.jax_steps import JaxTraining
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
 from parity.training.precision import differences
@@ -89,8 +89,7 @@ def compare_steps(
     theirs: JaxTraining, torch_steps: list[TorchStep], batches: list[Batch], passed: Forward
 ) -> tuple[list[Compared], Roles]:
     """Compare each step, JAX's from PyTorch's state; what PyTorch has no word for goes on as JAX computes it."""
-    params = {leaf: rule for leaf, rule in passed.rules.items()}
-    roles, complete = Roles(params, {}, {}, {}), False
+    roles, complete = Roles(passed.rules, {}, {}, {}), False
     leaves, compared = dict(theirs.leaves), []
     first = next((i for i, step in enumerate(torch_steps) if step.after.slots), 0)
     for number, (step, batch) in enumerate(zip(torch_steps, batches, strict=True)):
@@ -110,7 +109,7 @@ def compare_steps(
 def _roles(roles: Roles, program: Any, leaves: Any, batch: Batch, step: TorchStep) -> Roles:
     tape = fed_with_gradients(program, leaves, batch, step, roles)
     after = {leaf: np.asarray(node.array) for leaf, node in tape.outputs.items()}
-    slots, averages = slots_and_averages(roles.params, leaves, after, step.before, step.after)
+    slots, averages = slots_and_averages(roles.params, leaves, after, step.after)
     used = {*roles.params, *slots, *averages}
     used |= {leaf for members in groups(roles.params, leaves).values() for leaf in members.values()}
     others = {leaf: array for leaf, array in leaves.items() if leaf not in used}
@@ -144,15 +143,18 @@ def _severity(row: Found) -> float:
     return row.error if np.isfinite(row.error) else np.inf
 
 
-def _failure(stage: str, number: int, row: Found, words: str, lines: Any) -> TrainingFailure:
+def _failure(stage: str, number: int, row: Found, words: str, lines: Lines) -> TrainingFailure:
     ours, theirs = np.asarray(row.torch, np.float64), np.asarray(row.jax, np.float64)
     place = ""
     if ours.shape == theirs.shape and ours.ndim:
         gap = np.abs(ours - theirs)
         at = np.unravel_index(np.where(np.isfinite(gap), gap, np.inf).argmax(), gap.shape)
         ours, theirs, place = ours[at], theirs[at], str([int(i) for i in at])
-    pair = [float(a.flat[0]) if (a := np.asarray(value)).size else np.nan for value in (ours, theirs)]
-    return TrainingFailure(stage, number + 1, row.tensor, row.error, row.bound, *pair, place, words, *lines)
+    mine, other = (float(np.ravel(value)[0]) if np.size(value) else np.nan for value in (ours, theirs))
+    torch_line, jax_line = lines
+    return TrainingFailure(
+        stage, number + 1, row.tensor, row.error, row.bound, mine, other, place, words, torch_line, jax_line
+    )
 
 
 def _stage(stage: str, compared: list[Compared]) -> Stage:

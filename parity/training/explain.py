@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 from parity.align.explain import explained
 from parity.trace.lines import Line
 from parity.training.input_words import input_words
-from parity.training.loss_words import average_words, gradient_words, loss_words, statistics_words
+from parity.training.kept_words import average_words, statistics_words
+from parity.training.loss_words import gradient_words, loss_words
 from parity.training.roles import Roles
 from parity.training.stages import Compared
 from parity.training.torch_steps import TorchStep, TorchTraining

@@ -1,4 +1,4 @@
-"""Words for a loss, a gradient, statistics or an average that is not PyTorch's."""
+"""Words for a loss or gradients that are not PyTorch's."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,12 +9,10 @@ from scipy.special import log_softmax
 from parity.report.compare import norm, relative_error, total_norm
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep, TorchTraining
+from parity.training.torch_steps import TorchStep
 from parity.training.weights import carried
 
 SAME = 1e-9
-STILL = "the average does not move at this step"
-FEW = 4  # steps that may say nothing of an average, as it is still the parameters
 
 
 def loss_words(number: int, compared: list[Compared], steps: list[TorchStep], batches: Sequence[Any]) -> str:
@@ -23,7 +21,7 @@ def loss_words(number: int, compared: list[Compared], steps: list[TorchStep], ba
     pairs = [(_reference(steps[n]), float(np.asarray(compared[n].first.loss.array))) for n in chosen]
     factors = [b / a for a, b in pairs if a]
     if factors and all(abs(f - factors[0]) <= SAME * abs(f) for f in factors):
-        return factor_words(factors[0], "the loss", compared[number], steps[number], batches[number])
+        return factor_words(factors[0], "the loss", steps[number], batches[number])
     return _parts_words(chosen, pairs, steps, batches) or _l2_words(chosen, pairs, steps)
 
 
@@ -31,7 +29,7 @@ def _reference(step: TorchStep) -> float:
     return step.loss if step.loss is not None else float(np.sum(step.roots))
 
 
-def factor_words(factor: float, what: str, one: Compared, step: TorchStep, batch: Any) -> str:
+def factor_words(factor: float, what: str, step: TorchStep, batch: Any) -> str:
     """Say what a factor stands for: the batch, the classes, the pieces."""
     sizes = {"examples": len(next(a for a in _arrays(batch) if a.ndim))}
     if step.outputs:
@@ -58,7 +56,7 @@ def _arrays(batch: Any) -> Iterator[np.ndarray]:
 def _l2_words(chosen: Sequence[int], pairs: list[tuple[float, float]], steps: list[TorchStep]) -> str:
     """Compare the difference with the squares of parameters."""
     squares = {
-        "all parameters": lambda a: True,
+        "all parameters": lambda _: True,
         "weights": lambda a: a.ndim > 1,
         "biases and scales": lambda a: a.ndim <= 1,
     }
@@ -69,7 +67,7 @@ def _l2_words(chosen: Sequence[int], pairs: list[tuple[float, float]], steps: li
             continue
         share, sign = shares[0], "more" if shares[0] > 0 else "less"
         if which == "biases and scales":
-            return f"the L2 term is over all parameters, in PyTorch over weights alone: {abs(share):.6g} of their squares {sign}"
+            return "the L2 term is over all parameters, in PyTorch over weights alone"
         return f"the loss has {abs(share):.6g} times the squares of {which} {sign}: an L2 term"
     return ""
 
@@ -187,7 +185,7 @@ def gradient_words(
     one, step = compared[number], steps[number]
     bad = [row for row in one.found if row.stage == "gradients" and not row.ok]
     if one.factor != 1.0:
-        return factor_words(one.factor, "every gradient", one, step, batches[number])
+        return factor_words(one.factor, "every gradient", step, batches[number])
     zero = [row.tensor for row in bad if not np.any(row.jax)]
     if zero and len(zero) == len(bad):
         return f"the gradient of {', '.join(zero[:3])} is zero: is it stopped?"
@@ -237,92 +235,3 @@ def _ratio_words(bad: Sequence[Any]) -> str:
         ratio = float(np.vdot(bad[0].torch, bad[0].jax) / np.vdot(bad[0].torch, bad[0].torch))
         return f"the gradient of {bad[0].tensor} alone is PyTorch's times {ratio:.6g}"
     return ""
-
-
-def statistics_words(
-    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, ours: TorchTraining
-) -> str:
-    """Say how running statistics move otherwise, "" if nothing reproduces it."""
-    one, step = compared[number], steps[number]
-    words = []
-    for row in one.found:
-        if row.stage != "statistics" or row.ok:
-            continue
-        key = roles.statistics[row.tensor].sources[0]
-        layer = ours.module.get_submodule(key.rpartition(".")[0])
-        share = getattr(layer, "momentum", None)
-        if not isinstance(share, float):
-            continue
-        old, new, found = step.before.buffers[key], np.asarray(row.torch), np.asarray(row.jax, np.float64)
-        words.append(_moved(old, new, found, share, "var" in key))
-    return next((word for word in words if word), "")
-
-
-def _moved(old: np.ndarray, new: np.ndarray, found: np.ndarray, share: float, variance: bool) -> str:
-    batch = (new - (1 - share) * old) / share
-    if np.array_equal(found, old):
-        return "the statistics do not move (trap 21)"
-    own = float(np.vdot(batch - old, found - old) / np.vdot(batch - old, batch - old))
-    if relative_error(old + own * (batch - old), found) <= 1e-8:
-        swapped = ": it is the old one's share, momentum is swapped" if abs(own - (1 - share)) < 1e-6 else ""
-        return f"the batch's share is {own:.6g} where PyTorch's momentum is {share:g}{swapped} (trap 2)"
-    ratios = (found - (1 - share) * old) / (share * batch)
-    if variance and np.ptp(ratios) < 1e-6 and 0 < ratios.mean() < 1:
-        return f"the variance is the biased one, divided by n instead of n - 1, n = {1 / (1 - ratios.mean()):.0f} (trap 1)"
-    return ""
-
-
-def average_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
-    """Say how a moving average is made otherwise, "" if nothing reproduces it."""
-    some = range(number, min(number + FEW, len(steps)))
-    found = [words for n in some if (words := _average_words(n, compared, steps, roles))]
-    return next((words for words in found if words != STILL), found[0] if found else "")
-
-
-def _average_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
-    one, step = compared[number], steps[number]
-    bad = [row for row in one.found if row.stage == "average" and not row.ok]
-    fine = {row.tensor for row in one.found if row.stage == "average"} - {row.tensor for row in bad}
-    rules = {row.tensor: roles.averages[row.tensor] for row in bad}
-    now, before = ({**s.params, **s.buffers} for s in (step.after, step.before))
-    old, ours, theirs, new, last = ([] for _ in range(5))
-    for row in bad:
-        place, rule = rules[row.tensor]
-        parts = (
-            carried(rule, step.before.averages.get(place, {})),
-            row.torch,
-            row.jax,
-            carried(rule, now),
-            carried(rule, before),
-        )
-        if any(part is None for part in parts):
-            return ""
-        for into, part in zip((old, ours, theirs, new, last), parts, strict=True):
-            into.append(np.asarray(part, np.float64).ravel())
-    if not bad:
-        return ""
-    o, a, b, p, q = (np.concatenate(parts) for parts in (old, ours, theirs, new, last))
-    statistics = fine and all(rules[row.tensor][1].sources[0] in step.after.buffers for row in bad)
-    if relative_error(p, b) <= SAME:
-        return "statistics are not averaged" if statistics else "there is no average: it is the new parameters"
-    if relative_error(o, b) <= SAME:
-        return STILL
-    mine, other = _decay(o, p, a), _decay(o, p, b)
-    early = _decay(o, q, b)
-    if mine is not None and other is not None and abs(mine - other) > SAME:
-        swapped = ": the shares are swapped" if abs(other - (1 - mine)) < 1e-9 else ""
-        return f"the average's decay is {other:.6g} where PyTorch's is {mine:.6g}{swapped}"
-    if mine is not None and early is not None:
-        same = f", decay {early:.6g}" if abs(early - mine) > SAME else ""
-        return f"the average is made before the update, of the old parameters{same}; PyTorch's after it"
-    return ""
-
-
-def _decay(old: np.ndarray, new: np.ndarray, found: np.ndarray) -> float | None:
-    """Return the d of found = d old + (1 - d) new, if there is one."""
-    way = old - new
-    size = float(way @ way)
-    if not size:
-        return None
-    share = float(way @ (found - new)) / size
-    return share if norm(new + share * way - found) <= 1e-8 * norm(way) else None

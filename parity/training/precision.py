@@ -135,7 +135,7 @@ class _Types:
         self.outputs: list[Any] = []
         self.roots: list[Any] = []
 
-    def number(self, tensor: torch.Tensor) -> int:
+    def number(self, _tensor: torch.Tensor) -> int:
         return 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -80,7 +80,6 @@ def slots_and_averages(
     params: Mapping[str, Rule],
     leaves: Mapping[str, np.ndarray],
     after: Mapping[str, np.ndarray],
-    torch_before: Snapshot,
     torch_after: Snapshot,
 ) -> tuple[dict[str, tuple[str, Rule]], dict[str, tuple[str, Rule]]]:
     """Tell which copies of the tree of parameters are which slot or average of PyTorch's, by what a step made of them.
@@ -89,7 +88,6 @@ def slots_and_averages(
         params: leaves that are parameters.
         leaves: the state before a step that was fed with PyTorch's parameters.
         after: the state after it.
-        torch_before: PyTorch's before it.
         torch_after: PyTorch's after it.
     """
     slots: dict[str, tuple[str, Rule]] = {}
@@ -179,7 +177,7 @@ def statistics(
 def averaged_statistics(
     found: Mapping[str, Rule], leaves: Mapping[str, np.ndarray], torch_after: Snapshot
 ) -> dict[str, tuple[str, Rule]]:
-    """Tell which leaves are moving averages of running statistics: copies of the tree of these, where PyTorch has any."""
+    """Tell which leaves are moving averages of running statistics, copies of the tree of these."""
     averages = {}
     for members in groups(found, leaves).values():
         for leaf, copy in members.items():

@@ -124,8 +124,7 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
         names = [n for n in value.__code__.co_names if n in value.__globals__]
         yield from ((n, value.__globals__[n]) for n in names)
         yield "defaults", value.__defaults__
-        if hasattr(value, "__wrapped__"):
-            yield "wrapped", value.__wrapped__
+        yield "wrapped", getattr(value, "__wrapped__", None)
     elif _is_users(value):
         yield from vars(value).items()
 

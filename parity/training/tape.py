@@ -36,7 +36,8 @@ class Node:
 
     def ancestors(self, size: int | None = None) -> Iterator["Node"]:
         """Yield a node and what it comes from, through values of one size alone if it is given; nearest first."""
-        seen, front = {id(self)}, [self]
+        seen: set[int] = {id(self)}
+        front: list[Node] = [self]
         while front:
             node = front.pop(0)
             yield node
@@ -173,9 +174,7 @@ def _of_numbers(scalar: Any) -> Any:
     if not all(v.aval.dtype in LOW for v in variables):
         return scalar
     inner = getattr(scalar, "jaxpr", scalar)
-    made = jax.make_jaxpr(lambda *numbers: jax.core.eval_jaxpr(inner, (), *numbers))(
-        *(np.zeros(()) for _ in variables)
-    )
+    made = jax.make_jaxpr(core.jaxpr_as_fun(core.ClosedJaxpr(inner, ())))(*(np.zeros(()) for _ in variables))
     return made if hasattr(scalar, "consts") else made.jaxpr
 
 

@@ -20,6 +20,7 @@ from parity.sides.arrays import wide
 from parity.sides.faults import explained
 from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
+from parity.training.grad_scaler import SCALING
 from parity.training.snapshots import Arrays, Snapshot, snapshot
 
 FORWARD, BACKWARD, BETWEEN, UPDATE, AFTER = "forward", "backward", "between", "update", "after"
@@ -153,7 +154,8 @@ class Watch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watch backward passes, optimizers, the module's outputs and every operation."""
-        autograd, backward, grad = torch.autograd, torch.autograd.backward, torch.autograd.grad
+        autograd: Any = torch.autograd
+        backward, grad = autograd.backward, autograd.grad
         handles = [
             register_optimizer_step_pre_hook(self._before_update),
             register_optimizer_step_post_hook(self._after_update),
@@ -287,27 +289,6 @@ def _sum(pieces: Sequence[Arrays]) -> Arrays:
     """Return what several backward passes add up to."""
     names = dict.fromkeys(name for piece in pieces for name in piece)
     return {name: np.sum([piece[name] for piece in pieces if name in piece], axis=0) for name in names}
-
-
-def _unscale(gradients: Any, found: torch.Tensor, inverse: torch.Tensor) -> None:
-    """Do what `GradScaler` does, which insists on float32."""
-    for gradient in gradients:
-        found.fill_(max(float(found), float(not gradient.isfinite().all())))
-        gradient.mul_(inverse)
-
-
-def _update_scale(scale: Any, tracker: Any, found: Any, growth: float, backoff: float, interval: int) -> Any:
-    if found:
-        scale.mul_(backoff)
-        return tracker.zero_() and scale
-    tracker.add_(1)
-    if int(tracker) == interval:
-        scale.mul_(growth)
-        tracker.zero_()
-    return scale
-
-
-SCALING = {"_amp_foreach_non_finite_check_and_unscale_": _unscale, "_amp_update_scale_": _update_scale}
 
 
 def _array(value: Any) -> bool:

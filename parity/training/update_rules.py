@@ -59,7 +59,7 @@ class Numbers(NamedTuple):
     raw: list[np.ndarray]
     slots: dict[str, list[np.ndarray]]
     settings: list[Mapping[str, Any]]
-    count: int  # of this update, from 1
+    update: int  # its number, from 1
 
 
 def numbers(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> Numbers | None:
@@ -155,7 +155,7 @@ def _sgd(given: Numbers, v: Variant, g: np.ndarray, slot: Mapping[str, np.ndarra
 
 
 def _adam(given: Numbers, v: Variant, g: np.ndarray, slot: Mapping[str, np.ndarray]) -> np.ndarray:
-    count = max(given.count + v.late, 0)
+    count = max(given.update + v.late, 0)
     first = max(count + v.late_first, 0)
     m = v.beta1 * slot.get("exp_avg", 0) + (1 - v.beta1) * g
     n = v.beta2 * slot.get("exp_avg_sq", 0) + (1 - v.beta2) * g**2

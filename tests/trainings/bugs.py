@@ -239,7 +239,7 @@ ACCUMULATE = (
     Bug("accumulate-clip-norm", "PIECES, CLIP = 4, 0.3", "PIECES, CLIP = 4, 0.03", "update", "0.03"),
 )
 MIXED = (
-    Bug("mixed-float32", "dtype: jnp.dtype = jnp.bfloat16", "dtype: jnp.dtype = jnp.float32", "forward", "bfloat16"),
+    Bug("mixed-float32", "dtype: Dtype = jnp.bfloat16", "dtype: Dtype = jnp.float32", "forward", "bfloat16"),
     Bug("mixed-head-float32", "nn.Dense(5, dtype=self.dtype", "nn.Dense(5, dtype=jnp.float32", "forward", "product 3"),
     Bug("mixed-loss-half", ".astype(jnp.float32)", "", "loss", "the loss"),
     Bug("mixed-slots-half", "optax.adam(1e-3)", "optax.adam(1e-3, mu_dtype=jnp.bfloat16)", "update", "exp_avg"),

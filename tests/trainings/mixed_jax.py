@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
+from flax.typing import Dtype
 
 
 class MLP(nn.Module):
-    dtype: jnp.dtype = jnp.bfloat16
+    dtype: Dtype = jnp.bfloat16
 
     @nn.compact
     def __call__(self, x):

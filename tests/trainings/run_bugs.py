@@ -22,15 +22,14 @@ STEPS = 10
 def check_bug(bug: Bug, steps: int = STEPS) -> TrainingReport:
     """Check a pair with a bug planted."""
     with tempfile.TemporaryDirectory() as folder:
-        files = bug.write(Path(folder))
-        made = [load_function(f"{file}:training") for file in files]
-        return check_training(*made, getattr(batches, PAIRS[bug.pair]), steps)
+        ours, theirs = (load_function(f"{file}:training") for file in bug.write(Path(folder)))
+        return check_training(ours, theirs, getattr(batches, PAIRS[bug.pair]), steps)
 
 
 def check_right(name: str, seed: int = 0, steps: int = STEPS) -> TrainingReport:
     """Check a pair as it is."""
-    made = [load_function(f"{FOLDER / f'{name}_{side}.py'}:training") for side in ("torch", "jax")]
-    return check_training(*made, functools.partial(getattr(batches, PAIRS[name]), seed), steps)
+    ours, theirs = (load_function(f"{FOLDER / f'{name}_{side}.py'}:training") for side in ("torch", "jax"))
+    return check_training(ours, theirs, functools.partial(getattr(batches, PAIRS[name]), seed), steps)
 
 
 def main() -> None:
