@@ -14,6 +14,7 @@ from parity.report.compare import norm
 from parity.training.batches import Batch, drawn
 from parity.training.explain import Evidence, Lines, diagnosed
 from parity.training.jax_steps import JaxTraining
+from parity.training.missing import missing
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
 from parity.training.precision import differences
 from parity.training.roles import Roles, averaged_statistics, groups, slots_and_averages, statistics
@@ -39,7 +40,8 @@ def check_training(
     """Train both sides on the same batches, in float64, and compare every stage of every step.
 
     Args:
-        torch_training: returns (module, step); `step(*batch)` trains once and returns the loss. It is called twice.
+        torch_training: returns (module, step); `step(*batch)` trains once and returns the loss. It is called
+            three times, and makes everything anew.
         jax_training: returns (state, step); `step(state, *batch)` returns (state, loss). The state is any tree, or
             NNX's objects.
         batches: a function or an iterable that yields what both steps are given, in numpy; or for each step a pair,
@@ -67,8 +69,7 @@ def check_training(
     known = Evidence(compared, torch_steps, [batch for _, batch in pairs], passed, roles, ours)
     failures = _failures(known)
     types = differences(torch_training, jax_training, pairs[0], roles, as_tensors=ours.as_tensors)
-    seen = {failure.stage for failure in failures}
-    failures = sorted([*failures, *(f for f in types if f.stage not in seen)], key=lambda f: STAGES.index(f.stage))
+    failures = _with_others(failures, [*types, *missing(torch_steps, roles)])
     stages = tuple(_stage(stage, compared) for stage in STAGES)
     return TrainingReport(name or "training", len(pairs), stages, tuple(failures), tuple(notes))
 
@@ -132,6 +133,12 @@ def _failures(known: Evidence) -> list[TrainingFailure]:
     return found
 
 
+def _with_others(found: list[TrainingFailure], others: list[TrainingFailure]) -> list[TrainingFailure]:
+    """Add failures of stages that have none, in the order of the stages."""
+    by_stage = {failure.stage: failure for failure in (*reversed(others), *found)}
+    return [by_stage[stage] for stage in STAGES if stage in by_stage]
+
+
 def _shown(bad: list[Found], roles: Roles) -> Found:
     """Return the tensor that a report names: a parameter rather than a slot, and no rounding of a zero."""
     params = [row for row in bad if row.tensor in roles.params]
@@ -169,15 +176,10 @@ def _stage(stage: str, compared: list[Compared]) -> Stage:
 def _notes(roles: Roles, torch_steps: list[TorchStep]) -> list[str]:
     """Return what a reader should know beside the figures."""
     notes = []
-    held = {key for rule in roles.params.values() for key in rule.sources}
-    if missing := [key for key in torch_steps[0].raw if key not in held]:
-        notes.append(f"no leaf of the JAX state is made of PyTorch's {', '.join(missing[:4])}")
     kept = {slot for slot, _ in roles.slots.values()}
     last = torch_steps[-1].after
     if lost := [slot for slot in last.slots if slot not in kept]:
         notes.append(f"the JAX state has nothing for PyTorch's slot {', '.join(lost)}")
-    if last.averages and not roles.averages:
-        notes.append(f"the JAX state has nothing for the average that PyTorch keeps in {', '.join(last.averages)}")
     return notes
 
 
