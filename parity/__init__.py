@@ -1,7 +1,7 @@
 """Proof that a PyTorch and a Flax network are the same network, and train the same way.
 
-`to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match` and `assert_port` need both
-frameworks; `record` and `check_record` need one. All load on first use.
+`to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match`, `check_training` and the
+others need both frameworks; `record` and `check_record` need one. All load on first use.
 """
 
 import importlib
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from parity.ports import assert_port, check, match
     from parity.records.either import check_record, record
     from parity.report import Failure, Report
+    from parity.training.check_training import assert_training, check_training
 
 __all__ = [
     "CopyError",
     "Failure",
     "Report",
     "assert_port",
+    "assert_training",
     "check",
     "check_record",
+    "check_training",
     "match",
     "record",
     "to_flax",
@@ -35,8 +38,10 @@ MODULES = {
     "Failure": "parity.report",
     "Report": "parity.report",
     "assert_port": "parity.ports",
+    "assert_training": "parity.training.check_training",
     "check": "parity.ports",
     "check_record": "parity.records.either",
+    "check_training": "parity.training.check_training",
     "match": "parity.ports",
     "record": "parity.records.either",
     "to_flax": "parity.copy",

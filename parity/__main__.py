@@ -6,6 +6,8 @@ computes something else (docs/compiler.md). --brief and --json - are for program
 check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
 record my_torch.py:Net --input 8,32,32,3 --out net.parity writes what a PyTorch module computes to a file, without JAX.
 check net.parity my_flax.py:Net compares a JAX model with such a file, without PyTorch; see docs/records.md.
+check-training my_torch.py:training my_jax.py:training --batches my_data.py:batches compares two trainings of yours,
+stage by stage of every step; see docs/check_training.md.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
@@ -28,6 +30,7 @@ FILES = ("emit", "html", "json", "plot", "save_mapping", "save_script", "target"
 COMMANDS = {
     "commands.check": ("check",),
     "records.command": ("record",),
+    "training.command": ("check-training",),
     "commands.doctor": ("doctor",),
     "commands.torchvision": ("torchvision",),
     "commands.long_runs": ("forced", "training"),

@@ -2,5 +2,6 @@
 
 from parity.sides.load_jax import load_inputs, load_jax
 from parity.sides.load_torch import load_torch
+from parity.sides.target import load_function
 
-__all__ = ["load_inputs", "load_jax", "load_torch"]
+__all__ = ["load_function", "load_inputs", "load_jax", "load_torch"]

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -53,6 +54,19 @@ def named(target: str) -> Any:
     source, expression = _parts(target)
     with _siblings(_folder(source)):
         return _named(source, _call(target, expression)[0], target)
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """Return the function that a target names; with arguments, "my.py:training(rate=0.1)", one that gives them.
+
+    Raises:
+        UserError: the file or the name is wrong; one line.
+    """
+    name, args, kwargs = _call(target, target.partition(":")[2])
+    value = loaded(f"{target.partition(':')[0]}:{name}", callable)
+    if not callable(value):
+        raise UserError(f"{target} is {type(value).__name__}: expected a function")
+    return value if args is None else functools.partial(value, *args, **kwargs)
 
 
 def _parts(target: str) -> tuple[str, str]:

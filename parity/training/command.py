@@ -1,0 +1,48 @@
+"""The command check-training: two trainings of yours, stage by stage."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from data import UserError
+from parity.report.console import check_folder, count, load_module, save_json, wide_console
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("check-training", help="compare two trainings of yours, stage by stage of every step")
+    parser.add_argument(
+        "names",
+        nargs=2,
+        metavar="FILE.py:NAME",
+        help="function without an argument, PyTorch's first: returns (module, step), and step(*batch) trains once; "
+        "JAX's returns (state, step), and step(state, *batch) returns (state, loss)",
+    )
+    parser.add_argument(
+        "--batches",
+        required=True,
+        metavar="FILE.py:NAME",
+        help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's",
+    )
+    parser.add_argument("--steps", type=count, default=20, metavar="N", help="of each training (default: 20)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE, too")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check two trainings, print what is found; return 0 if they are the same, else 1."""
+    check_folder(args.json)
+    for name in (*args.names, args.batches):
+        if ":" not in name:
+            raise UserError(f"{name}: expected file.py:name or module:name")
+    start = time.perf_counter()
+    module, outcome, load = (
+        load_module(f"{m}") for m in ("training.check_training", "training.outcome", "sides.load")
+    )
+    made = [load.load_function(name) for name in (*args.names, args.batches)]
+    report = module.check_training(*made, args.steps, name=" ".join(args.names))
+    outcome.print_outcome(wide_console(), report)
+    save_json(args.json, report.to_json())
+    print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
+    return 0 if report.ok else 1

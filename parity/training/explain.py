@@ -1,0 +1,80 @@
+"""What a difference is: hypotheses, each named only if it reproduces JAX's numbers; and the line on both sides."""
+
+from typing import Any, NamedTuple
+
+from parity.align.words import explained
+from parity.trace.lines import Line
+from parity.training.input_words import input_words
+from parity.training.kept_words import average_words, statistics_words
+from parity.training.loss_words import gradient_words, loss_words
+from parity.training.roles import Roles
+from parity.training.stages import Compared
+from parity.training.torch_steps import TorchStep, TorchTraining
+from parity.training.update_words import update_words
+from parity.training.weights import Forward
+
+Lines = tuple[Line | None, Line | None]
+LINES = {"forward": "loss", "gradients": "loss", "statistics": "loss", "average": "after"}  # where PyTorch has a stage
+
+
+class Evidence(NamedTuple):
+    """All steps of both sides."""
+
+    compared: list[Compared]
+    steps: list[TorchStep]
+    batches: list[Any]  # JAX's
+    passed: Forward
+    roles: Roles
+    ours: TorchTraining
+
+
+def diagnosed(stage: str, number: int, known: Evidence) -> tuple[str, Lines]:
+    """Return what a stage's first difference is, "" if nothing reproduces it, and PyTorch's and JAX's line."""
+    row = known.compared[number].worst(stage)
+    theirs = row.node.line if row is not None and row.node is not None else None
+    mine = known.steps[number].lines.get(LINES.get(stage, stage))
+    try:
+        words = _words(stage, number, known)
+    except (
+        ValueError,
+        ZeroDivisionError,
+        FloatingPointError,
+        KeyError,
+    ):  # an explanation is a help: nothing depends on it
+        words = ""
+    if stage == "update" and "clip" in words:
+        mine = known.steps[number].lines.get("between", mine)
+    if stage in ("forward", "loss"):
+        more, lines = _recorded(stage, known.passed)
+        if lines != (None, None):
+            words, (mine, theirs) = words or more, lines
+    return words, (mine, theirs)
+
+
+def _words(stage: str, number: int, known: Evidence) -> str:
+    match stage:
+        case "forward":
+            return input_words(known.compared[number], known.steps[number])
+        case "loss":
+            return loss_words(number, known.compared, known.steps, known.batches)
+        case "gradients":
+            return gradient_words(number, known.compared, known.steps, known.batches, known.roles)
+        case "update":
+            return update_words(number, known.compared, known.steps, known.roles)
+        case "statistics":
+            return statistics_words(number, known.compared, known.steps, known.roles, known.ours)
+        case "average":
+            return average_words(number, known.compared, known.steps, known.roles)
+    return ""
+
+
+def _recorded(stage: str, passed: Forward) -> tuple[str, Lines]:
+    """Return what the recorded forward passes say of the first operation at which they part."""
+    for walk, found in passed.differences():
+        if passed.in_loss(found) is (stage == "loss"):
+            cell = walk.cells[found.cell] if found.cell is not None else None
+            return explained(walk, found).words, (
+                walk.trace.ops[found.op].line,
+                cell.line if cell is not None else None,
+            )
+    return "", (None, None)

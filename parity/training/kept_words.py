@@ -1,0 +1,103 @@
+"""Words for running statistics or a moving average that is not PyTorch's."""
+
+import numpy as np
+
+from parity.report.compare import norm, relative_error
+from parity.training.roles import Roles
+from parity.training.stages import Compared
+from parity.training.torch_steps import TorchStep, TorchTraining
+from parity.training.weights import carried
+
+SAME = 1e-9
+STILL = "the average does not move at this step"
+FEW = 4  # steps that may say nothing of an average, as it is still the parameters
+
+
+def statistics_words(
+    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, ours: TorchTraining
+) -> str:
+    """Say how running statistics move otherwise, "" if nothing reproduces it."""
+    one, step = compared[number], steps[number]
+    words = []
+    for row in one.found:
+        if row.stage != "statistics" or row.ok:
+            continue
+        key = roles.statistics[row.tensor].sources[0]
+        layer = ours.module.get_submodule(key.rpartition(".")[0])
+        share = getattr(layer, "momentum", None)
+        if not isinstance(share, float):
+            continue
+        old, new, found = step.before.buffers[key], np.asarray(row.torch), np.asarray(row.jax, np.float64)
+        words.append(_moved(old, new, found, share, "var" in key))
+    return next((word for word in words if word), "")
+
+
+def _moved(old: np.ndarray, new: np.ndarray, found: np.ndarray, share: float, variance: bool) -> str:
+    batch = (new - (1 - share) * old) / share
+    if np.array_equal(found, old):
+        return "the statistics do not move (trap 21)"
+    own = float(np.vdot(batch - old, found - old) / np.vdot(batch - old, batch - old))
+    if relative_error(old + own * (batch - old), found) <= 1e-8:
+        swapped = ": it is the old one's share, momentum is swapped" if abs(own - (1 - share)) < 1e-6 else ""
+        return f"the batch's share is {own:.6g} where PyTorch's momentum is {share:g}{swapped} (trap 2)"
+    ratios = (found - (1 - share) * old) / (share * batch)
+    if variance and np.ptp(ratios) < 1e-6 and 0 < ratios.mean() < 1:
+        count = 1 / (1 - ratios.mean())
+        return f"the variance is the biased one, divided by n instead of n - 1, n = {count:.0f} (trap 1)"
+    return ""
+
+
+def average_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
+    """Say how a moving average is made otherwise, "" if nothing reproduces it."""
+    some = range(number, min(number + FEW, len(steps)))
+    found = [words for n in some if (words := _average_words(n, compared, steps, roles))]
+    return next((words for words in found if words != STILL), found[0] if found else "")
+
+
+def _average_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
+    one, step = compared[number], steps[number]
+    bad = [row for row in one.found if row.stage == "average" and not row.ok]
+    fine = {row.tensor for row in one.found if row.stage == "average"} - {row.tensor for row in bad}
+    rules = {row.tensor: roles.averages[row.tensor] for row in bad}
+    now, before = ({**s.params, **s.buffers} for s in (step.after, step.before))
+    old, ours, theirs, new, last = ([] for _ in range(5))
+    for row in bad:
+        place, rule = rules[row.tensor]
+        parts = (
+            carried(rule, step.before.averages.get(place, {})),
+            row.torch,
+            row.jax,
+            carried(rule, now),
+            carried(rule, before),
+        )
+        if any(part is None for part in parts):
+            return ""
+        for into, part in zip((old, ours, theirs, new, last), parts, strict=True):
+            into.append(np.asarray(part, np.float64).ravel())
+    if not bad:
+        return ""
+    o, a, b, p, q = (np.concatenate(parts) for parts in (old, ours, theirs, new, last))
+    statistics = fine and all(rules[row.tensor][1].sources[0] in step.after.buffers for row in bad)
+    if relative_error(p, b) <= SAME:
+        return "statistics are not averaged" if statistics else "there is no average: it is the new parameters"
+    if relative_error(o, b) <= SAME:
+        return STILL
+    mine, other = _decay(o, p, a), _decay(o, p, b)
+    early = _decay(o, q, b)
+    if mine is not None and other is not None and abs(mine - other) > SAME:
+        swapped = ": the shares are swapped" if abs(other - (1 - mine)) < 1e-9 else ""
+        return f"the average's decay is {other:.6g} where PyTorch's is {mine:.6g}{swapped}"
+    if mine is not None and early is not None:
+        same = f", decay {early:.6g}" if abs(early - mine) > SAME else ""
+        return f"the average is made before the update, of the old parameters{same}; PyTorch's after it"
+    return ""
+
+
+def _decay(old: np.ndarray, new: np.ndarray, found: np.ndarray) -> float | None:
+    """Return the d of found = d old + (1 - d) new, if there is one."""
+    way = old - new
+    size = float(way @ way)
+    if not size:
+        return None
+    share = float(way @ (found - new)) / size
+    return share if norm(new + share * way - found) <= 1e-8 * norm(way) else None

@@ -1,0 +1,32 @@
+"""Numbers of low precision as what they stand for."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+LOW = tuple(map(np.dtype, (np.float32, jnp.bfloat16, np.float16)))
+MOST_CONSTANTS = 4096
+
+
+def as_wide(array: Any) -> Any:
+    """Return an array of floats in float64, any other as it is."""
+    return np.asarray(array, np.float64) if getattr(array, "dtype", None) in LOW else array
+
+
+def restored(array: Any) -> Any:
+    """Return constants of low precision as the decimal numbers that they stand for: 0.1, not 0.100000001."""
+    if getattr(array, "dtype", None) not in LOW:
+        return array
+    if array.size > MOST_CONSTANTS:
+        return as_wide(array)
+    return np.array([_decimal(x, array.dtype) for x in array.ravel()], np.float64).reshape(array.shape)
+
+
+def _decimal(value: Any, dtype: np.dtype) -> float:
+    """Return the shortest decimal number that a number of low precision may be."""
+    exact = float(value)
+    if not np.isfinite(exact) or exact.is_integer():
+        return exact
+    texts = (float(f"{exact:.{digits}g}") for digits in range(1, 10))
+    return next((number for number in texts if float(np.asarray(number, dtype)) == exact), exact)

@@ -1,0 +1,312 @@
+"""A PyTorch training, step by step, as data: losses, outputs, gradients before and after clipping, what it changes.
+
+Nothing is asked of the step but that it trains: backward passes and optimizers are watched from outside.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from data import UserError
+from parity.sides.arrays import wide
+from parity.sides.faults import explained
+from parity.trace.lines import Line, line_of_stack
+from parity.trace.torch_trace import LOW
+from parity.training.grad_scaler import SCALING
+from parity.training.snapshots import Arrays, Snapshot, snapshot
+
+FORWARD, BACKWARD, BETWEEN, UPDATE, AFTER = "forward", "backward", "between", "update", "after"
+RANDOM = frozenset(
+    ["native_dropout", "bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like", "randint"]
+)
+
+
+class Group(NamedTuple):
+    """What an optimizer does to one parameter."""
+
+    optimizer: str  # "AdamW"
+    settings: dict[str, Any]  # of its parameter group, at this step
+
+
+class TorchStep(NamedTuple):
+    """One step."""
+
+    loss: Any  # what the step returned, as a number; None if it returned nothing
+    roots: tuple[float, ...]  # of each backward pass
+    inputs: tuple[np.ndarray, ...]  # of the module, floats
+    outputs: tuple[np.ndarray, ...]  # of the module, call by call
+    pieces: tuple[Arrays, ...]  # what each backward pass adds to the gradients
+    raw: Arrays  # gradients after the last backward pass
+    gradients: Arrays  # as the optimizer was given them
+    groups: dict[str, Group]  # by parameter; empty where no optimizer has stepped
+    before: Snapshot
+    after: Snapshot
+    lines: dict[str, Line]  # where each stage is in the user's code
+    random: str  # an operation of the forward pass that draws random numbers
+
+
+class TorchTraining:
+    """A module and the step that trains it, in float64."""
+
+    def __init__(self, make: Callable[[], Any], dtype: torch.dtype | None = torch.float64):
+        self.dtype = dtype
+        with self._defaults():
+            torch.manual_seed(0)
+            made = make()
+            if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], nn.Module)):
+                raise UserError("the PyTorch training must return (module, step)")
+            self.module, self.step = made
+            if not callable(self.step):
+                raise UserError(f"the PyTorch training returned {type(self.step).__name__} for a step")
+            if dtype is not None:
+                self.module.to("cpu", dtype)
+        self.optimizers: dict[int, Any] = {}
+        self.as_tensors = False
+
+    @contextlib.contextmanager
+    def _defaults(self) -> Iterator[None]:
+        before = torch.get_default_dtype()
+        if self.dtype is not None:
+            torch.set_default_dtype(self.dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+    def run(self, batch: Sequence[Any], recorder: Any = None) -> TorchStep:
+        """Train once.
+
+        Args:
+            batch: what the step is given; numpy's arrays, or tensors where the step wants these.
+            recorder: a mode that records the forward pass.
+        """
+        watch = Watch(self, recorder)
+        before = snapshot(self.module, self.optimizers, self.step)
+        with self._defaults(), watch.watching():
+            result = self.step(*(torch.from_numpy(np.array(b)) if self.as_tensors and _array(b) else b for b in batch))
+        after = snapshot(self.module, self.optimizers, self.step)
+        loss = _number(result)
+        return TorchStep(
+            loss,
+            tuple(watch.roots),
+            tuple(watch.inputs),
+            tuple(watch.outputs),
+            tuple(watch.pieces),
+            {} if watch.many else watch.raw,
+            {} if watch.many else watch.gradients,
+            watch.groups,
+            before,
+            after,
+            watch.lines,
+            watch.random,
+        )
+
+    def first(self, batch: Sequence[Any], make_recorder: Callable[[], Any]) -> tuple[TorchStep, Any]:
+        """Train once, and find out on the way whether the step wants numpy's arrays or tensors."""
+        state = snapshot(self.module, self.optimizers, self.step)
+        try:
+            recorder = make_recorder()
+            return self.run(batch, recorder), recorder
+        except UserError:
+            raise
+        except Exception as error:
+            with torch.no_grad():
+                tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+                for name, array in (state.params | state.buffers).items():
+                    tensors[name].copy_(torch.from_numpy(np.asarray(array)))
+            self.as_tensors = True
+            try:
+                recorder = make_recorder()
+                return self.run(batch, recorder), recorder
+            except Exception as other:
+                shown = other if isinstance(error, TypeError | AttributeError) else error
+                raise UserError(f"the PyTorch step cannot be called: {explained(shown)}") from other
+
+
+class Watch:
+    """What is seen of one step from outside."""
+
+    def __init__(self, training: TorchTraining, recorder: Any):
+        self.training, self.recorder = training, recorder
+        self.names = {id(p): name for name, p in training.module.named_parameters()}
+        self.phase = FORWARD
+        self.roots: list[float] = []
+        self.root_numbers: list[int] = []
+        self.inputs: list[np.ndarray] = []
+        self.outputs: list[np.ndarray] = []
+        self.pieces: list[Arrays] = []
+        self.raw: Arrays = {}
+        self.gradients: Arrays = {}
+        self.groups: dict[str, Group] = {}
+        self.lines: dict[str, Line] = {}
+        self.random = ""
+        self.many = False
+        self.carried = False  # whether gradients of earlier steps are still there
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch backward passes, optimizers, the module's outputs and every operation."""
+        autograd: Any = torch.autograd
+        backward, grad = autograd.backward, autograd.grad
+        handles = [
+            register_optimizer_step_pre_hook(self._before_update),
+            register_optimizer_step_post_hook(self._after_update),
+            self.training.module.register_forward_pre_hook(self._before_forward),
+            self.training.module.register_forward_hook(self._after_forward),
+        ]
+        autograd.backward = lambda tensors, *a, **k: self._backward(backward, tensors, a, k)
+        autograd.grad = lambda outputs, inputs, *a, **k: self._grad(grad, outputs, inputs, a, k)
+        try:
+            with _Mode(self):
+                yield
+        finally:
+            autograd.backward, autograd.grad = backward, grad
+            for handle in handles:
+                handle.remove()
+
+    def seen(self, name: str) -> None:
+        """Note the line of an operation outside of the backward pass."""
+        if self.phase == FORWARD and name in RANDOM:
+            self.random = self.random or name
+        if self.phase in (BETWEEN, AFTER) and name not in ("zero_", "detach", "_local_scalar_dense"):
+            line = line_of_stack(sys._getframe(2))
+            if line is not None and line != self.lines.get("update"):
+                self.lines.setdefault(self.phase, line)
+
+    def _before_forward(self, _module: Any, args: Any) -> None:
+        self.inputs += [wide(t) for t in tree_leaves(args) if isinstance(t, torch.Tensor) and t.is_floating_point()]
+
+    def _after_forward(self, _module: Any, _args: Any, output: Any) -> None:
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor):
+                self.outputs.append(wide(tensor))
+                if self.recorder is not None:
+                    self.recorder.outputs.append(self.recorder.number(tensor))
+
+    def _backward(self, run: Any, tensors: Any, args: Any, kwargs: Any) -> None:
+        self._root(tensors)
+        before = self._held()
+        run(tensors, *args, **kwargs)
+        after = self._held()
+        self.pieces.append({name: g - before.get(name, 0) for name, g in after.items()})
+        if len(self.pieces) == 1:
+            self.carried = any(np.any(g) for g in before.values())
+        self._ended(_sum(self.pieces) if self.carried else after)
+
+    def _grad(self, run: Any, outputs: Any, inputs: Any, args: Any, kwargs: Any) -> Any:
+        self._root(outputs)
+        found = run(outputs, inputs, *args, **kwargs)
+        given = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
+        named = zip((self.names.get(id(t)) for t in given), found, strict=True)
+        self.pieces.append({name: wide(g) for name, g in named if name is not None and g is not None})
+        self._ended(_sum(self.pieces))
+        return found
+
+    def _root(self, tensors: Any) -> None:
+        if self.phase == AFTER:
+            self.many = True  # several updates in one step
+        self.lines["loss"] = line_of_stack(sys._getframe(2)) or self.lines.get("loss")  # type: ignore[assignment]
+        for tensor in [tensors] if isinstance(tensors, torch.Tensor) else list(tensors):
+            self.roots.append(float(tensor.detach().sum()))
+            if self.recorder is not None:
+                self.recorder.roots.append(self.recorder.number(tensor))
+        self.phase = BACKWARD
+
+    def _held(self) -> Arrays:
+        named = self.training.module.named_parameters()
+        return {name: wide(p.grad) for name, p in named if p.grad is not None}
+
+    def _ended(self, gradients: Arrays) -> None:
+        self.raw = gradients
+        self.phase = BETWEEN
+        self.lines.pop(BETWEEN, None)
+
+    def _before_update(self, optimizer: Any, *_: Any) -> None:
+        self.training.optimizers[id(optimizer)] = optimizer
+        self.lines["update"] = line_of_stack(sys._getframe(1)) or self.lines.get("update")  # type: ignore[assignment]
+        for group in optimizer.param_groups:
+            settings = {key: _plain(value) for key, value in group.items() if key != "params"}
+            for p in group["params"]:
+                if id(p) in self.names and p.grad is not None:
+                    name = self.names[id(p)]
+                    self.gradients[name] = wide(p.grad)
+                    self.groups[name] = Group(type(optimizer).__name__, settings)
+        self.phase = UPDATE
+
+    def _after_update(self, *_: Any) -> None:
+        self.phase = AFTER
+
+
+class _Mode(TorchDispatchMode):
+    """Keep float64 where float32 is asked for, and show every operation to the watch."""
+
+    def __init__(self, watch: Watch):
+        super().__init__()
+        self.watch = watch
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        watch, name = self.watch, str(func).removeprefix("aten.").partition(".")[0]
+        if watch.phase == BETWEEN and name in ("convolution", "addmm", "mm", "embedding"):
+            watch.phase = FORWARD  # another piece of the batch
+        if watch.training.dtype is torch.float64 and kwargs.get("dtype") in LOW:
+            kwargs["dtype"] = torch.float64
+        if watch.phase == AFTER:
+            watch.recorder = None  # what follows an update has other parameters
+        if watch.recorder is not None and watch.phase == FORWARD:
+            watch.seen(name)
+            run = watch.recorder.__torch_dispatch__
+            return self._widened(lambda a, k: run(func, types, a, k), args, kwargs)
+        scaling = SCALING.get(name)
+        out = scaling(*args) if scaling is not None else self._widened(lambda a, k: func(*a, **k), args, kwargs)
+        watch.seen(name)
+        return out
+
+    def _widened(self, run: Callable[[Any, Any], Any], args: Any, kwargs: Any) -> Any:
+        """Run an operation; again with its tensors of float32 in float64, if it refuses a mixture of both."""
+        try:
+            return run(args, kwargs)
+        except RuntimeError:
+            tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+            if self.watch.training.dtype is None or len({t.dtype for t in tensors if t.is_floating_point()}) < 2:
+                raise
+            return run(*tree_map(_double, (args, kwargs)))
+
+
+def _double(value: Any) -> Any:
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _sum(pieces: Sequence[Arrays]) -> Arrays:
+    """Return what several backward passes add up to."""
+    names = dict.fromkeys(name for piece in pieces for name in piece)
+    return {name: np.sum([piece[name] for piece in pieces if name in piece], axis=0) for name in names}
+
+
+def _array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return float(value) if value.numel() == 1 else None
+    return value
+
+
+def _number(result: Any) -> Any:
+    """Return the loss that a step returned, as a number."""
+    if isinstance(result, dict):
+        result = result.get("loss", next(iter(result.values()), None))
+    if isinstance(result, tuple | list):
+        result = result[0] if result else None
+    if isinstance(result, torch.Tensor):
+        return float(result.detach().double().sum()) if result.numel() == 1 else None
+    return float(result) if isinstance(result, int | float | np.generic) else None

@@ -1,0 +1,237 @@
+"""Words for an update that is not PyTorch's: clipping, rule, decay, schedule."""
+
+from typing import Any
+
+import numpy as np
+
+from parity.report.compare import norm, relative_error, total_norm
+from parity.training.roles import Roles
+from parity.training.schedules import schedule_words
+from parity.training.slot_words import slot_words
+from parity.training.stages import Compared
+from parity.training.tape import Node
+from parity.training.torch_steps import TorchStep
+from parity.training.update_rules import (
+    ALL,
+    NONE,
+    WEIGHTS,
+    Fit,
+    Numbers,
+    decay,
+    fit,
+    fitted,
+    is_coupled,
+    numbers,
+    own,
+)
+from parity.training.weights import carried
+
+SAME = 1e-9
+EPSILON = 1e-6  # what PyTorch adds to the norm before it divides by it
+
+
+def update_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
+    """Say what an update does otherwise, "" if nothing reproduces it."""
+    one = compared[number]
+    if words := clipping_words(one, steps[number], roles):
+        return words
+    wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
+    if wrong is None:
+        return slot_words(number, compared, steps, roles)
+    found = fitted(wrong, compared, steps, roles)
+    if not found:
+        return slot_words(number, compared, steps, roles)
+    given, result = found[0]
+    words = [*_rule_words(given, result), *_decay_words(found)]
+    rates = [
+        (float(s.groups[next(iter(s.groups))].settings["lr"]), _rate(n, compared, steps, roles, result))
+        for n, s in enumerate(steps)
+        if s.groups
+    ]
+    if any(b is None or abs(b - a) > 1e-7 * max(abs(a), abs(b)) for a, b in rates):
+        words += schedule_words([a for a, _ in rates], [b for _, b in rates])
+    return "; ".join(word for word in words if word)
+
+
+def _params_differ(one: Compared, roles: Roles) -> bool:
+    return any(not row.ok for row in one.found if row.stage == "update" and row.tensor in roles.params)
+
+
+def _rate(n: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, result: Fit) -> float | None:
+    given = numbers(n, compared, steps, roles)
+    found = fit(given, result.variant) if given is not None else None
+    return None if found is None else found.rate
+
+
+def _rule_words(given: Numbers, result: Fit) -> list[str]:
+    """Return words for settings that are not PyTorch's."""
+    mine, theirs, words = own(given), result.variant, []
+    sgd = given.kind == "SGD"
+    if theirs.raw:
+        words.append("the gradients are not clipped")
+    if theirs.beta1 != mine.beta1:
+        name = "momentum" if sgd else "beta1"
+        words.append(f"{name} is {theirs.beta1:g} where PyTorch's is {mine.beta1:g}")
+    if theirs.beta2 != mine.beta2:
+        words.append(f"beta2 is {theirs.beta2:g} where PyTorch's is {mine.beta2:g}")
+    if theirs.inside and not mine.inside:
+        words.append("epsilon is inside the square root (trap 14)")
+    if theirs.eps != mine.eps:
+        words.append(f"epsilon is {theirs.eps:g} where PyTorch's is {mine.eps:g}")
+    for moment in ("first", "second"):
+        if not getattr(theirs, moment):
+            words.append(f"the bias correction of the {moment} moment is missing")
+    if late := theirs.late or theirs.late_first:
+        which = "the bias correction" if theirs.late else "the bias correction of the first moment"
+        words.append(f"{which} counts {abs(late)} step {'more' if late > 0 else 'less'}")
+    if theirs.nesterov != mine.nesterov:
+        words.append(f"Nesterov's momentum in {'JAX' if theirs.nesterov else 'PyTorch'} alone (trap 15)")
+    if theirs.dampening != mine.dampening:
+        words.append(f"dampening is {theirs.dampening:g} where PyTorch's is {mine.dampening:g} (trap 15)")
+    return words
+
+
+def _decay_words(found: list[tuple[Numbers, Fit]]) -> list[str]:
+    """Return words for a decay that is not PyTorch's: which parameters, coupled or not, times the rate or not."""
+    given, result = next(((g, f) for g, f in found if f.rate), found[0])
+    wanted, coupled, rate = decay(given), is_coupled(given.kind), result.rate
+    kind = result.variant.coupled
+    weights, others = ((value if abs(value) > 1e-9 else 0.0) for value in (result.weights, result.others))
+    own_weights, own_others = _own_decay(given)
+    if kind in (ALL, WEIGHTS) and coupled:
+        return [_which(kind == ALL, True, own_weights > 0, own_others > 0)]
+    if kind in (ALL, WEIGHTS):
+        which = "" if (kind == ALL) == (own_others > 0) else "; " + _which(kind == ALL, True, True, own_others > 0)
+        return [f"the decay is coupled, part of the gradient, where PyTorch's is decoupled (trap 13){which}"]
+    if not weights and not others:
+        if wanted and (kind == NONE or not coupled):
+            return ["there is no weight decay, PyTorch's is " + f"{wanted:g}"]
+        return []
+    share = weights or others
+    words = []
+    if coupled and (kind == NONE or not wanted):
+        words.append(
+            "the decay is decoupled, where PyTorch's is part of the gradient (trap 13)"
+            if wanted
+            else f"there is a decoupled decay of {share / (rate or 1):g}, none in PyTorch"
+        )
+    if wanted and rate and abs(share / rate - wanted) > 1e-6 * wanted:
+        plain = abs(share - wanted) <= 1e-6 * wanted
+        words.append(
+            "the decay is not multiplied by the rate"
+            if plain
+            else f"the decay is {share / rate:.6g} where PyTorch's is {wanted:g}"
+        )
+    if wanted and (which := _which(bool(others), bool(weights), own_weights > 0, own_others > 0)):
+        words.append(which)
+    return words
+
+
+def _own_decay(given: Numbers) -> tuple[float, float]:
+    """Return PyTorch's decay of weights and of other parameters."""
+    pairs = [(b.ndim, float(s.get("weight_decay", 0) or 0)) for b, s in zip(given.before, given.settings, strict=True)]
+    return max((d for n, d in pairs if n > 1), default=0.0), max((d for n, d in pairs if n <= 1), default=0.0)
+
+
+def _which(others: bool, weights: bool, own_weights: bool, own_others: bool) -> str:
+    if others and not own_others:
+        return "all parameters decay, in PyTorch weights only"
+    if own_others and not others:
+        return "weights only decay, in PyTorch all parameters"
+    return "" if weights == own_weights else "other parameters decay than in PyTorch"
+
+
+def clipping_words(one: Compared, step: TorchStep, roles: Roles) -> str:
+    """Say how gradients are clipped otherwise, "" if they are clipped as in PyTorch or nothing reproduces it."""
+    leaves = [leaf for leaf in one.gradient_nodes if leaf in one.raw and norm(one.raw[leaf]) > 0]
+    raw = {leaf: one.raw[leaf] for leaf in leaves}
+    clipped = {leaf: carried(roles.params[leaf], step.gradients, constant=False) for leaf in leaves}
+    if not leaves or any(array is None for array in clipped.values()):
+        return ""
+    whole, shares = total_norm(one.raw), {leaf: _ratio(raw[leaf], clipped[leaf]) for leaf in leaves}
+    if any(share is None for share in shares.values()):
+        return ""
+    first = next(share for share in shares.values() if share is not None)
+    limit = first * (whole + EPSILON)
+    chains = {leaf: _chain(one, leaf) for leaf in leaves}
+    found = {
+        leaf: [r for node in chain if (r := _ratio(raw[leaf], node.array)) is not None]
+        for leaf, chain in chains.items()
+    }
+    if abs(first - 1) > SAME and all(any(abs(r - first) <= 1e-11 for r in ratios) for ratios in found.values()):
+        return ""  # clipped alike
+    if all(ratios for ratios in found.values()):
+        words = _of_ratios(found, {leaf: norm(raw[leaf]) for leaf in leaves}, whole, first, limit)
+        if words:
+            return words
+    return _by_value(raw, chains)
+
+
+def clipped_alike(one: Compared, step: TorchStep, roles: Roles) -> bool:
+    """Tell whether JAX has PyTorch's clipped gradients to the last digits, if they are clipped."""
+    for leaf, node in one.gradient_nodes.items():
+        clipped = carried(roles.params[leaf], step.gradients, constant=False)
+        if clipped is None or relative_error(one.raw[leaf], clipped) <= SAME / 10:
+            continue
+        nodes = (node, *_chain(one, leaf))
+        if not any(
+            n.array.shape == clipped.shape and relative_error(clipped, np.asarray(n.array)) <= 1e-11 for n in nodes
+        ):
+            return False
+    return True
+
+
+def _ratio(raw: np.ndarray, array: Any) -> float | None:
+    """Return the number by which one is a multiple of the other."""
+    array = np.asarray(array, np.float64)
+    if array.shape != raw.shape:
+        return None
+    size = float(np.vdot(raw, raw))
+    ratio = float(np.vdot(raw, array)) / size if size else 0.0
+    return ratio if ratio and relative_error(raw * ratio, array) <= 1e-11 else None
+
+
+def _chain(one: Compared, leaf: str) -> list[Node]:
+    """Return what is made of a gradient on its way to the parameter, in order."""
+    at = one.gradient_nodes[leaf].number
+    nodes = [n for n in one.fed.outputs[leaf].ancestors(one.raw[leaf].size) if n.number > at and not n.back]
+    return sorted(nodes, key=lambda node: node.number)
+
+
+def _of_ratios(
+    found: dict[str, list[float]], sizes: dict[str, float], whole: float, share: float, limit: float
+) -> str:
+    def all_have(value: Any) -> bool:
+        return all(any(abs(r - value(leaf)) <= 1e-10 * abs(r) for r in ratios) for leaf, ratios in found.items())
+
+    if abs(share - 1) > SAME:
+        if all_have(lambda _: limit / whole):
+            return "clipping divides by the norm alone, PyTorch adds 1e-06 to it"
+        for eps in (0.0, EPSILON):
+            several = len(sizes) > 1 and min(limit / (size + eps) for size in sizes.values()) < 1
+            if several and all_have(lambda leaf, e=eps: min(1.0, limit / (sizes[leaf] + e))):
+                return "each tensor is clipped by its own norm, in PyTorch all by the norm of all"
+    commons = [r for r in next(iter(found.values())) if 0 < r < 1 and all_have(lambda _, r=r: r)]
+    for ratio in commons[:1]:
+        for eps in (0.0, EPSILON):
+            other = ratio * (whole + eps)
+            if abs(float(f"{other:.4g}") - other) <= 1e-9 * other:
+                mine = f"PyTorch's to {limit:.4g}" if abs(share - 1) > SAME else "PyTorch's are not at this step"
+                return f"the gradients are clipped to a norm of {other:.4g}, {mine}"
+    return ""
+
+
+def _by_value(raw: dict[str, np.ndarray], chains: dict[str, list[Node]]) -> str:
+    whole = max(float(np.abs(g).max()) for g in raw.values())
+    for node in chains[max(raw, key=lambda leaf: float(np.abs(raw[leaf]).max()))]:
+        top = float(np.abs(np.asarray(node.array, np.float64)).max(initial=0))
+        if not 0 < top < whole or f"{top:.3g}" != f"{top:.9g}":
+            continue
+        if all(any(_equal(np.clip(g, -top, top), n.array) for n in chains[leaf]) for leaf, g in raw.items()):
+            return f"each gradient is clipped by value, to {top:.3g}, in PyTorch all by the norm of all"
+    return ""
+
+
+def _equal(a: np.ndarray, b: Any) -> bool:
+    b = np.asarray(b, np.float64)
+    return a.shape == b.shape and relative_error(a, b) <= 1e-12

@@ -1,0 +1,114 @@
+"""Two trainings, stage by stage: right pairs are proved, planted bugs are caught and told (tests/trainings)."""
+
+import ast
+import json
+
+import numpy as np
+import pytest
+
+import parity
+from data import UserError
+from parity.sides.load import load_function
+from tests.trainings import FOLDER, PAIRS, batches, l2_torch, sgd_jax, sgd_torch
+from tests.trainings.bugs import BUGS
+from tests.trainings.run_bugs import check_bug, check_right
+
+QUICK = ("bce-epsilon-inside", "accumulate-clip-missing")
+
+
+def named(text: str) -> str:
+    return f"{FOLDER / text}"
+
+
+def test_command_proves_a_right_pair(run_parity, tmp_path):
+    names = (named("sgd_torch.py:training"), named("sgd_jax.py:training"))
+    file = tmp_path / "report.json"
+    given = ("--batches", named("batches.py:vectors"), "--steps", "6", "--json", file)
+    code, out, _ = run_parity("check-training", *names, *given)
+
+    assert code == 0
+    assert "every stage of 6 steps agrees" in out
+    report = json.loads(file.read_text())
+    assert report["ok"]
+    assert (report["stage"], report["failures"]) == (None, [])
+    errors = {stage["stage"]: stage["error"] for stage in report["stages"] if stage["tensors"]}
+    assert set(errors) == {"forward", "loss", "gradients", "update"}
+    assert max(errors.values()) < 1e-12
+
+
+def test_command_names_the_stage_the_step_and_both_lines(run_parity, tmp_path):
+    bug = next(bug for bug in BUGS if bug.name == "sgd-decay-missing")
+    files = [f"{file}:training" for file in bug.write(tmp_path)]
+    code, out, _ = run_parity("check-training", *files, "--batches", named("batches.py:vectors"), "--steps", "4")
+
+    assert code == 1
+    assert "different: update differs at step 1" in out
+    assert "there is no weight decay, PyTorch's is 0.01" in out
+    assert "`optimizer.step()`" in out
+    assert "`return state.apply_gradients(grads=grads), loss`" in out
+
+
+@pytest.mark.parametrize("bug", [pytest.param(b, id=b.name) for b in BUGS if b.name in QUICK])
+def test_bug_is_caught(bug):
+    report = check_bug(bug, 6)
+
+    assert (report.stage, report.step) == (bug.stage, bug.step)
+    assert bug.word.lower() in report.diagnosis.lower()
+    assert len(report.failures) == 1  # one difference makes no other
+
+
+def test_a_difference_does_not_hide_the_next(tmp_path):
+    text = (FOLDER / "l2_jax.py").read_text()
+    for bug in (bug for bug in BUGS if bug.name in ("l2-half", "l2-epsilon-inside")):
+        text = text.replace(bug.old, bug.new)
+    (tmp_path / "both_jax.py").write_text(text)
+    theirs = load_function(f"{tmp_path / 'both_jax.py'}:training")
+    report = parity.check_training(l2_torch.training, theirs, batches.vectors, 6)
+
+    assert [failure.stage for failure in report.failures] == ["loss", "update"]
+    assert "without the half" in report.failures[0].diagnosis
+    assert "inside the square root" in report.failures[1].diagnosis
+
+
+def test_assert_training_gives_the_report_as_its_message():
+    def halved():
+        for x, y in batches.vectors():
+            yield (x, y), (x / 2, y)
+
+    with pytest.raises(AssertionError, match=r"forward differs at step 1.*PyTorch's times 0\.5"):
+        parity.assert_training(sgd_torch.training, sgd_jax.training, halved, 3)
+
+
+def test_what_cannot_be_checked_is_said_in_one_line():
+    with pytest.raises(UserError, match="no batches"):
+        parity.check_training(sgd_torch.training, sgd_jax.training, list)
+    with pytest.raises(UserError, match=r"must return \(module, step\)"):
+        parity.check_training(lambda: None, sgd_jax.training, batches.vectors)
+    with pytest.raises(UserError, match=r"must return \(state, step\)"):
+        parity.check_training(sgd_torch.training, lambda: np.zeros(3), batches.vectors)
+
+
+def test_every_bug_is_planted(tmp_path):
+    assert len({bug.name for bug in BUGS}) == len(BUGS) >= 50
+    assert {bug.pair for bug in BUGS} == set(PAIRS)
+    for bug in BUGS:
+        for file in bug.write(tmp_path):
+            ast.parse(file.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", [pytest.param(b, id=b.name) for b in BUGS if b.name not in QUICK])
+def test_every_bug_is_caught(bug):
+    report = check_bug(bug)
+
+    assert (report.stage, report.step) == (bug.stage, bug.step)
+    assert bug.word.lower() in report.diagnosis.lower()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAIRS)
+def test_right_pairs_are_proved(name):
+    for seed in range(15):
+        report = check_right(name, seed)
+        assert report.ok, report.failures[0].text
+        assert max(stage.error for stage in report.stages) < 1e-12
