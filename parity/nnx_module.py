@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from experiment.weights.layout import layer_path
@@ -46,7 +47,7 @@ class NnxModule:
 
     def init(self, _key: Any, _x: Any, **_mode: bool) -> dict[str, Any]:
         """Return the variables that it was made with, {"params": ...}; an NNX module is made with them."""
-        return unflatten({name: self._variables[path][...] for path, name in self._names.items()})
+        return unflatten({name: _wide(self._variables[path][...]) for path, name in self._names.items()})
 
     def apply(
         self, variables: Mapping[str, Any], x: jax.Array, *, train: bool, mutable: Any = False, **_: Any
@@ -115,6 +116,11 @@ def _visited(visit: Visit, name: str, layer: Any, run: Callable[..., Any], *args
 
 def _is_tensor(_path: Any, variable: Any) -> bool:
     return isinstance(variable, nnx.Variable) and not isinstance(variable, nnx.RngState)
+
+
+def _wide(array: Any) -> Any:
+    """Return a counter as it would be if the module were made here: with 64 bits where JAX has them."""
+    return array.astype(int) if array.dtype == np.int32 else array
 
 
 def _name(path: tuple[Any, ...], variable: Any) -> str:

@@ -28,6 +28,7 @@ from parity.sides.torch_module import TorchModule
 from parity.trace.jax_eval import traced
 from parity.trace.lines import Line
 from parity.trace.torch_trace import record
+from parity.trace.values import Trace
 
 SEED = 0
 
@@ -35,11 +36,11 @@ SEED = 0
 class PortPair(NamedTuple):
     """A PyTorch module and a JAX model with the same weights, and what both compute."""
 
-    torch: TorchModule
+    torch: Any  # a `TorchModule`, or the `JaxReference` in its place
     jax: JaxSide
     torch_inputs: Inputs
     jax_inputs: Inputs
-    outputs: Leaves  # PyTorch's, as tensors of the recorded pass
+    outputs: Leaves  # PyTorch's, as tensors of the recorded pass; a JAX reference's as arrays
     aligned: Aligned
     weights: Weights
     leaves: dict[str, np.ndarray]  # JAX's, as PyTorch's weights make them
@@ -72,10 +73,10 @@ def align(
     Raises:
         UserError: a side cannot be called so.
     """
-    inputs, jax_inputs = (None if i is None else _wide(i) for i in (inputs, jax_inputs))
+    inputs, jax_inputs = (None if i is None else widened(i) for i in (inputs, jax_inputs))
     module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
     module.randomise(seed, *ours)
-    known = _known(mapping, module, side)
+    known = known_rules(mapping, module, side)
     args, kwargs = module.tensors_of(ours.args), module.tensors_of(dict(ours.kwargs))
     tensors = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
     with module.defaults(), module.kept():
@@ -88,9 +89,24 @@ def align(
     targets = recorder.numbers_of(
         [outputs[twin.name] for twin in pairs if isinstance(outputs[twin.name], torch.Tensor)]
     )
+    return walked(module, side, ours, theirs, outputs, recorder.trace, targets, known, words)
+
+
+def walked(
+    module: Any,
+    side: JaxSide,
+    ours: Inputs,
+    theirs: Inputs,
+    outputs: Leaves,
+    trace: Trace,
+    targets: list[int],
+    known: Mapping[str, Rule],
+    words: str,
+) -> PortPair:
+    """Return the pair of a reference and a JAX side, which is walked along the reference's trace."""
     with x64():
         closed, arrays = _traced(side, theirs)
-        search = Search(recorder.trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
+        search = Search(trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
         aligned = search.run()
         narrow = tuple(dict.fromkeys(c.line for c in aligned.walk.cells if c.narrow and c.line is not None))
     weights, unconfirmed = _weights(module, side, aligned)
@@ -111,7 +127,7 @@ def align(
     )
 
 
-def _wide(inputs: Any) -> Any:
+def widened(inputs: Any) -> Any:
     """Return inputs with their floats in float64."""
 
     def wide(array: Any) -> Any:
@@ -122,7 +138,7 @@ def _wide(inputs: Any) -> Any:
     return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else jax.tree.map(wide, inputs)
 
 
-def _known(mapping: Any, module: TorchModule, side: JaxSide) -> dict[str, Rule]:
+def known_rules(mapping: Any, module: Any, side: JaxSide) -> dict[str, Rule]:
     """Return the rules that a mapping gives."""
     shapes = {key: array.shape for key, array in module.parameters.items()}
     leaves = {path: array.shape for path, array in side.leaves.items()}
@@ -155,7 +171,7 @@ def _traced(side: JaxSide, inputs: Inputs) -> tuple[Any, list[Any]]:
     return traced(run_all, leaves, given)[0], jax.tree.leaves(given)
 
 
-def _weights(module: TorchModule, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:
+def _weights(module: Any, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:
     """Return the mapping of weights that was found, and what of it nothing confirms."""
     known, rules, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
     kept: dict[str, np.ndarray] = {}

@@ -1,0 +1,144 @@
+"""What a JAX model computes as a trace: the same as PyTorch's, so that another JAX model can be walked along it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from parity.sides.arrays import is_float, x64
+from parity.sides.draw import Inputs
+from parity.sides.jax_side import JaxSide, jax_side
+from parity.sides.outputs import Leaves, named_leaves
+from parity.trace.jax_eval import as_numpy, bind, evaluate, traced
+from parity.trace.lines import Line
+from parity.trace.torch_trace import is_single
+from parity.trace.values import Op, Ref, Trace, Value
+
+LEAST = 1e-6  # share of the new statistics below which a training step says nothing about them
+
+
+class JaxReference:
+    """A JAX model with the interface of `parity.sides.torch_module.TorchModule` that the alignment needs."""
+
+    def __init__(self, model: Any, inputs: Inputs):
+        self.side: JaxSide = jax_side(model, *inputs)
+        self.inputs, self.notes = inputs, self.side.notes
+        self.leaves = dict(self.side.leaves)
+        self.trained, self.saved = self.side.trained, frozenset(self.side.leaves)
+        self.tied: dict[str, str] = {}
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return copies of all leaves by path."""
+        return {path: np.array(array) for path, array in self.leaves.items()}
+
+    def randomise(self, seed: int) -> None:
+        """Give constant weights numbers at which nothing is special, statistics those of the inputs, moved at random.
+
+        A layer's statistics depend on what is kept of them linearly, whatever its momentum is: two training steps, from
+        zeros and from ones, tell those of the batch.
+        """
+        rng = np.random.default_rng(seed)
+        for path, array in self.leaves.items():
+            if path in self.trained and np.ptp(array) == 0:
+                drawn = rng.uniform(0.5, 1.5, array.shape) if array.any() else rng.normal(0, 0.1, array.shape)
+                self.leaves[path] = drawn.astype(array.dtype)
+        kept = {path: a for path, a in self.leaves.items() if path not in self.trained and is_float(a)}
+        zeros, ones = (self._after({p: np.full_like(a, value) for p, a in kept.items()}) for value in (0, 1))
+        for path in sorted(zeros.keys() & ones.keys() & kept.keys()):
+            share = 1 - (ones[path] - zeros[path])
+            with np.errstate(all="ignore"):
+                drawn = zeros[path] / share * rng.uniform(0.5, 1.5, share.shape)
+            if (np.abs(share) > LEAST).all() and np.isfinite(drawn).all():
+                self.leaves[path] = drawn
+
+    def run(self, leaves: Mapping[str, Any], *, train: bool) -> tuple[Any, dict[str, np.ndarray]]:
+        """Return the output tree, and the leaves that a training step changes."""
+        with x64():
+            output, after = self.side.call(leaves, *self.inputs, train=train)
+        return output, {path: np.asarray(array) for path, array in after.items()}
+
+    def record(self) -> tuple[Leaves, Trace, dict[str, int]]:
+        """Return the outputs by name, all operations, and which of their values the outputs are."""
+        recorder = Recorder()
+        with x64():
+            closed, tree, given = _traced(self.side, self.leaves, self.inputs)
+            cells = [recorder.leaf(path, self.leaves[path]) for path in sorted(self.leaves)]
+            cells += [recorder.input(array) for array in given]
+            with np.errstate(all="ignore"):
+                results = evaluate(closed.jaxpr, closed.consts, cells, recorder)
+        numbers = named_leaves(jax.tree.unflatten(jax.tree.structure(tree), [np.asarray(n) for n in results]))
+        chosen = {name: int(number) for name, number in numbers.items()}
+        outputs = {name: recorder.trace.values[number].array for name, number in chosen.items()}
+        return Leaves(outputs, numbers.left_out), recorder.trace, chosen
+
+    def _after(self, statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return self.run({**self.leaves, **statistics}, train=True)[1] if statistics else {}
+        except Exception:  # it cannot be trained; its pass in evaluation mode may still be compared
+            return {}
+
+
+class Recorder:
+    """A visitor of JAX's equations that keeps a trace; a cell is the number of a value."""
+
+    def __init__(self) -> None:
+        self.trace = Trace()
+
+    def leaf(self, path: str, array: np.ndarray) -> int:
+        """Return the cell of a parameter or a statistic."""
+        return self.trace.add(Value(np.asarray(array), keys=frozenset([path])))
+
+    def input(self, array: Any) -> int:
+        """Return the cell of an input."""
+        return self.trace.add(Value(np.asarray(array), data=True))
+
+    def constant(self, array: Any) -> int:
+        """Return the cell of a constant or a literal."""
+        array = as_numpy(array) if hasattr(array, "dtype") else np.asarray(array)
+        low = isinstance(array, np.ndarray) and array.size > 1 and is_single(array)
+        return self.trace.add(Value(array, low=low))
+
+    def step(self, equation: Any, line: Line | None, cells: Sequence[int]) -> list[int]:
+        """Compute one equation."""
+        outputs = bind(equation, [self.trace.values[n].array for n in cells])
+        scope = str(equation.source_info.name_stack)
+        return self._made(equation.primitive.name, outputs, cells, line, scope)
+
+    def value(self, cell: int) -> Any:
+        """Return a cell's array."""
+        return self.trace.values[cell].array
+
+    def take(self, cell: int, index: int) -> int:
+        """Return the cell of one row."""
+        return self._made("slice", [self.trace.values[cell].array[index]], [cell], None)[0]
+
+    def stack(self, cells: Sequence[int], line: Line | None) -> int:
+        """Return the cell of rows put together."""
+        return self._made("stack", [np.stack([self.trace.values[n].array for n in cells])], cells, line)[0]
+
+    def _made(
+        self, name: str, outputs: Sequence[Any], cells: Sequence[int], line: Line | None, scope: str = ""
+    ) -> list[int]:
+        given, number = [self.trace.values[n] for n in cells], len(self.trace.ops)
+        data = any(value.data for value in given)
+        keys = frozenset[str]() if data else frozenset().union(*(value.keys for value in given))
+        low = [jnp.issubdtype(a.dtype, jnp.floating) and a.dtype.itemsize < 8 for a in outputs]
+        made = [
+            self.trace.add(Value(a, number, data, keys, low=narrow)) for a, narrow in zip(outputs, low, strict=True)
+        ]
+        settings = tuple(Ref(n) for n in cells)
+        self.trace.add_op(Op(name, tuple(cells), tuple(made), line, scope, settings, {}))
+        return made
+
+
+def _traced(side: JaxSide, leaves: Mapping[str, Any], inputs: Inputs) -> tuple[Any, Any, list[Any]]:
+    """Return the jaxpr of a pass in evaluation mode, the tree of its output, and its inputs in the jaxpr's order."""
+    arrays = {path: jnp.asarray(array) for path, array in leaves.items()}
+    if side.concrete:
+        return *traced(lambda leaves: side.call(leaves, *inputs, train=False)[0], arrays), []
+    given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
+    run = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
+    return *traced(run, arrays, given), jax.tree.leaves(given)
