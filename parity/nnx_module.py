@@ -55,7 +55,7 @@ class NnxModule:
         """Return the output, and the variables of the collections in `mutable` as they are afterwards."""
         values = dict(leaves(variables))
         state = {path: self._variables[path].replace(values[name]) for path, name in self._names.items()}
-        module = nnx.merge(self._graph, nnx.from_flat_state(state), self._rest)
+        module = nnx.merge(self._graph, nnx.from_flat_state(state), fresh(self._rest))
         module.train() if train else module.eval()
         words = training_words(inspect.signature(self._type.__call__).parameters, train)
         with _watched(module):
@@ -63,6 +63,12 @@ class NnxModule:
         after = dict(nnx.to_flat_state(nnx.state(module, _is_tensor)))
         kept = {name: after[path][...] for path, name in self._names.items() if name.partition("/")[0] in mutable}
         return output, unflatten(kept)
+
+
+def fresh(state: Any) -> Any:
+    """Return a state with copies of its variables: a count that is moved within a trace must not be the module's."""
+    flat = dict(nnx.to_flat_state(state)).items()
+    return nnx.from_flat_state({p: v.replace(v.get_value()) if isinstance(v, nnx.Variable) else v for p, v in flat})
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from parity.sides.inputs import both_sides
 from parity.sides.jax_side import JaxSide
 from parity.sides.outputs import Leaves, named_leaves
 from parity.sides.pairing import twins
-from parity.sides.torch_module import TorchModule
 from parity.trace.jax_eval import traced
 from parity.trace.lines import Line
 from parity.trace.torch_trace import record

@@ -40,6 +40,7 @@ def check_jax_port(
     *,
     purpose: str = "training",
     mapping: Mapping[str, Rule] | Mapping[str, str] | Path | None = None,
+    output_mask: Any = None,
     name: str = "",
     seed: int = 0,
 ) -> tuple[PortPair, Report]:
@@ -51,7 +52,8 @@ def check_jax_port(
         inputs: an array, a tuple of arrays, or a dict by name, as the reference takes them.
         jax_inputs: the same, where the model is given something else; by default channels last or first as it fits.
         purpose: "training": gradients and training mode, too; "inference": weights and forward pass alone.
-        mapping: what is known of the weights: paths of the reference's leaves to the model's, rules by path, or a file.
+        mapping: what is known of the weights: the reference's paths to the model's, rules by path, or a file.
+        output_mask: of positions of the output that are compared.
         name: what the report is called.
         seed: of the random weights.
 
@@ -66,7 +68,7 @@ def check_jax_port(
         raise UserError(f"the two sides cannot be compared: {explained(error)}") from error
     results = [check_weights(pair)]
     if not results[0].failure:
-        results += check_forward(pair)
+        results += check_forward(pair, output_mask)
     if not any(result.failure for result in results):
         results.append(check_round_trip(pair))
         if purpose == "training":
@@ -90,9 +92,7 @@ def align(
     outputs, trace, numbers = module.record()
     pairs = twins(outputs, {name: np.zeros(leaf.shape) for name, leaf in named_leaves(side.output).items()})
     known = known_rules(mapping, module, side)
-    return walked(
-        module, side, ours, theirs, outputs, trace, [numbers[twin.name] for twin in pairs], known, words
-    )
+    return walked(module, side, ours, theirs, outputs, trace, [numbers[twin.name] for twin in pairs], known, words)
 
 
 def _fitting(module: JaxReference, model: Any, given: Inputs, others: Any) -> tuple[JaxSide, Inputs, str]:

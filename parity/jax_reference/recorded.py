@@ -37,8 +37,8 @@ class JaxReference:
     def randomise(self, seed: int) -> None:
         """Give constant weights numbers at which nothing is special, statistics those of the inputs, moved at random.
 
-        A layer's statistics depend on what is kept of them linearly, whatever its momentum is: two training steps, from
-        zeros and from ones, tell those of the batch.
+        What a step makes of statistics depends on them linearly, whatever the momentum is: two steps, from zeros and
+        from ones, tell those of the batch.
         """
         rng = np.random.default_rng(seed)
         for path, array in self.leaves.items():

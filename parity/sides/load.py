@@ -20,6 +20,7 @@ from data.registry import nearest
 from parity.sides.arrays import x64
 from parity.sides.conventions import is_key_word, parameters
 from parity.sides.faults import explained
+from parity.sides.jax_side import is_jax_model
 from parity.sides.opened import is_equinox
 
 OURS = ("data", "experiment", "jaxnets", "torchnets", "parity", "tests", "docs", "benchmarks")
@@ -46,6 +47,16 @@ def load_jax(target: str) -> Any:
     """
     with x64():
         return _loaded(target, _is_model)
+
+
+def load_jax_reference(target: str) -> Any:
+    """Return the JAX model that a target names in PyTorch's place; None if it names none, or cannot be made."""
+    try:
+        with x64():
+            value = _loaded(target, lambda value: isinstance(value, torch.nn.Module) or is_jax_model(value))
+    except UserError:
+        return None
+    return value if is_jax_model(value) else None
 
 
 def load_inputs(target: str) -> tuple[Any, Any]:
