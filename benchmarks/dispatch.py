@@ -1,6 +1,6 @@
 """Time a training step of the same network in Linen, NNX and Equinox, with the time that Python takes to start it.
 
-Run by: python -m benchmarks.dispatch [NAME ...] [--rounds 9] [--steps 50] [--batches 1,64] [--json FILE].
+Run by: python -m benchmarks.dispatch [NAME ...] [--rounds 9] [--steps 50] [--batches 2,64] [--json FILE].
 
 The ways take turns, A B C C B A. Each figure is a median over the rounds of a whole step, with its dispatch; the
 ratio to Linen is the median of the ratios within each round, which a busy machine disturbs less. "dispatch" is the
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=50, help="in each round")
-    parser.add_argument("--batches", default="1,64", help="sizes of the batch")
+    parser.add_argument("--batches", default="2,64", help="sizes of the batch")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     guard()

@@ -54,7 +54,7 @@ def split_step(
     """Take one step; return the new state and the batch's mean `loss`, `correct` count and `grad_norm`."""
 
     def objective(params: nnx.State, rest: nnx.State) -> Any:
-        model: Any = nnx.merge(graph, params, rest)
+        model: Any = nnx.merge(graph, params, rest, copy=True)  # so that it is changed here, not where it came from
         logits = model(batch.inputs)
         value = loss(logits, batch.labels)
         rest = nnx.split(model, nnx.Param, ...)[2]  # as the pass has left it
