@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -69,7 +68,8 @@ def measure(name: str, size: int, rounds: int, steps: int) -> list[dict[str, Any
     options = dict(entry.small.options)  # small: a large one hides what is measured here
     shape = entry.small.input_shape or entry.input_shape
     rng = np.random.default_rng(0)
-    batch = Batch(jnp.asarray(rng.normal(size=(size, *shape)), jnp.float32), jnp.asarray(rng.integers(0, 10, size)))
+    arrays: Any = rng.normal(size=(size, *shape)).astype(np.float32), rng.integers(0, 10, size).astype(np.int32)
+    batch = Batch(*map(jax.device_put, arrays))
     ways = made(name, options, batch)
     step_ms: dict[str, list[float]] = {way: [] for way in ways}
     call_ms: dict[str, list[float]] = {way: [] for way in ways}

@@ -54,15 +54,16 @@ def test_equinox_is_the_linen_network(name):
 def test_a_training_step_is_pytorchs(name):
     lesson = importlib.import_module("jaxnets.eqx.step")
     torch.manual_seed(0)
+    metrics: Any = {}
     module, labels = torchnets.MODELS[name].build().double(), np.arange(4)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     with jax.enable_x64(True):
         model, tx = with_weights(build(name), module), optax.sgd(0.1, momentum=0.9)
         opt_state, step = lesson.init_state(tx, model), eqx.filter_jit(lesson.train_step)
-        batch = Batch(jnp.asarray(IMAGES), jnp.asarray(labels))
+        batch = Batch(IMAGES, labels)
         for number in range(2):
             model, opt_state, metrics = step(model, tx, opt_state, jax.random.key(number), batch)
-    images = torch.from_numpy(np.moveaxis(IMAGES, -1, 1).copy())
+    images, expected = torch.from_numpy(np.moveaxis(IMAGES, -1, 1).copy()), dict[str, Any]()
     for _ in range(2):
         expected = torchnets.step.train_step(module, optimizer, (images, torch.from_numpy(labels)))
     assert float(metrics["loss"]) == pytest.approx(expected["loss"].item(), rel=1e-12)

@@ -98,6 +98,7 @@ def test_what_differs_is_located_and_called_by_its_side(options, stage, words):
     assert ", NNX " in failure.diagnosis
     assert "PyTorch" not in failure.diagnosis
     if stage == "forward":
+        assert failure.jax_line is not None
         assert "test_jax_reference" in failure.jax_line.file
 
 

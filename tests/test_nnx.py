@@ -130,14 +130,14 @@ def test_a_training_step_is_the_one_of_linen_and_pytorch(name):
     with jax.enable_x64(True):
         weights = {path: jnp.asarray(array) for path, array in flatten(to_flax(module.state_dict())).items()}
         labels = np.arange(4) % 10
-        batch = Batch(jnp.asarray(inputs(shape)), jnp.asarray(labels))
+        batch = Batch(inputs(shape), labels)
         found = {
             "Linen": linen_steps(jaxnets.MODELS[name].build(**chosen), weights, batch),
             "nnx.jit": nnx_steps(build(name, **chosen), weights, batch),
             "nnx.split": split_steps(build(name, **chosen), weights, batch),
         }
     images = torch.from_numpy(np.moveaxis(inputs(shape), -1, 1).copy())
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    optimizer, metrics = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9), dict[str, Any]()
     for _ in range(2):
         metrics = torchnets.step.train_step(module, optimizer, (images, torch.from_numpy(labels)))
     after = flatten(to_flax(module.state_dict()))
@@ -155,7 +155,7 @@ def momentum() -> optax.GradientTransformation:
 def linen_steps(model: Any, weights: dict[str, Any], batch: Batch) -> tuple[dict[str, np.ndarray], float]:
     tx = momentum()
     state = jaxnets.step.init_state(tx, unflatten(weights), 0)
-    step = jax.jit(partial(jaxnets.step.train_step, model, tx))
+    step, metrics = jax.jit(partial(jaxnets.step.train_step, model, tx)), dict[str, Any]()
     for _ in range(2):
         state, metrics = step(state, batch)
     return flatten(state.variables), float(metrics["loss"])
@@ -164,7 +164,7 @@ def linen_steps(model: Any, weights: dict[str, Any], batch: Batch) -> tuple[dict
 def nnx_steps(model: nnx.Module, weights: dict[str, Any], batch: Batch) -> tuple[dict[str, np.ndarray], float]:
     put(model, weights)
     optimizer = nnx.Optimizer(model, momentum(), wrt=nnx.Param)
-    step = nnx.jit(train_step)
+    step, metrics = nnx.jit(train_step), dict[str, Any]()
     for _ in range(2):
         metrics = step(model, optimizer, batch)
     return {path: np.asarray(variable[...]) for path, variable in variables(model).items()}, float(metrics["loss"])
@@ -174,7 +174,7 @@ def split_steps(model: nnx.Module, weights: dict[str, Any], batch: Batch) -> tup
     put(model, weights)
     tx = momentum()
     graph, state = init_state(tx, model)
-    step = jax.jit(partial(split_step, graph, tx))
+    step, metrics = jax.jit(partial(split_step, graph, tx)), dict[str, Any]()
     for _ in range(2):
         state, metrics = step(state, batch)
     after: Any = nnx.merge(graph, state.params, state.rest)

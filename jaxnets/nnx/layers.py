@@ -5,6 +5,7 @@ Arguments come in PyTorch's order; then `rngs`, of which each layer takes its ke
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +112,7 @@ class BatchNorm(nnx.Module):
         return y.astype(x.dtype)  # under bfloat16 only what is in between is wider
 
 
-def sequential(layers: Iterable[Callable[[jax.Array], jax.Array]], x: jax.Array) -> jax.Array:
+def sequential(layers: Iterable[Callable[..., Any]], x: jax.Array) -> jax.Array:
     """Return `torch.nn.Sequential(*layers)(x)`; `nnx.Sequential` would call its layers "layers_0", not "0"."""
     for layer in layers:
         x = layer(x)

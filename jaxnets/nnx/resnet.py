@@ -102,7 +102,7 @@ class ResNet(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return logits."""
         for name, layer in nnx.iter_children(self):  # frozen layers keep their statistics still, too (trap 21)
-            if not self.is_trained(name):
+            if not self.is_trained(str(name)):
                 layer.eval()
         x = relu(self.bn1(self.conv1(x)))
         if not self.small_images:

@@ -16,8 +16,8 @@ from jaxnets.losses import Array, Loss, count_correct, cross_entropy
 class TrainState(NamedTuple):
     """The complete training state of `split_step`."""
 
-    params: nnx.State
-    rest: nnx.State  # BatchNorm's statistics, and the keys and counts of dropout's generators
+    params: Any  # an nnx.State
+    rest: Any  # another: BatchNorm's statistics, and the keys and counts of dropout's generators
     opt_state: optax.OptState
 
 
@@ -53,7 +53,7 @@ def split_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one step; return the new state and the batch's mean `loss`, `correct` count and `grad_norm`."""
 
-    def objective(params: nnx.State, rest: nnx.State) -> Any:
+    def objective(params: Any, rest: Any) -> Any:
         model: Any = nnx.merge(graph, params, rest, copy=True)  # so that it is changed here, not where it came from
         logits = model(batch.inputs)
         value = loss(logits, batch.labels)

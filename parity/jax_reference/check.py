@@ -280,7 +280,8 @@ def _passes(pair: PortPair, *, train: bool) -> Any:
 def _draws(pair: PortPair, side: JaxSide) -> bool:
     """Tell whether a side draws random numbers in training mode."""
     reference = side is pair.torch.side
-    leaves, inputs = (pair.torch.leaves, pair.torch.inputs) if reference else (pair.leaves, pair.jax_inputs)
+    leaves: Any = pair.torch.leaves if reference else pair.leaves
+    inputs: Any = pair.torch.inputs if reference else pair.jax_inputs
     with x64():
         arrays = {path: jnp.asarray(array) for path, array in leaves.items()}
         text = str(traced(lambda leaves: side.call(leaves, *inputs, train=True)[0], arrays)[0])
