@@ -15,13 +15,13 @@ from flax import linen as nn
 from flax import nnx
 
 from data import UserError
-from parity import checks
 from parity.align.pair import PortPair, align
+from parity.checks import layers as checks
+from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.jax_reference.check import check_jax_port
 from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
 from parity.mapping.rule import Rule
-from parity.port_checks import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.report import Report, Result
 from parity.sides import load
 from parity.sides.draw import drawn, parse_input
@@ -177,7 +177,7 @@ def check(
     The reference is a PyTorch module, or a JAX model: Linen against NNX, Haiku against Equinox.
 
     A Linen or NNX module with one floating-point input and the layers of its twin is checked layer by layer, in
-    float64 and float32, with dropout's masks shared (`parity.checks`). Any other port is checked operation by
+    float64 and float32, with dropout's masks shared (`parity.checks.layers`). Any other port is checked operation by
     operation.
 
     Args:
@@ -253,7 +253,7 @@ def assert_port(torch_module: Any, jax_model: Any, inputs: Any, jax_inputs: Any 
 
 
 def prove(args: argparse.Namespace) -> Port:
-    """Prove the pair that a command line names; see `parity.convert_port`."""
+    """Prove the pair that a command line names; see `parity.convert.port`."""
     torch_module, model = load.load_torch(args.name), load.load_jax(str(args.source))
     inputs, jax_inputs = inputs_of(args)
     options = {"purpose": "inference", "layout": args.layout, "mapping": args.mapping}

@@ -9,8 +9,8 @@ import torch
 from torch import nn as torch_nn
 
 import parity
-from parity.flax_side import FlaxSide
-from parity.layer_match import match
+from parity.checks.layer_match import match
+from parity.sides.flax_side import FlaxSide
 from tests import own_flax, own_torch
 
 pytestmark = pytest.mark.usefixtures("without_compiled")

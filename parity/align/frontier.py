@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.align.lockstep import Cell, Walk
+from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import nearest_layout
 from parity.trace.values import Op, Trace
 
@@ -119,6 +120,11 @@ def _with_counterpart(walk: Walk, found: Difference) -> Difference:
     for distance, number in enumerate(_following(trace, found.op)):
         reference = trace.values[number].array
         if number in walk.found or reference.dtype.kind != "f" or reference.size < 3:
+            continue
+        if isinstance(reference, Fingerprint):  # its numbers are not known: no more than that they differ
+            other = next((cell for cell in after if np.size(cell.computed) == reference.size), None)
+            if other is not None and best[1].counterpart is None:
+                best = CORRELATED, found._replace(value=number, counterpart=other.number)
             continue
         for cell in after:
             array = np.asarray(cell.computed)

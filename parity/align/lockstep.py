@@ -17,11 +17,11 @@ from parity.align.bindings import Bindings
 from parity.align.found import Stop
 from parity.align.symbols import Symbol
 from parity.align.trial import ZEROS
+from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import Index, arranged, close, laid_out
 from parity.trace.jax_eval import as_numpy, bind, floating
 from parity.trace.lines import Line
-from parity.trace.torch_trace import is_single
-from parity.trace.values import Trace
+from parity.trace.values import Trace, is_single
 
 # How near a value must be, after one operation or a few on equal operands, by the precision that it is computed in.
 NEAR = {8: 1e-9, 4: 3e-6, 2: 3e-2}
@@ -62,6 +62,7 @@ class Walk:
 
     trace: Trace
     index: Index
+    low: Index  # of those values that may hold float32's precision only
     bindings: Bindings
     forces: Mapping[int, np.ndarray] = field(default_factory=dict)  # by step: what is put in its place
     near: float = NEAR[8]
@@ -152,13 +153,17 @@ class Walk:
 
     def matches(self, array: np.ndarray, bits: int) -> list[int]:
         """Return PyTorch's values that hold these numbers: the nearest precision first that finds any."""
-        for near, low_only in ((self.near, False), (max(NEAR[4], self.near), True)):
-            found = self.index.find(array, near if bits == 8 or low_only else NEAR[bits])
-            if low_only and bits == 8:
-                found = [number for number in found if self._low(number)]
-            if found:
-                return found
-        return []
+        found = self.index.find(array, self.near if bits == 8 else NEAR[bits])
+        if found or bits < 8:
+            return found
+        return [number for number in self.low.find(array, max(NEAR[4], self.near)) if self._low(number)]
+
+    def holds(self, array: np.ndarray, bits: int, few: int = 0) -> np.ndarray:
+        """Tell of each number (of so many) whether it can belong to a part of an array that `matches` finds."""
+        held = self.index.holds(array, self.near if bits == 8 else NEAR[bits], few)
+        if bits < 8 or not len(self.low):
+            return held
+        return held | self.low.holds(array, max(NEAR[4], self.near), few)
 
     def _low(self, number: int, depth: int = 20) -> bool:
         """Tell whether PyTorch's value holds float32's precision only, since the last value that JAX has met."""
@@ -279,15 +284,16 @@ class Walk:
         for number in order[:MOST_ALIKE]:
             reference = self.trace.values[number].array
             if reference.dtype.kind in "fiub":
-                best = laid_out(np.asarray(reference, np.float64), array, near)
+                best = laid_out(reference, array, near)
             if best is not None:
                 break
         cell.alike = cell.alike or best is not None
         if best is not None:
             self.found.update(cell.same)
-        if cell.same and floating(cell.array):
+        known = [a for n in cell.same if not isinstance(a := self.trace.values[n].array, Fingerprint)]
+        if known and best is not array and floating(cell.array):
             if best is None:
-                best = arranged(self.trace.values[cell.same[0]].array, array)
+                best = arranged(known[0], array)
             if close(best, array, near):
                 cell.exact = best
                 cell.array = np.asarray(best, cell.array.dtype)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 
 from data import UserError
 from parity.align.found import CONFIRMED
@@ -20,14 +19,12 @@ from parity.mapping.candidates import rules
 from parity.mapping.rule import Rule
 from parity.sides.arrays import to_numpy, x64
 from parity.sides.draw import Inputs
-from parity.sides.inputs import both_sides
 from parity.sides.jax_side import JaxSide
-from parity.sides.outputs import Leaves, named_leaves
+from parity.sides.outputs import named_leaves
 from parity.sides.pairing import twins
+from parity.sides.reference import Reference
 from parity.trace.jax_eval import traced
 from parity.trace.lines import Line
-from parity.trace.torch_trace import record
-from parity.trace.values import Trace
 
 SEED = 0
 
@@ -35,11 +32,11 @@ SEED = 0
 class PortPair(NamedTuple):
     """A PyTorch module and a JAX model with the same weights, and what both compute."""
 
-    torch: Any  # a `TorchModule`, or the `JaxReference` in its place
+    torch: Reference
     jax: JaxSide
     torch_inputs: Inputs
     jax_inputs: Inputs
-    outputs: Leaves  # PyTorch's, as tensors of the recorded pass; a JAX reference's as arrays
+    outputs: Mapping[str, Any]  # PyTorch's, as tensors of the recorded pass, or as arrays of a record
     aligned: Aligned
     weights: Weights
     leaves: dict[str, np.ndarray]  # JAX's, as PyTorch's weights make them
@@ -72,58 +69,41 @@ def align(
     Raises:
         UserError: a side cannot be called so.
     """
+    from parity.sides.inputs import both_sides  # here: PyTorch may be missing where a record is compared
+
     inputs, jax_inputs = (None if i is None else widened(i) for i in (inputs, jax_inputs))
     module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
     module.randomise(seed, *ours)
-    known = known_rules(mapping, module, side)
-    args, kwargs = module.tensors_of(ours.args), module.tensors_of(dict(ours.kwargs))
-    tensors = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
-    with module.defaults(), module.kept():
-        output, recorder = record(
-            module.module, lambda: module.call(args, kwargs, train=False), tensors, module.tensors
-        )
-    outputs = named_leaves(output)
+    return aligned(module, side, ours, theirs, words, mapping)
+
+
+def aligned(
+    module: Reference, side: JaxSide, ours: Inputs, theirs: Inputs, words: str = "", mapping: Any = None
+) -> PortPair:
+    """Find which value of both sides is which.
+
+    Args:
+        module: the reference, with its weights.
+        side: JAX's.
+        ours: PyTorch's inputs.
+        theirs: JAX's.
+        words: what is said of their layout.
+        mapping: as for `align`.
+    """
+    known = _known(mapping, module, side)
+    trace, outputs, numbers = module.recorded(ours)
     stand_ins = {name: np.zeros(array.shape) for name, array in named_leaves(side.output).items()}
     pairs = twins({name: to_numpy(array) for name, array in outputs.items()}, stand_ins)
-    targets = recorder.numbers_of(
-        [outputs[twin.name] for twin in pairs if isinstance(outputs[twin.name], torch.Tensor)]
-    )
-    return walked(module, side, ours, theirs, outputs, recorder.trace, targets, known, words)
-
-
-def walked(
-    module: Any,
-    side: JaxSide,
-    ours: Inputs,
-    theirs: Inputs,
-    outputs: Leaves,
-    trace: Trace,
-    targets: list[int],
-    known: Mapping[str, Rule],
-    words: str,
-) -> PortPair:
-    """Return the pair of a reference and a JAX side, which is walked along the reference's trace."""
+    targets = [numbers[twin.name] for twin in pairs if twin.name in numbers]
     with x64():
         closed, arrays = _traced(side, theirs)
         search = Search(trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
-        aligned = search.run()
-        narrow = tuple(dict.fromkeys(c.line for c in aligned.walk.cells if c.narrow and c.line is not None))
-    weights, unconfirmed = _weights(module, side, aligned)
-    leaves = {path: array if (v := _value(aligned, path, array)) is None else v for path, array in side.leaves.items()}
-    notes = (words, *module.notes, *side.notes)
-    return PortPair(
-        module,
-        side,
-        ours,
-        theirs,
-        outputs,
-        aligned,
-        weights,
-        leaves,
-        unconfirmed,
-        narrow,
-        tuple(n for n in notes if n),
-    )
+        found = search.run()
+        narrow = tuple(dict.fromkeys(c.line for c in found.walk.cells if c.narrow and c.line is not None))
+    weights, unconfirmed = _weights(module, side, found)
+    leaves = {path: array if (v := _value(found, path, array)) is None else v for path, array in side.leaves.items()}
+    notes = tuple(n for n in (words, *module.notes, *side.notes) if n)
+    return PortPair(module, side, ours, theirs, outputs, found, weights, leaves, unconfirmed, narrow, notes)
 
 
 def widened(inputs: Any) -> Any:
@@ -137,7 +117,7 @@ def widened(inputs: Any) -> Any:
     return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else jax.tree.map(wide, inputs)
 
 
-def known_rules(mapping: Any, module: Any, side: JaxSide) -> dict[str, Rule]:
+def _known(mapping: Any, module: Reference, side: JaxSide) -> dict[str, Rule]:
     """Return the rules that a mapping gives."""
     shapes = {key: array.shape for key, array in module.parameters.items()}
     leaves = {path: array.shape for path, array in side.leaves.items()}
@@ -170,7 +150,7 @@ def _traced(side: JaxSide, inputs: Inputs) -> tuple[Any, list[Any]]:
     return traced(run_all, leaves, given)[0], jax.tree.leaves(given)
 
 
-def _weights(module: Any, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:
+def _weights(module: Reference, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:
     """Return the mapping of weights that was found, and what of it nothing confirms."""
     known, rules, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
     kept: dict[str, np.ndarray] = {}
@@ -204,7 +184,3 @@ def _value(aligned: Aligned, path: str, array: np.ndarray) -> np.ndarray | None:
 
 def _gives(rule: Rule, state: Mapping[str, np.ndarray], value: np.ndarray | None) -> bool:
     return value is not None and np.array_equal(np.asarray(rule(state), np.float64), np.asarray(value, np.float64))
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [t for t in jax.tree.leaves(tree) if isinstance(t, torch.Tensor)]

@@ -17,6 +17,7 @@ from parity.align.bindings import Bindings
 from parity.align.found import CONFIRMED, GIVEN, Found, Stop
 from parity.align.frontier import Difference, differences, torch_frontier
 from parity.align.lockstep import Cell, Walk
+from parity.align.made import Made
 from parity.align.symbols import Piece, whole
 from parity.mapping.rule import Rule
 from parity.trace.index import Index
@@ -59,10 +60,13 @@ class Search:
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
         self.leaves, self.trained, self.state = leaves, trained, state
         self.given = {whole(path, leaves[path].shape): Found(rule, GIVEN) for path, rule in (given or {}).items()}
-        self.index = Index()
+        self.index, self.low, low = Index(), Index(), trace.low()
         for number, value in enumerate(trace.values):
             if value.data and value.array.dtype.kind in "fiub":
                 self.index.add(number, value.array)
+                if low[number]:
+                    self.low.add(number, value.array)
+        self.made = Made(state)
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
         self.given_up: set[Piece] = set()
@@ -109,11 +113,12 @@ class Search:
             before: cells of an earlier walk that are the same in this one.
         """
         self.walks += 1
-        known = Bindings(self.leaves, self.trained, self.state, {**self.given, **(given or {})})
+        known = Bindings(self.leaves, self.trained, self.made, {**self.given, **(given or {})})
         given_up = self.given_up if stop is None else None
         walk = Walk(
             self.trace,
             self.index,
+            self.low,
             known,
             self.forces,
             stop=stop,

@@ -5,31 +5,36 @@ In training mode, too, unless there is noise: dropout draws masks of its own on 
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data import UserError
-from parity.align.pair import PortPair, known_rules, walked, widened
-from parity.compare import Difference, describe, relative_error, total_norm, worst
-from parity.jax_reference.recorded import JaxReference
+from parity.align.pair import PortPair, aligned, widened
+from parity.checks.operations import (
+    FORWARD,
+    GRADIENT,
+    STATISTICS,
+    ZERO,
+    check_forward,
+    check_round_trip,
+    check_weights,
+)
+from parity.jax_reference.recorded import JaxReference, differentiated, draws
 from parity.jax_reference.words import in_words
 from parity.mapping.candidates import rules
 from parity.mapping.rule import Rule
-from parity.port_checks import FORWARD, GRADIENT, STATISTICS, ZERO, check_forward, check_round_trip, check_weights
 from parity.report import Failure, Report, Result
+from parity.report.compare import Difference, describe, relative_error, total_norm, worst
 from parity.sides.arrays import to_numpy, x64
 from parity.sides.draw import Inputs
 from parity.sides.faults import explained
-from parity.sides.inputs import fitted, jax_parameters, normalised
+from parity.sides.given import fitted, normalised
+from parity.sides.jax_inputs import jax_parameters
 from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.outputs import named_leaves
-from parity.sides.pairing import Twin, twins
-from parity.trace.jax_eval import traced
+from parity.sides.pairing import twins
 
-NOISE = ("random_bits[", "rng_bit_generator[")
 FLOAT32 = 1e-5  # where a side computes in float32
 
 
@@ -93,7 +98,7 @@ def _report(pair: PortPair, purpose: str, output_mask: Any, name: str) -> Report
     if pair.float32:
         notes.append(f"computes in float32 at {', '.join(str(line) for line in pair.float32[:3])}")
     report = Report(name, tuple(results), notes=tuple(notes))
-    return in_words(report, pair.torch.side.kind, pair.jax.kind)
+    return in_words(report, _reference(pair).side.kind, pair.jax.kind)
 
 
 def align(
@@ -114,10 +119,7 @@ def align(
     side, theirs, words = _fitting(module, model, given, jax_inputs)
     if by_name and (mapping := same_names(module.parameters, side.leaves)) is None:
         return None
-    outputs, trace, numbers = module.record()
-    pairs = twins(outputs, {name: np.zeros(leaf.shape) for name, leaf in named_leaves(side.output).items()})
-    known = known_rules(mapping, module, side)
-    return walked(module, side, ours, theirs, outputs, trace, [numbers[twin.name] for twin in pairs], known, words)
+    return aligned(module, side, ours, theirs, words, mapping)
 
 
 def same_names(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> dict[str, Rule] | None:
@@ -179,10 +181,15 @@ def _moved(inputs: Inputs, start: int, end: int) -> Inputs:
     return Inputs(tuple(map(move, inputs.args)), {name: move(array) for name, array in inputs.kwargs.items()})
 
 
+def _reference(pair: PortPair) -> JaxReference:
+    return cast(JaxReference, pair.torch)
+
+
 def check_training(pair: PortPair) -> list[Result]:
     """Compare the gradients in evaluation mode, and in training mode the outputs, gradients and statistics."""
     results = [_gradients(pair, "gradients, eval", train=False)]
-    if _draws(pair, pair.torch.side) or _draws(pair, pair.jax):
+    module = _reference(pair)
+    if draws(module.side, module.leaves, module.inputs) or draws(pair.jax, pair.leaves, pair.jax_inputs):
         words = "not compared: dropout draws its own masks on each side; set its rate to 0"
         return [*results, Result("training mode", 0.0, FORWARD, "", words)]
     try:
@@ -216,13 +223,14 @@ def _statistics(pair: PortPair, after: Mapping[str, Any], changed: Mapping[str, 
 
 def _gradients(pair: PortPair, check: str, *, train: bool) -> Result:
     """Compare the gradients of a weighted sum of the outputs."""
-    module, shapes = pair.torch, {path: array.shape for path, array in pair.torch.leaves.items()}
+    module = _reference(pair)
+    shapes = {path: array.shape for path, array in module.leaves.items()}
     ours, theirs = (found for found, _ in _passes(pair, train=train))
     same = [twin for twin in twins(ours, theirs) if twin.way is not None and ours[twin.name].dtype.kind == "f"]
     rng = np.random.default_rng(1)
     weights = {twin.name: rng.normal(size=ours[twin.name].shape) for twin in same}
-    reference, given = _differentiated(module.side, module.leaves, module.inputs, weights, None, train=train)
-    native, others = _differentiated(pair.jax, pair.leaves, pair.jax_inputs, weights, same, train=train)
+    reference, given = differentiated(module.side, module.leaves, module.inputs, weights, None, train=train)
+    native, others = differentiated(pair.jax, pair.leaves, pair.jax_inputs, weights, same, train=train)
     found: dict[str, np.ndarray] = {}
     for path, gradient in native.items():
         rule = pair.weights.rules.get(path)
@@ -240,52 +248,15 @@ def _gradients(pair: PortPair, check: str, *, train: bool) -> Result:
     return _result(check, "backward", rows)
 
 
-def _differentiated(
-    side: JaxSide,
-    leaves: Mapping[str, Any],
-    inputs: Inputs,
-    weights: Mapping[str, np.ndarray],
-    same: list[Twin] | None,
-    *,
-    train: bool,
-) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """Return the gradients of the trained leaves and of the inputs; `same` says where a model has the outputs."""
-    fixed = {path: array for path, array in leaves.items() if path not in side.trained}
-
-    def weighted(trained: Mapping[str, Any], given: Any) -> Any:
-        found = named_leaves(side.call({**fixed, **trained}, *given, train=train)[0])
-        if same is None:
-            return sum((found[name] * weight).sum() for name, weight in weights.items())
-        return sum((twin.way(found[twin.jax_name]) * weights[twin.name]).sum() for twin in same if twin.way)
-
-    with x64():
-        trained = {path: jnp.asarray(leaves[path]) for path in side.trained}
-        given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
-        gradients, by_inputs = jax.grad(weighted, argnums=(0, 1), allow_int=True)(trained, given)
-        floats = [a for a in jax.tree.leaves(by_inputs) if jnp.issubdtype(a.dtype, jnp.floating)]
-        return {path: np.asarray(array) for path, array in gradients.items()}, [np.asarray(a) for a in floats]
-
-
 def _passes(pair: PortPair, *, train: bool) -> Any:
     """Return outputs by name, and what a step changes, of both sides."""
-    ours, after = pair.torch.run(pair.torch.leaves, train=train)
+    ours, after = _reference(pair).run(_reference(pair).leaves, train=train)
     with x64():
         theirs, changed = pair.jax.call(pair.leaves, *pair.jax_inputs, train=train)
     return tuple(
         ({name: to_numpy(array) for name, array in named_leaves(output).items()}, moved)
         for output, moved in ((ours, after), (theirs, changed))
     )
-
-
-def _draws(pair: PortPair, side: JaxSide) -> bool:
-    """Tell whether a side draws random numbers in training mode."""
-    reference = side is pair.torch.side
-    leaves: Any = pair.torch.leaves if reference else pair.leaves
-    inputs: Any = pair.torch.inputs if reference else pair.jax_inputs
-    with x64():
-        arrays = {path: jnp.asarray(array) for path, array in leaves.items()}
-        text = str(traced(lambda leaves: side.call(leaves, *inputs, train=True)[0], arrays)[0])
-    return any(word in text for word in NOISE)
 
 
 def _compared(name: str, ours: Any, theirs: Any, bound: float, scale: float | None = None) -> Difference:

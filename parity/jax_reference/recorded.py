@@ -7,20 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from parity.sides.arrays import is_float, x64
+from parity.sides.arrays import is_float, to_numpy, x64
 from parity.sides.draw import Inputs
 from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.outputs import Leaves, named_leaves
+from parity.sides.pairing import Twin
+from parity.sides.reference import Pass, Statistics
 from parity.trace.jax_eval import as_numpy, bind, evaluate, traced
 from parity.trace.lines import Line
-from parity.trace.torch_trace import is_single
-from parity.trace.values import Op, Ref, Trace, Value
+from parity.trace.values import Op, Ref, Trace, Value, is_single
 
+NOISE = ("random_bits[", "rng_bit_generator[")
 LEAST = 1e-6  # share of the new statistics below which a training step says nothing about them
 
 
 class JaxReference:
-    """A JAX model with the interface of `parity.sides.torch_module.TorchModule` that the alignment needs."""
+    """A JAX model with the interface of a PyTorch module that is the reference: `parity.sides.reference.Reference`."""
 
     def __init__(self, model: Any, inputs: Inputs):
         self.side: JaxSide = jax_side(model, *inputs)
@@ -60,19 +62,51 @@ class JaxReference:
             output, after = self.side.call(leaves, *self.inputs, train=train)
         return output, {path: np.asarray(array) for path, array in after.items()}
 
-    def record(self) -> tuple[Leaves, Trace, dict[str, int]]:
-        """Return the outputs by name, all operations, and which of their values the outputs are."""
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Return how many numbers each leaf has."""
+        return {path: array.size for path, array in self.leaves.items()}
+
+    def recorded(self, inputs: Inputs) -> Pass:
+        """Return a forward pass in evaluation mode, operation by operation."""
         recorder = Recorder()
         with x64():
-            closed, tree, given = _traced(self.side, self.leaves, self.inputs)
+            closed, tree, given = _traced(self.side, self.leaves, inputs)
             cells = [recorder.leaf(path, self.leaves[path]) for path in sorted(self.leaves)]
             cells += [recorder.input(array) for array in given]
             with np.errstate(all="ignore"):
                 results = evaluate(closed.jaxpr, closed.consts, cells, recorder)
-        numbers = named_leaves(jax.tree.unflatten(jax.tree.structure(tree), [np.asarray(n) for n in results]))
-        chosen = {name: int(number) for name, number in numbers.items()}
-        outputs = {name: recorder.trace.values[number].array for name, number in chosen.items()}
-        return Leaves(outputs, numbers.left_out), recorder.trace, chosen
+        found = named_leaves(jax.tree.unflatten(jax.tree.structure(tree), [np.asarray(n) for n in results]))
+        numbers = {name: int(number) for name, number in found.items()}
+        outputs = {name: recorder.trace.values[number].array for name, number in numbers.items()}
+        return Pass(recorder.trace, Leaves(outputs, found.left_out), numbers)
+
+    def float32_outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Return the outputs of the model in float32."""
+        narrow = lambda a: a.astype(np.float32) if getattr(a, "dtype", None) == np.float64 else a  # noqa: E731
+        leaves = {path: narrow(array) for path, array in self.leaves.items()}
+        with x64():
+            output = self.side.call(leaves, *jax.tree.map(narrow, (inputs.args, dict(inputs.kwargs))), train=False)[0]
+        return {name: to_numpy(array) for name, array in named_leaves(output).items()}
+
+    def gradients(self, inputs: Inputs) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the gradients, in evaluation mode, of a weighted sum of the outputs, and the weights of the sum."""
+        rng = np.random.default_rng(1)
+        outputs = named_leaves(self.run(self.leaves, train=False)[0])
+        floats = {name: array for name, array in outputs.items() if is_float(array)}
+        weights = {name: rng.normal(size=array.shape) for name, array in floats.items()}
+        return differentiated(self.side, self.leaves, inputs, weights, None, train=False)[0], weights
+
+    def float32_errors(
+        self, _inputs: Inputs, reference: Mapping[str, Any], _cotangents: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Return a bound of float32's relative errors in place of their measure."""
+        return dict.fromkeys(reference, LEAST)
+
+    def statistics(self, inputs: Inputs) -> Statistics:
+        """Return what a training step makes of statistics."""
+        after = self.run(self.leaves, train=True)[1]
+        return Statistics(len(after), int(draws(self.side, self.leaves, inputs)), after, {})
 
     def _after(self, statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
@@ -142,3 +176,37 @@ def _traced(side: JaxSide, leaves: Mapping[str, Any], inputs: Inputs) -> tuple[A
     given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
     run = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
     return *traced(run, arrays, given), jax.tree.leaves(given)
+
+
+def differentiated(
+    side: JaxSide,
+    leaves: Mapping[str, Any],
+    inputs: Inputs,
+    weights: Mapping[str, np.ndarray],
+    same: list[Twin] | None,
+    *,
+    train: bool,
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Return the gradients of the trained leaves and of the inputs; `same` says where a model has the outputs."""
+    fixed = {path: array for path, array in leaves.items() if path not in side.trained}
+
+    def weighted(trained: Mapping[str, Any], given: Any) -> Any:
+        found = named_leaves(side.call({**fixed, **trained}, *given, train=train)[0])
+        if same is None:
+            return sum((found[name] * weight).sum() for name, weight in weights.items())
+        return sum((twin.way(found[twin.jax_name]) * weights[twin.name]).sum() for twin in same if twin.way)
+
+    with x64():
+        trained = {path: jnp.asarray(leaves[path]) for path in side.trained}
+        given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
+        gradients, by_inputs = jax.grad(weighted, argnums=(0, 1), allow_int=True)(trained, given)
+        floats = [a for a in jax.tree.leaves(by_inputs) if jnp.issubdtype(a.dtype, jnp.floating)]
+        return {path: np.asarray(array) for path, array in gradients.items()}, [np.asarray(a) for a in floats]
+
+
+def draws(side: JaxSide, leaves: Mapping[str, Any], inputs: Any) -> bool:
+    """Tell whether a model draws random numbers in training mode."""
+    with x64():
+        arrays = {path: jnp.asarray(array) for path, array in leaves.items()}
+        text = str(traced(lambda leaves: side.call(leaves, *inputs, train=True)[0], arrays)[0])
+    return any(word in text for word in NOISE)

@@ -18,9 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from parity.trace.lines import line_of_stack
 from parity.trace.partials import partials, parts
-from parity.trace.values import VIEWS, Op, Ref, Trace, Value
-
-SINGLE_BITS = 12  # a number of float32 that needs more bits than this was rounded to float32
+from parity.trace.values import VIEWS, Op, Ref, Trace, Value, is_single
 
 
 def record(
@@ -171,18 +169,6 @@ def as_numpy(tensor: torch.Tensor) -> np.ndarray:
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
     return tensor.cpu().numpy().copy()
-
-
-def is_single(array: np.ndarray) -> bool:
-    """Tell whether floats are float32's: all are exactly, and some need most of its bits."""
-    if array.dtype.kind != "f" or array.size == 0:
-        return False
-    finite = array[np.isfinite(array)].astype(np.float64)
-    with np.errstate(over="ignore"):
-        if not np.array_equal(finite.astype(np.float32).astype(np.float64), finite):
-            return False
-    mantissa = np.frexp(finite)[0] * 2.0**SINGLE_BITS
-    return bool((mantissa != np.round(mantissa)).any())
 
 
 def _keep_double(kwargs: dict[str, Any]) -> bool:

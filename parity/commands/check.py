@@ -1,0 +1,121 @@
+"""The command check: registered networks, or a pair of the user's."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from data import UserError
+from experiment.runs.atomic import check_new, write
+from parity.commands.pool import DEVICE, check_models, set_defaults
+from parity.records import command as records
+from parity.report import exit_status, print_report, verdict
+from parity.report.console import check_folder, load_module, save_json, wide_console
+
+# Options of a pair of the user's alone.
+PAIR_OPTIONS = ("input", "jax_input", "inputs", "layout", "accept", "html", "mapping", "save_mapping", "save_script")
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    check = commands.add_parser("check", help="compare networks and trainings of both frameworks")
+    check.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="networks to check, by default all; or a PyTorch and a Flax module of yours, module:name or file.py:name",
+    )
+    _add_pair(check)
+    check.add_argument("--mapping", type=Path, metavar="FILE", help="what is known of your weights: rules or names")
+    check.add_argument("--save-mapping", type=Path, metavar="FILE", help="write the names that are found to FILE")
+    check.add_argument(
+        "--save-script",
+        type=Path,
+        metavar="FILE",
+        help="write a script that shows what the compiler gets wrong to FILE",
+    )
+    check.add_argument(
+        "--full",
+        action="store_true",
+        help="whole depth, 100 steps instead of 10, small networks with every optimizer: more than an hour for all",
+    )
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
+    check.set_defaults(run=run)
+
+
+def _add_pair(check: argparse.ArgumentParser) -> None:
+    pair = check.add_argument_group("a pair of yours")
+    pair.add_argument(
+        "--input",
+        action="append",
+        metavar="[NAME=][KIND:]SHAPE[:BOUNDS]",
+        help="8,32,32,3: floats, eight examples, channels last; int:3,12:50: integers below 50; mask=bool:3,12; "
+        "once for each input",
+    )
+    pair.add_argument(
+        "--jax-input", action="append", metavar="...", help="the same, where the JAX side is given others"
+    )
+    pair.add_argument("--inputs", metavar="FILE.py:NAME", help="function that makes the inputs: array, tuple or dict")
+    pair.add_argument("--layout", metavar="LAYOUT", help="of images and sequences, if it is not found")
+    pair.add_argument(
+        "--for", dest="purpose", default="training", choices=("training", "inference"), help="what it must do"
+    )
+    pair.add_argument(
+        "--accept", action="append", default=[], metavar="NAME", help="convention that is no fault: trap-1"
+    )
+    pair.add_argument("--html", type=Path, metavar="FILE", help="write a page that shows both sources to FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return the exit status."""
+    with set_defaults(DEVICE):  # before JAX is imported
+        return run_check(args)
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Check registered networks, or a pair of the user's; return the exit status."""
+    if records.is_check(args):
+        return records.run_check(args)
+    if any(":" in name for name in args.names):
+        return run_pair(args)
+    if any(getattr(args, name) for name in PAIR_OPTIONS):
+        raise UserError(
+            "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
+        )
+    return run_checks(args.names, args.json, full=args.full)
+
+
+def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) -> int:
+    """Check the networks, print their tables; return the exit status."""
+    suite = load_module("suite")
+    check_folder(json_file)
+    for name in names:
+        if name not in suite.names():
+            suite.check_model(name)  # raises, before the others have taken their time
+    console, start, reports = wide_console(), time.perf_counter(), []
+    for report in check_models(names or suite.names(), full=full):
+        reports.append(report)
+        print_report(console, report)
+    save_json(json_file, [report.to_json() for report in reports])
+    print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
+    return exit_status(reports)
+
+
+def run_pair(args: argparse.Namespace) -> int:
+    """Check a pair of the user's, print what is found; return the exit status."""
+    given = args.input or args.inputs
+    if len(args.names) != 2 or not all(":" in name for name in args.names) or not given or args.full:
+        raise UserError("a pair of yours is checked by: check my_torch:make my_flax:make --input SHAPE")
+    check_folder(args.json)
+    check_folder(args.html)
+    if args.save_script:
+        check_new(args.save_script)
+    start, console = time.perf_counter(), wide_console()
+    report = load_module("commands.user_pair").check_pair(console, args)
+    if args.html:
+        write(args.html, load_module("report.page").page(report).encode())
+    save_json(args.json, [report.to_json()])
+    if args.save_script:
+        print(load_module("compiler.script").save_script(report.fault, args.save_script))
+    print(f"{verdict([report])} ({time.perf_counter() - start:.0f} s)")
+    return exit_status([report])
