@@ -2,9 +2,10 @@
 
 Run by: python -m benchmarks.dispatch [NAME ...] [--rounds 9] [--steps 50] [--batches 2,64] [--json FILE].
 
-The ways take turns, A B C C B A. Each figure is a median over the rounds of a whole step, with its dispatch; the
-ratio to Linen is the median of the ratios within each round, which a busy machine disturbs less. "dispatch" is the
-time until the call returns, the computation not awaited; on a CPU, XLA may compute small programs within the call.
+The ways take turns, A B C C B A. Each figure is a median over the rounds. "step" is the time of a whole step with its
+dispatch, awaited; its ratio to Linen is the median of the ratios within each round, which suffer less from other work.
+"dispatch" is the processor's time that the calling thread takes until the call returns: Python's work, and on a CPU
+what XLA computes within the call. Others' work does not count there.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -33,6 +35,10 @@ from jaxnets.nnx import step as nnx_step
 from jaxnets.step import init_state, train_step
 
 NETWORKS = {"lenet5": "lenet5", "ann": "ann", "quizdnn": "quizdnn", "resnet18_cifar": "resnet"}  # and their files
+LINE = (
+    "{network:16}{batch:4}  {way:19} step {step_ms:8.3f} ms {step_to_linen:6.2f}"
+    "   dispatch {dispatch_ms:7.3f} ms {dispatch_to_linen:6.2f}"
+)
 Run = Callable[[], Any]  # takes one step
 
 
@@ -53,7 +59,7 @@ def main() -> None:
     if arguments.json:
         packages = [p for p in ("jax", "flax", "optax", "equinox") if importlib.util.find_spec(p)]
         about = {
-            "command": f"python -m benchmarks.dispatch --rounds {arguments.rounds} --steps {arguments.steps}",
+            "command": f"python -m benchmarks.dispatch {' '.join(sys.argv[1:])}",
             "device": f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
             "machine": platform.machine(),
             "cores": len(os.sched_getaffinity(0)),
@@ -75,29 +81,32 @@ def measure(name: str, size: int, rounds: int, steps: int) -> list[dict[str, Any
     call_ms: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(rounds + 1):  # the first one compiles
         for way in list(ways) if turn % 2 == 0 else list(ways)[::-1]:
-            start, waiting = time.perf_counter(), 0.0
+            start, calling = time.perf_counter(), 0.0
             for _ in range(steps if turn else 3):
+                before = time.thread_time()
                 result = ways[way]()
-                before = time.perf_counter()
+                calling += time.thread_time() - before
                 jax.block_until_ready(result)
-                waiting += time.perf_counter() - before
             if turn:
-                whole = time.perf_counter() - start
-                step_ms[way].append(1e3 * whole / steps)
-                call_ms[way].append(1e3 * (whole - waiting) / steps)
+                step_ms[way].append(1e3 * (time.perf_counter() - start) / steps)
+                call_ms[way].append(1e3 * calling / steps)
     rows = []
     for way, times in step_ms.items():
-        ratio = statistics.median(a / b for a, b in zip(times, step_ms["linen"], strict=True))
+        ratios = [
+            statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+            for mine, theirs in ((times, step_ms["linen"]), (call_ms[way], call_ms["linen"]))
+        ]
         row = {
             "network": name,
             "batch": size,
             "way": way,
             "step_ms": round(statistics.median(times), 4),
+            "step_to_linen": round(ratios[0], 3),
             "dispatch_ms": round(statistics.median(call_ms[way]), 4),
-            "to_linen": round(ratio, 3),
+            "dispatch_to_linen": round(ratios[1], 3),
         }
         rows.append(row)
-        print("{network:16}{batch:4}  {way:18}{step_ms:9.3f} ms{dispatch_ms:9.3f} ms{to_linen:8.2f}".format(**row))
+        print(LINE.format(**row), flush=True)
     return rows
 
 
