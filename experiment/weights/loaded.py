@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from data.errors import UserError
 from experiment.extras import needs_torch
+from experiment.weights.small_floats import ml_dtypes
 from experiment.weights.torch_tensor import advice, cannot_hold
 
 

@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from parity.align import symbols
@@ -19,7 +17,7 @@ from parity.align.symbols import Symbol
 from parity.align.trial import ZEROS
 from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import Index, arranged, close, laid_out
-from parity.trace.jax_eval import as_numpy, bind, floating
+from parity.trace.jax_eval import bind, floating, is_floating, is_key
 from parity.trace.lines import Line
 from parity.trace.values import Trace, is_single
 
@@ -75,9 +73,9 @@ class Walk:
 
     def constant(self, array: Any) -> Cell:
         """Return the cell of a constant or a literal."""
-        if jnp.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+        if is_key(array):
             return Cell(array)
-        array = as_numpy(jnp.asarray(array))
+        array = np.asarray(array)
         low = floating(array) and is_single(np.asarray(array))
         return Cell(array, bits=min(4, array.dtype.itemsize) if low else 8)
 
@@ -259,7 +257,7 @@ class Walk:
         if self.stop is not None and cell.number > self.stop:
             raise Stop
         self.cells.append(cell)
-        if not jnp.issubdtype(cell.array.dtype, jax.dtypes.prng_key):
+        if not is_key(cell.array):
             cell.computed = cell.array
             if cell.number in self.forces:
                 cell.forced, cell.alike = True, True
@@ -315,4 +313,4 @@ def _array(cell: Cell, found: Mapping[Any, Any]) -> Any:
 
 
 def _bytes(dtype: Any) -> int:
-    return min(8, dtype.itemsize) if jnp.issubdtype(dtype, jnp.floating) else 8
+    return min(8, dtype.itemsize) if is_floating(dtype) else 8

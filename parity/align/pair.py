@@ -1,11 +1,10 @@
 """Both sides of a port, recorded and aligned: what every check of it starts from."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data import UserError
@@ -17,14 +16,16 @@ from parity.mapping import file as mapping_file
 from parity.mapping.assembled import assembled
 from parity.mapping.candidates import rules
 from parity.mapping.rule import Rule
-from parity.sides.arrays import to_numpy, x64
 from parity.sides.draw import Inputs
-from parity.sides.jax_side import JaxSide
+from parity.sides.frameworks import x64
+from parity.sides.numbers import to_numpy, tree_map
 from parity.sides.outputs import named_leaves
 from parity.sides.pairing import twins
 from parity.sides.reference import Reference
-from parity.trace.jax_eval import traced
 from parity.trace.lines import Line
+
+if TYPE_CHECKING:
+    from parity.sides.jax_side import JaxSide
 
 SEED = 0
 
@@ -33,7 +34,7 @@ class PortPair(NamedTuple):
     """A PyTorch module and a JAX model with the same weights, and what both compute."""
 
     torch: Reference
-    jax: JaxSide
+    jax: "JaxSide"
     torch_inputs: Inputs
     jax_inputs: Inputs
     outputs: Mapping[str, Any]  # PyTorch's, as tensors of the recorded pass, or as arrays of a record
@@ -78,7 +79,7 @@ def align(
 
 
 def aligned(
-    module: Reference, side: JaxSide, ours: Inputs, theirs: Inputs, words: str = "", mapping: Any = None
+    module: Reference, side: "JaxSide", ours: Inputs, theirs: Inputs, words: str = "", mapping: Any = None
 ) -> PortPair:
     """Find which value of both sides is which.
 
@@ -114,10 +115,10 @@ def widened(inputs: Any) -> Any:
 
     if isinstance(inputs, Mapping):  # in the order given: `jax.tree.map` would sort the names
         return {name: wide(array) for name, array in inputs.items()}
-    return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else jax.tree.map(wide, inputs)
+    return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else tree_map(wide, inputs)
 
 
-def _known(mapping: Any, module: Reference, side: JaxSide) -> dict[str, Rule]:
+def _known(mapping: Any, module: Reference, side: "JaxSide") -> dict[str, Rule]:
     """Return the rules that a mapping gives."""
     shapes = {key: array.shape for key, array in module.parameters.items()}
     leaves = {path: array.shape for path, array in side.leaves.items()}
@@ -139,18 +140,15 @@ def _known(mapping: Any, module: Reference, side: JaxSide) -> dict[str, Rule]:
     return mapping
 
 
-def _traced(side: JaxSide, inputs: Inputs) -> tuple[Any, list[Any]]:
+def _traced(side: "JaxSide", inputs: Inputs) -> tuple[Any, list[Any]]:
     """Return the jaxpr of the JAX side's pass in evaluation mode, and its inputs in the jaxpr's order."""
-    leaves = {path: jnp.asarray(array) for path, array in side.leaves.items()}
-    if side.concrete:  # it looks at its inputs' values in Python
-        run = lambda leaves: side.call(leaves, *inputs, train=False)[0]  # noqa: E731
-        return traced(run, leaves)[0], []
-    given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
-    run_all = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
-    return traced(run_all, leaves, given)[0], jax.tree.leaves(given)
+    found: Any = side
+    if hasattr(found, "program"):  # a record's
+        return found.program(inputs)
+    return importlib.import_module("parity.trace.jax_trace").traced_pass(side, inputs)[:2]  # here: JAX may be missing
 
 
-def _weights(module: Reference, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:
+def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weights, dict[str, str]]:
     """Return the mapping of weights that was found, and what of it nothing confirms."""
     known, rules, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
     kept: dict[str, np.ndarray] = {}

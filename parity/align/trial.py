@@ -91,6 +91,8 @@ class Trial:
             if found and not all(self.known.is_fresh(f) for f in combination.values()):
                 self.again = self.again or (combination if found != OTHER_ORDER else None)
                 continue
+            if found == VALUE and not self.known.keeps_all(combination.values()):
+                found = PART  # numbers that are there twice: a value of PyTorch's that was repeated for itself
             if found == VALUE:
                 return self.choose(combination, VALUE)
             if found:
@@ -112,7 +114,7 @@ class Trial:
         for option in self.known.rules_for([*self.keys, *further], piece, self.equation):
             computed = self._result({piece: option})
             why = self._is_found(computed, {piece: option}) if computed is not None else ""
-            if why:
+            if why and self.known.keeps_all([option]):
                 result[why].append(option)
         return [*result[VALUE], *result[PART], *result[OTHER_ORDER]]
 

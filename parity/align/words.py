@@ -2,19 +2,26 @@
 
 import importlib
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from parity.align.frontier import Difference
 from parity.align.lockstep import Walk
 
 
-def explained(walk: Walk, found: Difference) -> str:
-    """Return what a difference looks like, "" if no hypothesis gives JAX's numbers.
+class Looks(NamedTuple):
+    """What a difference looks like."""
+
+    words: str = ""  # "": no hypothesis gives JAX's numbers
+    given: int | None = None  # PyTorch's value that JAX hands on, if it leaves an operation out
+
+
+def explained(walk: Walk, found: Difference) -> Looks:
+    """Return what a difference looks like.
 
     The hypotheses run PyTorch's operations again. Where a record is compared, PyTorch may be missing.
     """
     full = _with_torch()
-    return full.explained(walk, found) if full is not None else ""
+    return full.explained(walk, found) if full is not None else Looks()
 
 
 @cache

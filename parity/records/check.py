@@ -7,10 +7,11 @@ from typing import Any
 
 from data.errors import UserError
 from parity.align.pair import PortPair, aligned
-from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.mapping.rule import Rule
-from parity.records.module import RecordedModule, open_record
-from parity.report import Report, Result
+from parity.records.compared import compared
+from parity.records.module import RecordedModule
+from parity.records.opened import open_record
+from parity.report import Report
 from parity.sides.draw import Inputs
 from parity.sides.faults import explained
 from parity.sides.given import (
@@ -103,28 +104,8 @@ def check_record(
     module = record if isinstance(record, RecordedModule) else open_record(Path(record))
     try:
         pair = align_record(module, jax_model, jax_inputs, layout=layout, mapping=mapping)
-        results: list[Result] = [check_weights(pair)]
-        if not results[0].failure:
-            results += check_forward(pair, output_mask)
-        if not any(result.failure for result in results):
-            results.append(check_round_trip(pair))
-            if purpose == "training":
-                results += check_gradients(pair)
-                results += check_statistics(pair, accept)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"the JAX side cannot be compared with the record: {explained(error)}") from error
-    notes = (f"the PyTorch side is a record: {module.made}", *notes_of(pair))
-    return pair, Report(name or module.made.name, tuple(results), notes=notes)
-
-
-def notes_of(pair: PortPair) -> list[str]:
-    """Return what a report says beside its checks."""
-    notes = list(pair.notes)
-    if pair.float32:
-        more = f" and {len(pair.float32) - 3} more lines" if len(pair.float32) > 3 else ""
-        notes.append(f"computes in float32 at {', '.join(str(line) for line in pair.float32[:3])}{more}")
-    notes += [f"without a twin: {line}" for line in pair.weights.without_twin()]
-    notes += [f"{path} is taken by {why}: nothing confirms it" for path, why in pair.unconfirmed.items()]
-    return notes
+    return pair, compared(pair, purpose, accept, output_mask, name or module.made.name, module.made)

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 import sys
 import time
 from pathlib import Path
@@ -18,8 +17,10 @@ UNCHECKED = 2  # exit status: nothing was compared
 
 def add(commands: Any) -> None:
     """Add `parity record`."""
-    record = commands.add_parser("record", help="write what a PyTorch module computes to a file, for check elsewhere")
-    record.add_argument("name", metavar="TARGET", help="PyTorch module of yours: my_torch.py:Net")
+    record = commands.add_parser(
+        "record", help="write what one side computes to a file, for check where the other framework is"
+    )
+    record.add_argument("name", metavar="TARGET", help="PyTorch module or JAX model of yours: my_torch.py:Net")
     record.add_argument("--out", type=Path, required=True, metavar="FILE.parity", help="new file")
     record.add_argument("--input", action="append", metavar="[NAME=][KIND:]SHAPE[:BOUNDS]", help="as for check")
     record.add_argument("--inputs", metavar="FILE.py:NAME", help="function that makes the inputs")
@@ -36,7 +37,12 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record a side, print what was written; return the exit status."""
-    return _reported(_record, args)
+    outlive()
+    try:
+        return _record(args)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return UNCHECKED
 
 
 def is_check(args: argparse.Namespace) -> bool:
@@ -51,25 +57,49 @@ def is_record(name: str) -> bool:
 
 def run_check(args: argparse.Namespace) -> int:
     """Compare a record with a model, print what is found; return the exit status."""
-    return _reported(_check, args)
-
-
-def _reported(function: Any, args: argparse.Namespace) -> int:
     outlive()
-    try:
-        return function(args)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return UNCHECKED
+    return _check(args)  # `parity check` says what could not be compared
 
 
 def _record(args: argparse.Namespace) -> int:
     start, inputs = time.perf_counter(), _inputs(args)
-    recording = _load("records.record", "torch", "recording a PyTorch module")
-    module = _load("sides.load_torch", "torch", "recording a PyTorch module").load_torch(args.name)
-    options = {"layout": args.layout, "limit": args.limit, "name": args.name}
-    print(f"{recording.record(module, inputs, args.out, **options)} ({time.perf_counter() - start:.0f} s)")
+    if _is_torch(args.name):
+        recording = _load("records.record", "torch", "recording a PyTorch module")
+        module = _load("sides.load_torch").load_torch(args.name)
+        options = {"layout": args.layout, "limit": args.limit, "name": args.name}
+        written = recording.record(module, inputs, args.out, **options)
+    else:
+        with _cpu():
+            recording = _load("records.jax_record", "jax", "recording a JAX model")
+            model = _load("sides.load_jax").load_jax(args.name)
+            written = recording.record_jax(model, inputs, args.out, layout=args.layout, name=args.name)
+    print(f"{written} ({time.perf_counter() - start:.0f} s)")
     return 0
+
+
+def _is_torch(target: str) -> bool:
+    """Tell whether a target is a PyTorch module, by its class, or by which framework its file imports."""
+    with _cpu():
+        value, is_a = _load("sides.target").named(target), _load("sides.frameworks").is_a
+    if isinstance(value, type):
+        return any(
+            f"{base.__module__}.{base.__qualname__}" == "torch.nn.modules.module.Module" for base in value.__mro__
+        )
+    if is_a(value, "torch.nn:Module") or not sys.modules.get("jax"):
+        return True
+    if not sys.modules.get("torch"):
+        return False
+    try:
+        _load("sides.load_torch").load_torch(target)
+    except UserError as error:
+        return "expected a torch.nn.Module" not in str(error)
+    return True
+
+
+def _cpu() -> Any:
+    """Let JAX use the CPU unless JAX_PLATFORMS names another device: set before JAX is imported."""
+    pool = _load("commands.pool")
+    return pool.set_defaults(pool.DEVICE)
 
 
 def _inputs(args: argparse.Namespace) -> Any:
@@ -85,20 +115,29 @@ def _inputs(args: argparse.Namespace) -> Any:
 
 def _check(args: argparse.Namespace) -> int:
     record, target = _targets(args)
+    shared = _load("report.console")
     for file in (args.json, args.html):
-        if file and not file.absolute().parent.is_dir():
-            raise UserError(f"{file}: no such folder to write it in")
+        shared.check_folder(file)
     start = time.perf_counter()
-    checking, printing = _load("records.check", "jax", "checking a JAX model"), _load("report")
-    module = _load("records.module").open_record(Path(record))
-    importlib.import_module("jaxnets.environment").start_device()
-    model = _load("sides.load_jax").load_jax(target)
+    side, printing = _load("records.opened").opened(Path(record)), _load("report")
     options = {"purpose": args.purpose, "accept": args.accept, "layout": args.layout, "mapping": args.mapping}
-    name = f"{record} {target}"
-    pair, report = checking.check_record(module, model, _jax_inputs(args), name=name, **options)
-    printing.print_report(_console(), report)
-    _write(args, pair, report)
-    print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
+    options["name"] = f"{record} {target}"
+    if type(side).__name__ == "RecordedModule":
+        checking = _load("records.check", "jax", "checking a JAX model against a record")
+        importlib.import_module("jaxnets.environment").start_device()
+        model = _load("sides.load_jax").load_jax(target)
+        pair, report = checking.check_record(side, model, _jax_inputs(args), **options)
+    else:
+        checking = _load("records.check_torch", "torch", "checking a PyTorch module against a record")
+        module = _load("sides.load_torch").load_torch(target)
+        pair, report = checking.check_jax_record(side, module, **options)
+    quiet = args.brief or str(args.json) == "-"
+    printing.print_report(shared.wide_console(quiet=quiet), report)
+    _write(args, pair, report, quiet=quiet)
+    if args.brief and str(args.json) != "-":
+        print(_load("report.brief").brief([report]))
+    elif not quiet:
+        print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
     return printing.exit_status([report])
 
 
@@ -120,22 +159,16 @@ def _jax_inputs(args: argparse.Namespace) -> Any:
     return draw.drawn([draw.parse_input(text, option="--jax-input") for text in given]) if given else None
 
 
-def _write(args: argparse.Namespace, pair: Any, report: Any) -> None:
+def _write(args: argparse.Namespace, pair: Any, report: Any, *, quiet: bool) -> None:
     """Write the files that are asked for."""
     atomic = importlib.import_module("experiment.runs.atomic")
     if args.save_mapping:
         atomic.write_new(args.save_mapping, _load("mapping.file").dump(pair.weights.rules).encode())
-        print(f"the rules found are saved in {args.save_mapping}, for --mapping")
+        if not quiet:
+            print(f"the rules found are saved in {args.save_mapping}, for --mapping")
     if args.html:
         atomic.write(args.html, _load("report.page").page(report).encode())
-    if args.json:
-        atomic.write(args.json, (json.dumps([report.to_json()], indent=2) + "\n").encode())
-
-
-def _console() -> Any:
-    console = importlib.import_module("experiment.console").make_console()
-    console.width = max(console.width, 120)
-    return console
+    _load("report.console").save_json(args.json, [report.to_json()])
 
 
 def _load(module: str, framework: str = "", what: str = "") -> ModuleType:

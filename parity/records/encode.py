@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from parity.trace.fingerprint import PLACES, PROJECTIONS, SORTED, Fingerprint, fingerprint
+from parity.trace.fingerprint import (
+    PLACES,
+    PROJECTIONS,
+    SORTED,
+    Fingerprint,
+    fingerprint,
+    fingerprint_in_place,
+    nothing_of,
+)
 from parity.trace.lines import Line, short_file
 from parity.trace.values import Constant, Op, Ref, Trace, Value
 
@@ -41,11 +49,13 @@ class Arrays:
             self.named[name] = array
         return [self._known[key], list(array.shape)]
 
-    def sketch(self, name: str, array: np.ndarray) -> list[Any]:
+    def sketch(
+        self, name: str, array: np.ndarray, make: Callable[[np.ndarray], Fingerprint] = fingerprint_in_place
+    ) -> list[Any]:
         """Add an array, or its fingerprint if it is larger than the limit, which has a number in place of a name."""
         if array.size <= self.limit or array.dtype.kind not in "fiub":
             return self.add(name, array)
-        self.prints.append(fingerprint(array))
+        self.prints.append(make(array))
         return [len(self.prints) - 1, list(array.shape), str(array.dtype)]
 
     def all(self) -> dict[str, np.ndarray]:
@@ -103,7 +113,7 @@ def trace_header(trace: Trace, arrays: Arrays) -> dict[str, Any]:
     ]
     values = [
         [
-            arrays.sketch(f"values/{number}", value.array),
+            arrays.sketch(f"values/{number}", value.array, fingerprint if value.data else nothing_of),
             value.maker,
             [keys.setdefault(key, len(keys)) for key in sorted(value.keys)],
             value.data | value.low << 1 | value.partial << 2 | value.part << 3,
@@ -115,7 +125,11 @@ def trace_header(trace: Trace, arrays: Arrays) -> dict[str, Any]:
 
 def trace_of(header: Mapping[str, Any], found: Found) -> Trace:
     """Return the trace of a header."""
-    lines, keys, trace = [line_of(line) for line in header["lines"]], [text(key) for key in header["keys"]], Trace()
+    lines, keys, trace = (
+        [line_of(line) for line in header["lines"]],
+        [text(key) for key in header["keys"]],
+        Trace(foreign=True),
+    )
     for where, maker, numbers, flags in header["values"]:
         maker = None if maker is None else _below(maker, len(header["ops"]))
         known = frozenset(keys[_below(number, len(keys))] for number in numbers)

@@ -1,14 +1,11 @@
 """The PyTorch side of a port as a file has it: what `parity.sides.reference.Reference` asks for."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.errors import UserError
 from parity.records.encode import Found, text, texts, trace_of, tree_of
-from parity.records.file import read
 from parity.sides.draw import Inputs
 from parity.sides.given import LAYOUTS
 from parity.sides.reference import Pass, Statistics
@@ -86,19 +83,3 @@ def inputs_of(header: Any, found: Found) -> Inputs:
     if not isinstance(args, tuple) or not isinstance(kwargs, dict):
         raise TypeError("the inputs are no positional ones and named ones")
     return Inputs(args, kwargs)
-
-
-def open_record(path: Path) -> RecordedModule:
-    """Return the PyTorch side that a record holds.
-
-    Raises:
-        UserError: it is no record, damaged, altered, newer or not as a record is written; one line.
-    """
-    header, arrays = read(path)
-    if header.get("side") != "torch":
-        raise UserError(f"{path} is a record of the side {str(header.get('side'))[:20]!r}, not of a PyTorch module")
-    try:
-        return RecordedModule(header, arrays)
-    except Exception as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"{path}: the record is not as parity writes it: {words}") from None

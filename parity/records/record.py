@@ -1,9 +1,7 @@
 """Recording a PyTorch module: all that `parity.records.module` gives back. JAX is not needed."""
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +9,8 @@ import torch
 from data.errors import UserError
 from parity.records import file
 from parity.records.encode import Arrays, named_header, trace_header, tree_header
+from parity.records.versions import versions
+from parity.records.written import LIMIT, Written
 from parity.sides.draw import Inputs
 from parity.sides.faults import described, explained
 from parity.sides.given import (
@@ -28,25 +28,8 @@ from parity.sides.numbers import is_float, to_numpy, tree_map
 from parity.sides.signatures import parameters
 from parity.sides.torch_module import TorchModule
 
-LIMIT = 32_768  # numbers of a value; of what has more, a fingerprint is kept
 WEIGHTS = 1_048_576  # numbers of a gradient, likewise
 CONVOLVES_FIRST = (torch.nn.Conv1d, torch.nn.ConvTranspose1d, torch.nn.BatchNorm1d, torch.nn.InstanceNorm1d)
-
-
-class Written(NamedTuple):
-    """What was recorded."""
-
-    path: Path
-    size: int  # bytes
-    operations: int
-    values: int
-    fingerprints: int
-    words: str  # the layout of the inputs
-
-    def __str__(self) -> str:
-        more = f", {self.fingerprints} of them as fingerprints" if self.fingerprints else ""
-        size = f"{self.size / 1e6:.1f} MB" if self.size < 1e9 else f"{self.size / 1e9:.2f} GB"
-        return f"{self.path}: {self.operations} operations, {self.values} values{more}, {size}"
 
 
 def record(
@@ -81,7 +64,7 @@ def record(
     module.randomise(seed, *ours)
     _rounded(module)
     kept, header = Arrays(limit), {"side": "torch", "name": name or type(torch_module).__name__, "seed": seed}
-    header |= {"versions": versions(), "limit": limit, "layouts": ways, "notes": [*module.notes, *notes]}
+    header |= {"versions": versions("torch"), "limit": limit, "layouts": ways, "notes": [*module.notes, *notes]}
     try:
         header |= _weights(module, kept) | _recorded(module, given, ours, kept)
     except UserError:
@@ -91,15 +74,6 @@ def record(
     file.write(path, header, kept.all())
     trace = header["trace"]
     return Written(path, file.size(path), len(trace["ops"]), len(trace["values"]), len(kept.prints), "; ".join(notes))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what a record depends on."""
-    found = {"Python": platform.python_version(), "numpy": np.__version__, "torch": str(torch.__version__)}
-    try:
-        return {"parity": version("jaxnets"), **found}
-    except PackageNotFoundError:
-        return found
 
 
 def _inputs(module: TorchModule, given: Inputs, layout: str | None) -> tuple[Inputs, dict[str, str], list[str]]:

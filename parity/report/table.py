@@ -1,5 +1,7 @@
 """What a check found, as a table."""
 
+import io
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,3 +30,10 @@ def print_report(console: Console, report: Report) -> None:
         console.print("The part as a script of its own (--save-script FILE writes it):", highlight=False)
         console.print(report.fault.script, soft_wrap=True, highlight=False, markup=False)
         console.print(f"which prints: {report.fault.printed}", soft_wrap=True, highlight=False, markup=False)
+
+
+def as_text(report: Report) -> str:
+    """Return what `print_report` prints, without colours."""
+    text = io.StringIO()
+    print_report(Console(file=text, width=120, color_system=None), report)
+    return text.getvalue().rstrip()

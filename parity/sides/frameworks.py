@@ -1,5 +1,6 @@
 """What a value is, told without importing the framework that it would come from: one of the two may be missing."""
 
+import contextlib
 import sys
 from typing import Any
 
@@ -28,3 +29,9 @@ def is_tensor(value: Any) -> bool:
 def is_jax_array(value: Any) -> bool:
     """Return whether a value is an array of JAX's, a traced one, too."""
     return is_a(value, "jax:Array")
+
+
+def x64() -> Any:
+    """Return a context in which JAX, if it is there, has 64 bits."""
+    jax = sys.modules.get("jax")
+    return contextlib.nullcontext() if jax is None else jax.enable_x64(True)

@@ -33,17 +33,10 @@ def loaded(
     Raises:
         UserError: the file, the name or the call is wrong; one line.
     """
-    source, colon, expression = target.partition(":")
-    if not colon or not source or not expression:
-        raise UserError(f"{target}: expected file.py:name, file.py:Name(width=64) or module:name")
+    source, expression = _parts(target)
     name, args, kwargs = _call(target, expression)
-    with _siblings(Path(source).resolve().parent if source.endswith(".py") else Path.cwd()):
-        module = _imported(source, target)
-        value: Any = module
-        for part in name.split("."):
-            if not hasattr(value, part):
-                raise UserError(f"{target}: {source} has no '{part}'.{nearest(part, vars(value))}")
-            value = getattr(value, part)
+    with _siblings(_folder(source)):
+        value = _named(source, name, target)
         if args is None and ready(value):
             return value
         if not callable(value):
@@ -53,6 +46,33 @@ def loaded(
             return value(*(args or ()), **kwargs, **given)
         except (Exception, SystemExit) as error:
             raise UserError(f"{target}: it cannot be called so: {explained(error)}") from error
+
+
+def named(target: str) -> Any:
+    """Return what a target names, before it is called; see `loaded`."""
+    source, expression = _parts(target)
+    with _siblings(_folder(source)):
+        return _named(source, _call(target, expression)[0], target)
+
+
+def _parts(target: str) -> tuple[str, str]:
+    source, colon, expression = target.partition(":")
+    if not colon or not source or not expression:
+        raise UserError(f"{target}: expected file.py:name, file.py:Name(width=64) or module:name")
+    return source, expression
+
+
+def _folder(source: str) -> Path:
+    return Path(source).resolve().parent if source.endswith(".py") else Path.cwd()
+
+
+def _named(source: str, name: str, target: str) -> Any:
+    value: Any = _imported(source, target)
+    for part in name.split("."):
+        if not hasattr(value, part):
+            raise UserError(f"{target}: {source} has no '{part}'.{nearest(part, vars(value))}")
+        value = getattr(value, part)
+    return value
 
 
 def parted(made: Any) -> tuple[Any, Any]:

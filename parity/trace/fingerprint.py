@@ -75,11 +75,11 @@ class Fingerprint:
         """Return the same of another array of this shape."""
         if found.shape != self.shape:
             return np.full(PLACES + PROJECTIONS, np.nan)
-        return np.concatenate([found.ravel()[_places(found.size)], projected(found)])
+        return np.concatenate([found.ravel()[_places(found.size)], projected(found, masks=False)])
 
 
 def fingerprint(array: np.ndarray) -> Fingerprint:
-    """Return the fingerprint of an array."""
+    """Return the fingerprint of an array that is looked for, in any order."""
     flat = np.asarray(array, np.float64).ravel()
     kept = flat[unmasked(flat)]
     return Fingerprint(
@@ -91,6 +91,18 @@ def fingerprint(array: np.ndarray) -> Fingerprint:
         flat[_places(flat.size)],
         projected(array),
     )
+
+
+def fingerprint_in_place(array: np.ndarray) -> Fingerprint:
+    """Return the fingerprint of an array that is compared in the layout that it has, such as a gradient."""
+    flat = np.asarray(array, np.float64).ravel()
+    norm, places = float(np.linalg.norm(flat)), flat[_places(flat.size)]
+    return Fingerprint(array.shape, array.dtype, norm, 0.0, np.zeros(SORTED), places, projected(array, masks=False))
+
+
+def nothing_of(array: np.ndarray) -> Fingerprint:
+    """Return what is kept of an array that nothing looks for and nothing compares: shape and dtype."""
+    return Fingerprint(array.shape, array.dtype, 0.0, 0.0, np.zeros(SORTED), np.zeros(PLACES), np.zeros(PROJECTIONS))
 
 
 def comparable(reference: np.ndarray | Fingerprint, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,10 +117,12 @@ def sized(array: np.ndarray | Fingerprint) -> np.ndarray:
     return np.array([array.norm]) if isinstance(array, Fingerprint) else array
 
 
-def projected(array: np.ndarray) -> np.ndarray:
-    """Return the projections of an array; axes of length 1 do not count."""
+def projected(array: np.ndarray, *, masks: bool = True) -> np.ndarray:
+    """Return the projections of an array; axes of length 1 do not count, nor do numbers of a mask."""
     result = np.asarray(array, np.float64)
-    result = np.where(unmasked(result), result, 0).reshape([side for side in array.shape if side > 1])
+    if masks and not (kept := unmasked(result)).all():
+        result = np.where(kept, result, 0)
+    result = result.reshape([side for side in array.shape if side > 1])
     sides = result.shape
     if not sides:
         return np.full(PROJECTIONS, float(result))

@@ -42,11 +42,16 @@ class Line(NamedTuple):
     def text(self) -> str:
         """Return the line as it is written, without its indentation."""
         if self.written:
-            return self.written
+            return self.written.strip()
         return linecache.getline(self.file, self.number).strip()
 
+    @property
+    def place(self) -> str:
+        """Return "file.py:12"."""
+        return f"{short_file(self.file)}:{self.number}"
+
     def __str__(self) -> str:
-        return f"{short_file(self.file)}:{self.number}" + (f" `{self.text}`" if self.text else "")
+        return self.place + (f" `{self.text}`" if self.text else "")
 
 
 @lru_cache(maxsize=4096)

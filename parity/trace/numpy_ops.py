@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
+
+from parity.trace import special
 
 Operation = Callable[..., Any]
 

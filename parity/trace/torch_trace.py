@@ -22,7 +22,11 @@ from parity.trace.values import VIEWS, Op, Ref, Trace, Value, is_single
 
 
 def record(
-    module: torch.nn.Module, run: Callable[[], Any], inputs: list[torch.Tensor], states: Mapping[str, torch.Tensor]
+    module: torch.nn.Module,
+    run: Callable[[], Any],
+    inputs: list[torch.Tensor],
+    states: Mapping[str, torch.Tensor],
+    make: "type[TorchRecorder] | None" = None,
 ) -> tuple[Any, "TorchRecorder"]:
     """Run a module and return its output and what it computed.
 
@@ -31,8 +35,9 @@ def record(
         run: the forward pass, without an argument.
         inputs: what the data is.
         states: parameters and buffers by key.
+        make: the recorder's class.
     """
-    recorder = TorchRecorder(inputs, states)
+    recorder = (make or TorchRecorder)(inputs, states)
     with _scopes(module, recorder), sdpa_kernel(SDPBackend.MATH), recorder:
         output = run()
     return output, recorder
@@ -54,6 +59,11 @@ class TorchRecorder(TorchDispatchMode):
             array = as_numpy(tensor)
             low = not tensor.requires_grad and is_single(array)
             self._remember(tensor, Value(array, keys=frozenset([key]), low=low))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that TorchDynamo need not be kept out of the mode: to do so, PyTorch imports it, which takes seconds."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and record it."""

@@ -73,6 +73,7 @@ class Trace:
     ops: list[Op] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     users: dict[int, list[int]] = field(default_factory=dict)  # operations by the value that they take
+    foreign: bool = False  # whether it was read from a file, which may ask for anything
 
     def add(self, value: Value) -> int:
         """Add a value; return its number."""
@@ -112,6 +113,15 @@ class Trace:
             result.append(value.low or any(result[number] for number in given))
         return result
 
+    def masks(self) -> list[bool]:
+        """Tell of each value whether it is of two numbers, made from integers or truth values of the inputs alone."""
+        whole = list[bool]()
+        for value in self.values:
+            given = () if value.maker is None else self.ops[value.maker].inputs
+            root = value.maker is not None or not value.data or value.array.dtype.kind in "iub"
+            whole.append(root and not value.keys and all(whole[number] for number in given))
+        return [w and v.data and two_numbers(v.array) for w, v in zip(whole, self.values, strict=True)]
+
     def results(self, op: int) -> Iterator[Value]:
         """Yield what an operation returned."""
         return (self.values[n] for n in self.ops[op].outputs)
@@ -127,3 +137,8 @@ def is_single(array: np.ndarray) -> bool:
             return False
     mantissa = np.frexp(finite)[0] * 2.0**SINGLE_BITS
     return bool((mantissa != np.round(mantissa)).any())
+
+
+def two_numbers(array: np.ndarray) -> bool:
+    """Tell whether an array holds no more than two different numbers."""
+    return array.size > 0 and bool(((array == array.min()) | (array == array.max())).all())
