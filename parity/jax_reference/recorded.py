@@ -13,7 +13,8 @@ from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.outputs import Leaves, named_leaves
 from parity.sides.pairing import Twin
 from parity.sides.reference import Pass, Statistics
-from parity.trace.jax_eval import as_numpy, bind, evaluate, traced
+from parity.trace.jax_eval import as_numpy, bind, evaluate
+from parity.trace.jax_trace import traced
 from parity.trace.lines import Line
 from parity.trace.values import Op, Ref, Trace, Value, is_single
 
