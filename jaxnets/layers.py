@@ -33,7 +33,8 @@ def identity_first(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jn
     return uniform(key, shape, dtype).at[..., : same.shape[1]].set(inputs)
 
 
-def _bias_init(fan_in: int) -> initializers.Initializer:
+def uniform_bias(fan_in: int) -> initializers.Initializer:
+    """Return PyTorch's default for the biases of a layer: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = fan_in**-0.5
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
@@ -63,7 +64,7 @@ def linear(
     """
     if out_features == 0:
         return identity
-    bias_init = initializers.zeros if zero_bias else _bias_init(in_features)
+    bias_init = initializers.zeros if zero_bias else uniform_bias(in_features)
     return nn.Dense(out_features, kernel_init=_for_inputs(init, in_features), bias_init=bias_init)
 
 
@@ -88,7 +89,7 @@ def conv(
         padding=((padding, padding),) * dims,
         use_bias=bias,
         kernel_init=_for_inputs(init, in_channels),
-        bias_init=initializers.zeros if zero_bias else _bias_init(in_channels * kernel_size**dims),
+        bias_init=initializers.zeros if zero_bias else uniform_bias(in_channels * kernel_size**dims),
         conv_general_dilated=convolve,
     )
 

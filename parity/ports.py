@@ -27,6 +27,7 @@ from parity.checks.operations import (
 )
 from parity.checks.training_mode import check_training_mode
 from parity.checks.verdicts import CRASHED
+from parity.jax_reference.check import check_jax_port
 from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
 from parity.mapping.rule import Rule
@@ -36,6 +37,7 @@ from parity.report.table import as_text
 from parity.sides import load
 from parity.sides.draw import drawn, parse_input
 from parity.sides.faults import explained
+from parity.sides.jax_side import is_jax_model
 from parity.sides.torch_module import uncompiled
 
 PURPOSES = ("training", "inference")
@@ -143,6 +145,13 @@ def check_port(
         raise UserError(f"purpose '{purpose}': expected {' or '.join(PURPOSES)}")
     if unknown := [word for word in accept if word not in ACCEPTABLE]:
         raise UserError(f"accept '{unknown[0]}': known are {', '.join(ACCEPTABLE)}")
+    if is_jax_model(torch_module):
+        if accept or layout:
+            raise UserError(
+                "accept and layout are for a PyTorch module; two JAX models may be given inputs of their own"
+            )
+        options: Any = {"purpose": purpose, "mapping": mapping, "output_mask": output_mask, "name": name, "seed": seed}
+        return Port(*check_jax_port(torch_module, jax_model, inputs, jax_inputs, **options), jax_model)
     try:
         pair = align(torch_module, jax_model, inputs, jax_inputs, layout=layout, mapping=mapping, seed=seed)
     except UserError:
@@ -182,12 +191,14 @@ def check(
 ) -> Report:
     """Prove that two models are the same network, or say where they are not; neither is changed.
 
+    The reference is a PyTorch module, or a JAX model: Linen against NNX, Haiku against Equinox.
+
     A Linen or NNX module with one floating-point input and the layers of its twin is checked layer by layer, in
     float64 and float32, with dropout's masks shared (`parity.checks.layers`). Any other port is checked operation by
     operation.
 
     Args:
-        torch_module: the reference.
+        torch_module: the reference; a JAX model will do, too.
         jax_model: a Linen, NNX or Equinox module, a pair (apply, params), or a function that holds its parameters.
         inputs: at least two examples: an array, a tuple of arrays, or a dict by name. An array of pictures is channels
             last, (N, H, W, C), unless only channels first fits both sides.
@@ -215,6 +226,7 @@ def check(
     plain = (
         plain and not isinstance(mapping, Path) and all(isinstance(value, str) for value in (mapping or {}).values())
     )
+    plain = plain and not is_jax_model(torch_module)
     report = None
     if plain or same_names:
         options: Any = {"num_params": num_params, "seed": seed, "mapping": mapping, "same_names": same_names}

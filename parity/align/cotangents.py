@@ -161,14 +161,19 @@ def _recorded(
             recorder.trace, recorder.edges, opener[0].opened, calls=recorder.calls, hooks=opener[0].hooks
         )
         for number, tensor in recorder.leaves.items():
-            found.edges[number] = tuple(get_gradient_edge(tensor))[:2]
+            found.edges[number] = _edge(tensor)
             value = recorder.trace.values[number]
             if value.data and value.maker is not None:
                 found.opened.add(number)
         trained = {k: t for k, t in states.items() if k in module.trained and t.requires_grad}
-        found.keys |= {key: tuple(get_gradient_edge(tensor))[:2] for key, tensor in trained.items()}
+        found.keys |= {key: _edge(tensor) for key, tensor in trained.items()}
         _backward(found, total)
     return found
+
+
+def _edge(tensor: torch.Tensor) -> Edge:
+    edge = get_gradient_edge(tensor)
+    return edge.node, edge.output_nr
 
 
 def _backward(found: TorchCotangents, total: Any) -> None:

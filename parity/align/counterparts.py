@@ -52,8 +52,9 @@ class Counterparts:
                     if self._same_numbers(user, node):
                         front += user.outputs
                         continue
-                    placed = self.group.arranged(node, node.array, array) if self._in_group(node) else array
-                    found.append(Use(None, user, placed))
+                    if self.group is not None and self._in_group(node):
+                        array = self.group.arranged(node, node.array, array)
+                    found.append(Use(None, user, array))
         return found
 
     def _in_group(self, node: Node) -> bool:
@@ -95,8 +96,9 @@ class Counterparts:
 
     def _entry_of(self, array: np.ndarray | None) -> Entry | None:
         for use in self.parting.their_uses:
-            known = use.array is not None and array is not None and use.entry is not None and np.any(array)
-            if known and self.passes.same(array, use.array):
+            if use.array is None or array is None or use.entry is None or not np.any(array):
+                continue
+            if self.passes.same(array, use.array):
                 return self._data_entry(use.entry)
         return None
 

@@ -82,7 +82,7 @@ def align(
     """
     from parity.sides.inputs import both_sides  # here: PyTorch may be missing where a record is compared
 
-    inputs, jax_inputs = (None if i is None else _wide(i) for i in (inputs, jax_inputs))
+    inputs, jax_inputs = (None if i is None else widened(i) for i in (inputs, jax_inputs))
     module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
     module.randomise(seed, *ours)
     return aligned(module, side, ours, theirs, words, mapping)
@@ -129,7 +129,7 @@ def _coarse(walk: Walk) -> tuple[Line, ...]:
     return tuple(dict.fromkeys(line for line in lines if line is not None))
 
 
-def _wide(inputs: Any) -> Any:
+def widened(inputs: Any) -> Any:
     """Return inputs with their floats in float64."""
 
     def wide(array: Any) -> Any:

@@ -55,6 +55,8 @@ def check_pair(console: Console, args: argparse.Namespace) -> Report:
         check_new(args.save_mapping)
     keep_compiled()
     start_device()
+    if (reference := load.load_jax_reference(args.names[0])) is not None:
+        return _check_operations(console, args, reference)
     others = args.jax_input or args.inputs or args.layout or args.accept or args.purpose != "training"
     if not others and len(args.input) == 1 and PLAIN.fullmatch(args.input[0]):
         try:
@@ -93,14 +95,18 @@ def _check_layers(console: Console, args: argparse.Namespace) -> Report:
     return report
 
 
-def _check_operations(console: Console, args: argparse.Namespace) -> Report:
-    """Check any pair operation by operation."""
-    torch_module, model = load.load_torch(args.names[0]), load.load_jax(args.names[1])
+def _check_operations(console: Console, args: argparse.Namespace, reference: Any = None) -> Report:
+    """Check any pair operation by operation; the reference may be a JAX model, too."""
+    kind = "PyTorch" if reference is None else "the first"
+    torch_module = load.load_torch(args.names[0]) if reference is None else reference
+    model = load.load_jax(args.names[1])
+    if reference is not None and isinstance(model, torch_nn.Module):
+        raise UserError(f"{args.names[1]} is a PyTorch module: give it first, the reference before its port")
     inputs, jax_inputs = inputs_of(args)
     options = {"purpose": args.purpose, "accept": args.accept, "layout": args.layout, "mapping": args.mapping}
     name = f"{args.names[0]} {args.names[1]}"
     port = check_port(torch_module, model, inputs, jax_inputs, name=name, **options)
-    table = Table("JAX", "", "made of PyTorch's", title="weights", title_justify="left")
+    table = Table("JAX", "", f"made of {kind}'s", title="weights", title_justify="left")
     for path, rule in port.mapping.rules.items():
         table.add_row(path, str(port.mapping.leaves[path]), Text(text_of(rule)))
     console.print(table)

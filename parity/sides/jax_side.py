@@ -42,6 +42,17 @@ class JaxSide(Protocol):
         ...
 
 
+def is_jax_model(value: Any) -> bool:
+    """Return whether a value is a JAX model, not a PyTorch module, nor a class or a function that makes a model."""
+    if isinstance(value, type):
+        return False
+    if isinstance(value, nn.Module | nnx.Module) or is_equinox(value) or hasattr(value, "params_shape_tree"):
+        return True
+    if isinstance(value, tuple | list):
+        return any(callable(getattr(part, "apply", part)) or isinstance(part, nnx.GraphDef) for part in value)
+    return callable(value) and not hasattr(value, "state_dict") and opened(value) is not None
+
+
 def jax_side(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, bare: bool = False) -> JaxSide:
     """Return a model behind the interface; it is called abstractly on the inputs to find out how.
 

@@ -5,7 +5,10 @@ from typing import Any
 import jax
 from flax import linen, nnx
 
+from data.errors import UserError
 from parity.sides.arrays import x64
+from parity.sides.frameworks import is_a
+from parity.sides.jax_side import is_jax_model
 from parity.sides.opened import is_equinox
 from parity.sides.signatures import is_key_word, parameters
 from parity.sides.target import loaded, parted
@@ -19,6 +22,16 @@ def load_jax(target: str) -> Any:
     """
     with x64():
         return loaded(target, _is_model, _generators)
+
+
+def load_jax_reference(target: str) -> Any:
+    """Return the JAX model that a target names in PyTorch's place; None if it names none, or cannot be made."""
+    try:
+        with x64():
+            value = loaded(target, lambda value: is_a(value, "torch.nn:Module") or is_jax_model(value), _generators)
+    except UserError:
+        return None
+    return value if is_jax_model(value) else None
 
 
 def load_inputs(target: str) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from experiment.weights.layout import layer_path
@@ -46,7 +47,7 @@ class NnxModule:
 
     def init(self, _key: Any, _x: Any, **_mode: bool) -> dict[str, Any]:
         """Return the variables that it was made with, {"params": ...}; an NNX module is made with them."""
-        return unflatten({name: self._variables[path][...] for path, name in self._names.items()})
+        return unflatten({name: _wide(self._variables[path][...]) for path, name in self._names.items()})
 
     def apply(
         self, variables: Mapping[str, Any], x: jax.Array, *, train: bool, mutable: Any = False, **_: Any
@@ -54,7 +55,7 @@ class NnxModule:
         """Return the output, and the variables of the collections in `mutable` as they are afterwards."""
         values = dict(leaves(variables))
         state = {path: self._variables[path].replace(values[name]) for path, name in self._names.items()}
-        module = nnx.merge(self._graph, nnx.from_flat_state(state), self._rest)
+        module = nnx.merge(self._graph, nnx.from_flat_state(state), fresh(self._rest))
         module.train() if train else module.eval()
         words = training_words(inspect.signature(self._type.__call__).parameters, train)
         with _watched(module):
@@ -62,6 +63,12 @@ class NnxModule:
         after = dict(nnx.to_flat_state(nnx.state(module, _is_tensor)))
         kept = {name: after[path][...] for path, name in self._names.items() if name.partition("/")[0] in mutable}
         return output, unflatten(kept)
+
+
+def fresh(state: Any) -> Any:
+    """Return a state with copies of its variables: a count that is moved within a trace must not be the module's."""
+    flat = dict(nnx.to_flat_state(state)).items()
+    return nnx.from_flat_state({p: v.replace(v.get_value()) if isinstance(v, nnx.Variable) else v for p, v in flat})
 
 
 @contextlib.contextmanager
@@ -115,6 +122,11 @@ def _visited(visit: Visit, name: str, layer: Any, run: Callable[..., Any], *args
 
 def _is_tensor(_path: Any, variable: Any) -> bool:
     return isinstance(variable, nnx.Variable) and not isinstance(variable, nnx.RngState)
+
+
+def _wide(array: Any) -> Any:
+    """Return a counter as it would be if the module were made here: with 64 bits where JAX has them."""
+    return array.astype(int) if array.dtype == np.int32 else array
 
 
 def _name(path: tuple[Any, ...], variable: Any) -> str:

@@ -17,7 +17,7 @@ from flax import nnx
 from experiment.weights.layout import layer_path
 from parity.sides.arrays import flat_tree, is_array, is_float, joined
 from parity.sides.conventions import parameters
-from parity.sides.nnx_module import COLLECTIONS
+from parity.sides.nnx_module import COLLECTIONS, fresh
 
 PARAMETERS = "params"
 FUNCTION = types.FunctionType
@@ -111,7 +111,7 @@ def of_nnx(module: nnx.Module, *, widen: bool = False) -> Opened:
             path: v.replace(arrays[names[path]]) if isinstance(v, nnx.Variable) else arrays[names[path]]
             for path, v in variables.items()
         }
-        copy = nnx.merge(graph, nnx.from_flat_state(new), nnx.from_flat_state(_fresh(rest)))
+        copy = nnx.merge(graph, nnx.from_flat_state(new), fresh(rest))
         copy.train() if train else copy.eval()
         for _, layer in nnx.iter_modules(copy):
             if narrow and vars(layer).get("dtype") in NARROW:
@@ -130,12 +130,6 @@ def of_nnx(module: nnx.Module, *, widen: bool = False) -> Opened:
     trained = frozenset(n for p, n in names.items() if isinstance(variables[p], nnx.Param) and is_float(leaves[n]))
     notes = tuple(f"dtype is float64 here instead of {name}" for name in narrow)
     return Opened("NNX", leaves, trained, bind, notes)
-
-
-def _fresh(state: Any) -> dict[Any, Any]:
-    """Return copies of variables: a counter that is moved within a trace must not be the user's."""
-    flat = dict(nnx.to_flat_state(state))
-    return {path: v.replace(_raw(v)) if isinstance(v, nnx.Variable) else v for path, v in flat.items()}
 
 
 def _is_tensor(_path: Any, value: Any) -> bool:
