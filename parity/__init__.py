@@ -1,7 +1,7 @@
 """Proof that a PyTorch and a Flax network are the same network, and train the same way.
 
 `to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match`, `check_training` and the others
-need both frameworks. All load on first use.
+need both frameworks; `record` and `check_record` need one. All load on first use.
 """
 
 import importlib
@@ -14,6 +14,7 @@ check_packages("data", "experiment", "jaxnets", "torchnets")
 if TYPE_CHECKING:
     from parity.copy import CopyError, to_flax, to_torch
     from parity.ports import assert_port, check, match
+    from parity.records.either import check_record, record
     from parity.report import Failure, Report
     from parity.training.check_training import assert_training, check_training
 
@@ -24,8 +25,10 @@ __all__ = [
     "assert_port",
     "assert_training",
     "check",
+    "check_record",
     "check_training",
     "match",
+    "record",
     "to_flax",
     "to_torch",
 ]
@@ -37,8 +40,10 @@ MODULES = {
     "assert_port": "parity.ports",
     "assert_training": "parity.training.check_training",
     "check": "parity.ports",
+    "check_record": "parity.records.either",
     "check_training": "parity.training.check_training",
     "match": "parity.ports",
+    "record": "parity.records.either",
     "to_flax": "parity.copy",
     "to_torch": "parity.copy",
 }

@@ -1,11 +1,13 @@
 """Prove that both sides are the same, and carry weights across: python -m parity COMMAND (see --help).
 
 check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless JAX_PLATFORMS names another device.
-Exit status 0: the same; 1: a check fails; 3: the port is the same, but the compiler computes something else (see
-docs/compiler.md).
+Exit status 0: the same; 1: a check fails; 2: nothing could be compared; 3: the port is the same, but the compiler
+computes something else (docs/compiler.md). --brief and --json - are for programs (docs/automation.md).
 check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
 check-training my_torch.py:training my_jax.py:training --batches my_data.py:batches compares two trainings of yours,
 stage by stage of every step; see docs/check_training.md.
+record my_torch.py:Net --input 8,32,32,3 --out net.parity writes what a PyTorch module computes to a file, without JAX.
+check net.parity my_flax.py:Net compares a JAX model with such a file, without PyTorch; see docs/records.md.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
@@ -16,15 +18,26 @@ convert my_torch.py:Net my_flax.py:Net --input 8,32,32,3 --weights FILE TARGET d
 """
 
 import argparse
+import importlib
+from typing import Any
 
+from data.errors import UserError
 from data.terminal import command, outlive
-from parity.bench import options as bench
-from parity.commands import check, convert, doctor, long_runs, torchvision
-from parity.training import command as check_training
 
 # Options that name a file which the command writes.
 FILES = ("emit", "html", "json", "plot", "save_mapping", "save_script", "target")
-COMMANDS = (check, check_training, doctor, torchvision, long_runs, bench, convert)  # each adds its own to the parser
+# Each adds its own commands to the parser. The names are for those that need packages which are not installed.
+COMMANDS = {
+    "commands.check": ("check",),
+    "training.command": ("check-training",),
+    "records.command": ("record",),
+    "commands.doctor": ("doctor",),
+    "commands.torchvision": ("torchvision",),
+    "commands.long_runs": ("forced", "training"),
+    "bench.options": ("bench",),
+    "commands.convert": ("convert",),
+}
+OURS = ("data", "experiment", "jaxnets", "torchnets", "parity")
 
 
 def main() -> None:
@@ -33,7 +46,9 @@ def main() -> None:
 
 
 def _main() -> int:
-    args = _parser().parse_args()
+    args, unknown = (parser := _parser()).parse_known_args()
+    if unknown and not getattr(args, "missing", False):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if any(getattr(args, name, None) for name in FILES):
         outlive()
     return args.run(args)
@@ -42,9 +57,25 @@ def _main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m parity", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in COMMANDS:
-        module.add(commands)
+    for module, names in COMMANDS.items():
+        try:
+            importlib.import_module(f"parity.{module}").add(commands)
+        except ModuleNotFoundError as error:
+            _add_missing(commands, names, error)
     return parser
+
+
+def _add_missing(commands: Any, names: tuple[str, ...], error: ModuleNotFoundError) -> None:
+    """Add commands that say which package they need."""
+    package = (error.name or "").partition(".")[0]
+    if package in OURS:
+        raise error
+
+    def run(args: argparse.Namespace) -> int:
+        raise UserError(f"parity {args.command} needs {package}, which is not installed: pip install jaxnets")
+
+    for name in names:
+        commands.add_parser(name, help=f"needs {package}, which is not installed").set_defaults(run=run, missing=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 import parity
 from data import UserError
-from parity.sides.load import load_function
+from parity.sides.load_function import load_function
 from tests.trainings import FOLDER, PAIRS, batches, l2_torch, sgd_jax, sgd_torch
 from tests.trainings.bugs import BUGS
 from tests.trainings.run_bugs import check_bug, check_right

@@ -172,7 +172,7 @@ def test_a_wrong_argument_is_one_line(run_parity, argv, words):
 
 def one_line(result: tuple[int, str, str]) -> str:
     code, _, err = result
-    assert code == 1
+    assert code == 2
     assert len(err.strip().splitlines()) == 1, err
     assert err.startswith("error: ")
     return err

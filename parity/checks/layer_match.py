@@ -18,7 +18,7 @@ from experiment.weights.layout import by_path, layouts
 from parity.checks.structure import torch_structure, without_counters
 from parity.checks.tensors import Shapes, Tensors, in_order, kind_of, layer_of, layers_of, tensor_pairs
 from parity.diagnose.one_layer import same
-from parity.sides.calls import Call, Run
+from parity.sides.calls import Call, CallName, Run
 from parity.sides.flax_side import FlaxSide
 from parity.sides.names import Names
 from parity.sides.torch_side import TorchSide, randomised
@@ -200,24 +200,24 @@ class _Search:
         """Count the layers that are given what PyTorch's are; the output counts, too."""
         calls = self._trace(self._pairs())
         output = int(OUTPUT in calls and _alike(self.reference.output, calls[OUTPUT].output))
-        matched = sum(self._same_input(name, calls.get(f"{native}#0")) for name, native in self._pairs().items())
+        matched = sum(self._same_input(name, calls.get(CallName.of(native))) for name, native in self._pairs().items())
         return output + matched + sum(bool(n) for links in self._links(calls) for n in links.values())
 
     def _links(self, calls: Mapping[str, Call]) -> Iterator[dict[str, list[str]]]:
         """Yield, for each shape, the layers of PyTorch's that are given what each of Flax's is."""
         for ours, theirs in self._groups():
-            yield {b: [a for a in ours if self._same_input(a, calls.get(f"{b}#0"))] for b in theirs}
+            yield {b: [a for a in ours if self._same_input(a, calls.get(CallName.of(b)))] for b in theirs}
 
     def _same_input(self, name: str, call: Call | None) -> bool:
-        ours = self.reference.calls.get(f"{name}#0")
+        ours = self.reference.calls.get(CallName.of(name))
         return ours is not None and call is not None and _alike(ours.input, call.input)
 
     def _trace(self, pairs: Mapping[str, str]) -> dict[str, Call]:
         natives = {**pairs}
-        forced = {
-            f"{natives[layer]}#{number}": call
-            for (layer, _, number), call in ((name.rpartition("#"), c) for name, c in self.reference.calls.items())
-            if layer in natives
+        forced: dict[str, Call] = {
+            name.renamed(natives[name.layer]): call
+            for name, call in ((CallName(name), call) for name, call in self.reference.calls.items())
+            if name.layer in natives
         }
         calls, output = self.flax_side.traced(self.variables, self.inputs, forced)
         return calls if output is None else calls | {OUTPUT: Call(None, output)}
@@ -240,7 +240,7 @@ class _Search:
 
     def _sides(self) -> Sequence[tuple[Mapping[str, Tensors], set[str]]]:
         return [
-            (side, {call.rpartition("#")[0] for call in calls})
+            (side, {CallName(call).layer for call in calls})
             for side, calls in ((self.ours, self.reference.calls), (self.theirs, self.called))
         ]
 

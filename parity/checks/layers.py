@@ -24,6 +24,7 @@ from parity.checks.verdicts import (
 from parity.compiler.check import check_compiled
 from parity.report import Report, Result
 from parity.report.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
+from parity.sides.calls import CallName
 from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide
 from parity.sides.names import Names
 from parity.sides.torch_side import TorchSide, one_rounding_away, randomised
@@ -147,9 +148,10 @@ def _check_settled(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[Pair, lis
     results, zeros, _ = _check_float64(pair, seed, fail_fast=fail_fast)
     words = f"the inputs moved by {MOVED:g} of their deviation: at the given ones PyTorch's own gradient is"
     words += f" {apart:.1e} from itself by one rounding"
-    at = next(at for at, result in enumerate(results) if result.check == "gradients")
-    results[at] = results[at]._replace(note="; ".join(filter(None, (results[at].note, words))))
-    return pair, results, zeros
+    noted = [  # with `fail_fast`, the second time an earlier check may fail: then there are no gradients to say it of
+        r._replace(note="; ".join(filter(None, (r.note, words)))) if r.check == "gradients" else r for r in results
+    ]
+    return pair, noted, zeros
 
 
 def _check_float64(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[list[Result], frozenset[str], float]:
@@ -170,7 +172,9 @@ def _check_float64(pair: Pair, seed: int, *, fail_fast: bool) -> tuple[list[Resu
     ):
         results.append(guarded(run, name, stage))
         failed = bool(results[-1].failure)
-        if failed and name in ("gradients", "dropout") and np.isfinite(results[-1].error):
+        # Where the forward pass differs, gradients differ at any inputs: those of PyTorch's alone say nothing.
+        decided = any(result.failure for result in results[:2])
+        if failed and not decided and name in ("gradients", "dropout") and np.isfinite(results[-1].error):
             apart = apart or max(undecided(pair, passes(t).gradients, seed, train=t) for t in (False, True))
         if failed and fail_fast:
             break
@@ -229,7 +233,9 @@ def check_statistics(pair: Pair) -> Result:
         variables = after
     result = tensor_result("BatchNorm statistics", "statistics", found)
     if result.failure and looks:
-        return result._replace(failure=result.failure._replace(diagnosis=f"{looks}: {result.failure.diagnosis}"))
+        return result._replace(
+            failure=result.failure._replace(diagnosis=f"{looks}: {result.failure.diagnosis}", cause=looks)
+        )
     return result
 
 
@@ -240,7 +246,7 @@ def check_dropout(pair: Pair, seed: int = 0, known: Sequence[Result] = ()) -> Re
     """
     ours, theirs = pair.torch.sites(pair.inputs), pair.flax.sites(pair.variables, pair.inputs)
     faults = [
-        (name.split("#")[0], f"dropout (mask shape, rate): PyTorch {ours.get(name)}, Flax {theirs.get(name)}")
+        (CallName(name).layer, f"dropout (mask shape, rate): PyTorch {ours.get(name)}, Flax {theirs.get(name)}")
         for name in [*ours, *(name for name in theirs if name not in ours)]
         if ours.get(name) != theirs.get(name)
     ]

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from parity.sides.calls import CallName
+
 # What a tensor is called, by what it is.
 WORDS = (
     {"kernel", "weight", "w"},
@@ -44,7 +46,7 @@ def layers_of(tensors: Tensors) -> dict[str, Tensors]:
 
 def in_order(layers: dict[str, Tensors], calls: Mapping[str, Any]) -> dict[str, Tensors]:
     """Return layers in their order of use, those that are never called last."""
-    order = [name.rpartition("#")[0] for name in calls]
+    order = [CallName(name).layer for name in calls]
     return dict(sorted(layers.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 

@@ -1,6 +1,7 @@
 """From what was compared to what is said: the worst figure and, if a check fails, where and what it looks like."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from parity.diagnose.locate import Place, backward_place, forward_places
 from parity.diagnose.one_layer import of_statistics
 from parity.report import Failure, Result
 from parity.report.compare import Difference, difference, short, worst
-from parity.sides.calls import Run
+from parity.sides.calls import CallName, Run
 from parity.sides.torch_side import TorchSide
 
 MOST_NAMED = 6  # layers in a diagnosis
@@ -29,7 +30,7 @@ def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: fl
     except Exception as error:  # the failure stands, wherever it comes from
         places, words = [], f"it could not be located: {type(error).__name__}: {error}"
     if not places:
-        failure = Failure(check, "forward", top.name, top.error, bound, f"{top.detail}; {words}")
+        failure = Failure(check, "forward", top.name, top.error, bound, f"{top.detail}; {words}", values=top.values)
         return Result(check, top.error, bound, top.name, "", failure)
     first, *others = places
     words = first.diagnosis
@@ -38,13 +39,14 @@ def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: fl
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         words += f"; and of themselves wrong, too: {', '.join(names[:MOST_NAMED])}{more}"
     failure = Failure(check, "forward", first.layer, first.error, bound, words)
+    failure = failure._replace(values=first.values, cause=first.looks_like)
     return Result(check, top.error, bound, first.layer, "", failure)
 
 
 def worst_layer(reference: Run, found: Run, bound: float) -> Difference:
     """Compare the output and, as a network may forget its input on the way, that of every layer both sides have."""
     common = [name for name in reference.calls if name in found.calls]
-    outputs = [(name.split("#")[0], reference.calls[name].output, found.calls[name].output) for name in common]
+    outputs = [(CallName(name).layer, reference.calls[name].output, found.calls[name].output) for name in common]
     outputs.append(("output", reference.output, found.output))
     return worst([difference(name, ours, np.asarray(theirs), bound) for name, ours, theirs in outputs])
 
@@ -60,7 +62,8 @@ def tensor_result(
     if backward:  # the layer nearest to the loss; the input's gradient, listed last, is the last to be computed
         first = next((d for d in reversed(failed) if d.name != "input"), first)
     more = f"; {len(failed)} tensors differ, the worst {short(top.name)} by {top.error:.1e}" if len(failed) > 1 else ""
-    failure = Failure(check, stage, short(first.name), first.error, first.bound, f"{first.detail}{more}")
+    words = f"{first.detail}{more}"
+    failure = Failure(check, stage, short(first.name), first.error, first.bound, words, values=first.values)
     return Result(check, top.error, top.bound, short(top.name), note, failure)
 
 
@@ -81,8 +84,9 @@ def gradient_failure(
         return result._replace(failure=failure._replace(diagnosis=words))
     if place is None:
         return result
+    found: Any = {"layer": place.layer, "error": place.error, "values": place.values, "cause": place.looks_like}
     words = f"{place.diagnosis}; {sum(not d.ok for d in differences)} tensors differ"
-    return result._replace(failure=failure._replace(layer=place.layer, error=place.error, diagnosis=words))
+    return result._replace(failure=failure._replace(**found, diagnosis=words))
 
 
 def _backward_place(
@@ -102,7 +106,7 @@ def statistics_words(
     """Say how the layer at "batch_stats/<layer>" moves its statistics in a step."""
     layer = path.partition("/")[2]
     modules = {layer_path(name): module for name, module in pair.torch.module.named_modules()}
-    call, statistics = reference.calls.get(f"{layer}#0"), (f"{path}/mean", f"{path}/var")
+    call, statistics = reference.calls.get(CallName.of(layer)), (f"{path}/mean", f"{path}/var")
     if call is None or not all(s in before and s in after for s in statistics):
         return ""
     old, new = ((side[statistics[0]], side[statistics[1]]) for side in (before, after))

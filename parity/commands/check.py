@@ -1,15 +1,22 @@
 """The command check: registered networks, or a pair of the user's."""
 
 import argparse
+import sys
 import time
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from data import UserError
 from experiment.runs.atomic import check_new, write
 from parity.commands.pool import DEVICE, check_models, set_defaults
-from parity.report import exit_status, print_report, verdict
+from parity.records import command as records
+from parity.report import Report, exit_status, print_report, verdict
+from parity.report.brief import brief as in_brief
 from parity.report.console import check_folder, load_module, save_json, wide_console
+from parity.report.report import UNCHECKED
+from parity.report.schema import unchecked
 
 # Options of a pair of the user's alone.
 PAIR_OPTIONS = ("input", "jax_input", "inputs", "layout", "accept", "html", "mapping", "save_mapping", "save_script")
@@ -38,7 +45,10 @@ def add(commands: Any) -> None:
         action="store_true",
         help="whole depth, 100 steps instead of 10, small networks with every optimizer: more than an hour for all",
     )
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the reports to FILE, too")
+    check.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the reports to FILE, too; -: to standard output, alone"
+    )
+    check.add_argument("--brief", action="store_true", help="print at most ten lines, the same each time")
     check.set_defaults(run=run)
 
 
@@ -66,36 +76,47 @@ def _add_pair(check: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return the exit status."""
-    with set_defaults(DEVICE):  # before JAX is imported
-        return run_check(args)
+    """Run the command; return the exit status, 2 if nothing could be compared."""
+    try:
+        with set_defaults(DEVICE):  # before JAX is imported
+            return run_check(args)
+    except UserError as error:
+        message = str(error)
+    except Exception as error:  # a fault of the checker is no difference of the port
+        traceback.print_exc()
+        message = f"the check itself failed, please report it: {type(error).__name__}: {error}"
+    sys.stderr.write(f"error: {message}\n")
+    with suppress(UserError):
+        check_folder(args.json)
+        save_json(args.json, [unchecked(" ".join(args.names), message)])
+    return UNCHECKED
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Check registered networks, or a pair of the user's; return the exit status."""
+    if records.is_check(args):
+        return records.run_check(args)
     if any(":" in name for name in args.names):
         return run_pair(args)
     if any(getattr(args, name) for name in PAIR_OPTIONS):
         raise UserError(
             "--input and --mapping are for a pair of yours: check my_torch:make my_flax:make --input SHAPE"
         )
-    return run_checks(args.names, args.json, full=args.full)
+    return run_checks(args.names, args.json, full=args.full, brief=args.brief)
 
 
-def run_checks(names: list[str], json_file: Path | None, *, full: bool = False) -> int:
+def run_checks(names: list[str], json_file: Path | None, *, full: bool = False, brief: bool = False) -> int:
     """Check the networks, print their tables; return the exit status."""
     suite = load_module("suite")
     check_folder(json_file)
     for name in names:
         if name not in suite.names():
             suite.check_model(name)  # raises, before the others have taken their time
-    console, start, reports = wide_console(), time.perf_counter(), []
+    console, start, reports = wide_console(quiet=brief or _alone(json_file)), time.perf_counter(), []
     for report in check_models(names or suite.names(), full=full):
         reports.append(report)
         print_report(console, report)
-    save_json(json_file, [report.to_json() for report in reports])
-    print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
-    return exit_status(reports)
+    return _conclude(reports, json_file, start, brief=brief)
 
 
 def run_pair(args: argparse.Namespace) -> int:
@@ -107,12 +128,25 @@ def run_pair(args: argparse.Namespace) -> int:
     check_folder(args.html)
     if args.save_script:
         check_new(args.save_script)
-    start, console = time.perf_counter(), wide_console()
+    start, console = time.perf_counter(), wide_console(quiet=args.brief or _alone(args.json))
     report = load_module("commands.user_pair").check_pair(console, args)
     if args.html:
         write(args.html, load_module("report.page").page(report).encode())
-    save_json(args.json, [report.to_json()])
     if args.save_script:
-        print(load_module("compiler.script").save_script(report.fault, args.save_script))
-    print(f"{verdict([report])} ({time.perf_counter() - start:.0f} s)")
-    return exit_status([report])
+        console.print(load_module("compiler.script").save_script(report.fault, args.save_script))
+    return _conclude([report], args.json, start, brief=args.brief)
+
+
+def _alone(json_file: Path | None) -> bool:
+    """Tell whether standard output is for the JSON alone."""
+    return str(json_file) == "-"
+
+
+def _conclude(reports: list[Report], json_file: Path | None, start: float, *, brief: bool) -> int:
+    """Write the JSON, print the last lines; return the exit status."""
+    save_json(json_file, [report.to_json() for report in reports])
+    if brief and not _alone(json_file):
+        print(in_brief(reports))
+    elif not _alone(json_file):
+        print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
+    return exit_status(reports)

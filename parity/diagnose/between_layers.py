@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from parity.diagnose.one_layer import same
-from parity.sides.calls import channels_first, channels_last
+from parity.sides.calls import CallName, channels_first, channels_last
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "": lambda x: x,
@@ -239,5 +239,5 @@ def order_of_calls(reference: Sequence[str], found: Sequence[str]) -> str:
     others = [name for name in found if name in set(reference)]
     for ours, theirs in zip(common, others, strict=False):
         if ours != theirs:
-            return f"Flax calls {theirs.split('#')[0]} where PyTorch calls {ours.split('#')[0]}"
+            return f"Flax calls {CallName(theirs).layer} where PyTorch calls {CallName(ours).layer}"
     return ""

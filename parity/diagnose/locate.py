@@ -15,8 +15,8 @@ import numpy as np
 from experiment.weights.layout import layer_path
 from parity.diagnose import one_layer as imitate
 from parity.diagnose.between_layers import compare_steps, explain, joined, order_of_calls
-from parity.report.compare import Difference, difference
-from parity.sides.calls import Call, Masks, Run
+from parity.report.compare import Difference, Values, difference
+from parity.sides.calls import Call, CallName, Masks, Run
 from parity.sides.flax_side import FlaxSide
 from parity.sides.torch_side import TorchSide
 
@@ -28,6 +28,7 @@ class Place(NamedTuple):
     error: float
     words: str  # what agrees, what does not, both values there
     looks_like: str = ""  # the trap, if something reproduces the wrong numbers
+    values: Values | None = None
 
     @property
     def diagnosis(self) -> str:
@@ -79,7 +80,7 @@ def _places(
     sources, last = {"the input": inputs}, "the input"
     order = order_of_calls(list(reference.calls), list(forced.calls))
     for name, ours in reference.calls.items():
-        layer = name.split("#")[0]
+        layer = CallName(name).layer
         if name not in forced.calls:
             if _has_weights(layer, variables):
                 yield Place(layer, np.inf, "Flax never calls it"), lambda: "a layer is left out (trap 10)"
@@ -90,27 +91,29 @@ def _places(
             off = f"its input is {before.error:.1e} off: {before.detail}"
             around = sources | _inputs_around(layer, reference)
             yield (
-                Place(layer, before.error, f"{off}; what lies between {last} and {layer} differs"),
+                Place(layer, before.error, f"{off}; what lies between {last} and {layer} differs", "", before.values),
                 lambda around=around, ours=ours, theirs=theirs: _between(around, ours.input, theirs.input) or order,
             )
         inside = difference(layer, ours.output, theirs.output, bound)
         if not inside.ok:
             words = f"given PyTorch's input, its output is {inside.error:.1e} off: {inside.detail}"
             why = partial(_inside, modules.get(layer), ours, theirs.output, dict(sources))
-            yield Place(layer, inside.error, words), why
+            yield Place(layer, inside.error, words, "", inside.values), why
         sources[layer], last = ours.output, layer
     end = difference("output", reference.output, forced.output, bound)
     if not end.ok:
         words = f"every layer up to {last} agrees, what comes after it differs: {end.detail}"
-        yield Place("output", end.error, words), partial(_between, sources, reference.output, forced.output)
+        yield (
+            Place("output", end.error, words, "", end.values),
+            partial(_between, sources, reference.output, forced.output),
+        )
 
 
 def _inputs_around(layer: str, reference: Run) -> dict[str, np.ndarray]:
     """Return the inputs of the blocks that a layer is in."""
     blocks = ["/".join(layer.split("/")[:depth]) for depth in range(1, layer.count("/") + 1)]
-    return {
-        f"{block}'s input": reference.calls[f"{block}#0"].input for block in blocks if f"{block}#0" in reference.calls
-    }
+    calls = {block: reference.calls.get(CallName.of(block)) for block in blocks}
+    return {f"{block}'s input": call.input for block, call in calls.items() if call is not None}
 
 
 def _has_weights(layer: str, variables: Mapping[str, Any]) -> bool:
@@ -152,24 +155,26 @@ def backward_place(
     """
     nearer, bad = "the loss", {d.name.partition("/")[2].rpartition("/")[0]: d for d in gradients if not d.ok}
     for name in reversed([name for name in torch_calls if name in flax_calls]):
-        layer, ours, theirs, values = name.split("#")[0], torch_calls[name], flax_calls[name], reference.calls[name]
+        layer, ours, theirs, values = CallName(name).layer, torch_calls[name], flax_calls[name], reference.calls[name]
         after = difference(layer, ours.output, theirs.output, bound)
         if not after.ok:
             words = (
                 f"the gradient at its output is {after.error:.1e} off: {after.detail}; "
                 f"what lies between {layer} and {nearer} differs"
             )
-            return Place(layer, after.error, words, _gradient_words(values.output, ours.output, theirs.output))
+            looks = _gradient_words(values.output, ours.output, theirs.output)
+            return Place(layer, after.error, words, looks, after.values)
         if any(other.startswith(f"{layer}/") for other in torch_calls):  # a block: its layers come next
             continue
         within = difference(layer, ours.input, theirs.input, bound)
         if not within.ok:
             words = f"the gradient at its output agrees, at its input it is {within.error:.1e} off: {within.detail}"
-            return Place(layer, within.error, words, _gradient_words(values.input, ours.input, theirs.input))
-        if layer in bad and name.endswith("#0"):
+            looks = _gradient_words(values.input, ours.input, theirs.input)
+            return Place(layer, within.error, words, looks, within.values)
+        if layer in bad and name == CallName.of(layer):
             tensor = bad[layer]
             words = f"the gradients at its input and output agree, that of {tensor.name} does not: {tensor.detail}"
-            return Place(layer, tensor.error, words)
+            return Place(layer, tensor.error, words, "", tensor.values)
         nearer = layer
     return None
 

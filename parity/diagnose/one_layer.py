@@ -217,13 +217,20 @@ def factor(reference: np.ndarray, found: np.ndarray) -> str:
     """Say whether one is a multiple of the other, or the same values elsewhere."""
     if reference.size != found.size or not np.isfinite(found).all():
         return ""
-    if reference.shape == found.shape and (scale := float(np.vdot(reference, reference))) > 0:
-        ratio = float(np.vdot(reference, found)) / scale
-        if same(reference * ratio, found) and abs(ratio) > SAME and abs(ratio - 1) > SAME:
-            return f"it is PyTorch's times {ratio:.6g}"
+    if (ratio := ratio_of(reference, found)) is not None:
+        return f"it is PyTorch's times {ratio:.6g}"
     if same(np.sort(reference, axis=None), np.sort(found, axis=None)):
         return "it holds PyTorch's values in another order"
     return ""
+
+
+def ratio_of(reference: np.ndarray, found: np.ndarray) -> float | None:
+    """Return what the reference is multiplied by to give the other; None if there is no such number but one."""
+    if reference.shape != found.shape or not np.isfinite(found).all():
+        return None
+    scale = float(np.vdot(reference, reference))
+    ratio = float(np.vdot(reference, found)) / scale if scale > 0 else 0.0
+    return ratio if same(reference * ratio, found) and abs(ratio) > SAME and abs(ratio - 1) > SAME else None
 
 
 def of_statistics(
@@ -275,10 +282,9 @@ def of_gradients(reference: Sequence[np.ndarray], found: Sequence[np.ndarray], c
     ours, theirs = (np.concatenate([a.ravel() for a in side]) for side in (reference, found))
     if not theirs.any():
         return "there is no gradient: is it stopped?"
-    words = factor(ours, theirs)
-    if words.startswith("it is PyTorch's times"):
-        ratio = float(words.rpartition(" ")[2])
-        if abs(ratio - count) < 1e-6 or abs(ratio * count - 1) < 1e-6:
-            return f"{words}: the batch size, a sum for a mean, or the reverse (trap 18)"
-        return words
-    return ""
+    ratio = ratio_of(ours, theirs)
+    if ratio is None:
+        return ""
+    if min(abs(ratio / count - 1), abs(ratio * count - 1)) <= SAME:
+        return f"{factor(ours, theirs)}: the batch size, a sum for a mean, or the reverse (trap 18)"
+    return factor(ours, theirs)

@@ -13,6 +13,17 @@ ROUNDING = 1e-13
 NUDGES, CHAOTIC = 3, 0.1
 
 
+class Values(NamedTuple):
+    """Both sides' numbers where two tensors are furthest apart."""
+
+    at: tuple[int, ...]
+    torch: float
+    jax: float
+
+    def __str__(self) -> str:
+        return f"at {list(self.at)} PyTorch has {self.torch:.9g}, Flax {self.jax:.9g}"
+
+
 class Difference(NamedTuple):
     """How far one tensor is from its reference."""
 
@@ -21,6 +32,7 @@ class Difference(NamedTuple):
     bound: float
     detail: str  # where they differ most and both values there, or why they cannot be compared
     relative_to: str = ""  # what the error is relative to, if not to the tensor itself
+    values: Values | None = None  # where they differ most; None if they cannot be compared
 
     @property
     def ok(self) -> bool:
@@ -56,9 +68,12 @@ def norm(array: np.ndarray) -> float:
     return largest * float(np.linalg.norm(array / largest))
 
 
-def difference(name: str, reference: np.ndarray, found: np.ndarray, bound: float) -> Difference:
-    """Compare two tensors."""
-    return Difference(name, relative_error(reference, found), bound, describe(reference, found))
+def difference(
+    name: str, reference: np.ndarray, found: np.ndarray, bound: float, scale: float | None = None
+) -> Difference:
+    """Compare two tensors; the error is relative to the reference's norm, or to `scale`."""
+    error, detail = relative_error(reference, found, scale), describe(reference, found)
+    return Difference(name, error, bound, detail, values=furthest(reference, found))
 
 
 def compare(
@@ -87,9 +102,8 @@ def compare(
             side = "Flax" if name not in found else "PyTorch"
             differences.append(Difference(name, np.inf, bound, f"missing in {side}"))
         elif name in zeros:
-            error = relative_error(reference[name], found[name], whole)
-            detail = describe(reference[name], found[name])
-            differences.append(Difference(name, error, bound, detail, "the whole, its own being zero"))
+            row = difference(name, reference[name], found[name], bound, whole)
+            differences.append(row._replace(relative_to="the whole, its own being zero"))
         else:
             differences.append(difference(name, reference[name], found[name], bound))
     return differences
@@ -119,12 +133,17 @@ def describe(reference: np.ndarray, found: np.ndarray) -> str:
     """Say where two tensors differ most, and both values there."""
     if reference.shape != found.shape:
         return f"PyTorch has shape {reference.shape}, Flax {found.shape}"
-    if reference.size == 0:
-        return "empty"
+    return str(furthest(reference, found) or "empty")
+
+
+def furthest(reference: np.ndarray, found: np.ndarray) -> Values | None:
+    """Return where two tensors differ most, and both values there; None if they cannot be compared."""
+    if reference.shape != found.shape or reference.size == 0:
+        return None
     gap = np.abs(found.astype(np.float64) - reference.astype(np.float64))
     gap = np.where(np.isfinite(gap), gap, np.inf)
     at = tuple(int(i) for i in np.unravel_index(gap.argmax(), gap.shape))
-    return f"at {list(at)} PyTorch has {reference[at]:.9g}, Flax {found[at]:.9g}"
+    return Values(at, *(float(np.real(side[at])) for side in (reference, found)))
 
 
 def short(name: str) -> str:

@@ -5,14 +5,15 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from data import UserError
-from experiment.console import make_console
 from experiment.extras import needs_torch
 from experiment.runs.atomic import write
+from parity.report.plain import Plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def load_module(module: str) -> ModuleType:
@@ -27,9 +28,12 @@ def load_module(module: str) -> ModuleType:
         raise UserError(f"parity cannot be imported: {error}") from None
 
 
-def wide_console() -> Console:
-    """Return a console on which tables have their whole width."""
-    console = make_console()
+def wide_console(*, quiet: bool = False) -> "Console":
+    """Return a console on which tables have their whole width, a quiet one prints nothing; lines without rich."""
+    try:
+        console = importlib.import_module("experiment.console").make_console(quiet=quiet)
+    except ModuleNotFoundError:
+        return Plain(quiet)  # type: ignore[return-value]
     console.width = max(console.width, 120)
     return console
 
@@ -41,8 +45,10 @@ def check_folder(file: Path | None) -> None:
 
 
 def save_json(file: Path | None, figures: Any) -> None:
-    """Write figures to a file, if there is one."""
-    if file:
+    """Write figures to a file, if there is one; "-" is standard output."""
+    if str(file) == "-":
+        print(json.dumps(figures, indent=2))
+    elif file:
         write(file, (json.dumps(figures, indent=2) + "\n").encode())
 
 

@@ -1,15 +1,15 @@
-"""What a check found, as data, as JSON, and as a table."""
+"""What a check found, as data and as JSON."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from parity.report.compare import Values
+from parity.report.schema import to_json
 from parity.trace.lines import Line
+
+SAME, DIFFERENT, UNCHECKED, COMPILER = range(4)  # exit status; UNCHECKED: nothing could be compared
 
 
 class CompilerFault(NamedTuple):
@@ -38,6 +38,9 @@ class Failure(NamedTuple):
     fault: CompilerFault | None = None  # what the compiler is to blame for
     torch_line: Line | None = None  # of the user's PyTorch file, where the two part
     jax_line: Line | None = None
+    values: Values | None = None  # both sides' numbers where they are furthest apart
+    cause: str = ""  # what the difference is, where something reproduces it; a part of the diagnosis
+    advice: str = ""  # what to try, where that is known better than `parity.report.advice` says
 
 
 class Result(NamedTuple):
@@ -82,61 +85,25 @@ class Report(NamedTuple):
             return "compiler"
         return "same" if self.ok else "different"
 
+    @property
+    def status(self) -> int:
+        """Return the exit status: 0 the same, 1 different, 3 the compiler's fault."""
+        return {"same": SAME, "different": DIFFERENT, "compiler": COMPILER}[self.verdict]
+
+    @property
+    def first(self) -> Failure | None:
+        """Return the first difference; the compiler's fault, if that is the verdict."""
+        blamed = [failure for failure in self.failures if failure.fault or self.verdict != "compiler"]
+        return next(iter(blamed), None)
+
+    @property
+    def stage(self) -> str:
+        """Return the stage of the first difference; "" if there is none."""
+        return self.first.stage if self.first else ""
+
     def to_json(self) -> dict[str, Any]:
-        """Return the report for `json.dumps`; an error that is not finite is null."""
-        checks = [
-            {"check": r.check, "error": _number(r.error), "bound": r.bound, "where": r.where, "note": r.note}
-            for r in self.results
-        ]
-        failures = [_failure_to_json(failure) for failure in self.failures]
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "verdict": self.verdict,
-            "checks": checks,
-            "failures": failures,
-            "notes": list(self.notes),
-        }
-
-
-def _failure_to_json(failure: Failure) -> dict[str, Any]:
-    found = {**failure._asdict(), "error": _number(failure.error)}
-    del found["fault"]
-    for side in ("torch_line", "jax_line"):
-        line: Line | None = found.pop(side)
-        if line is not None:
-            found[side] = {"file": line.file, "line": line.number, "text": line.text}
-    if failure.fault:
-        found["fault"] = {**failure.fault._asdict(), "error": _number(failure.fault.error)}
-        del found["fault"]["arrays"]
-    return found
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def print_report(console: Console, report: Report) -> None:
-    """Print a report as a table, and each failure below it in words."""
-    table = Table("check", "worst", "bound", "", "where", title=report.name, title_justify="left")
-    for result in report.results:
-        bound = "exact" if result.bound == 0 else f"{result.bound:.0e}"
-        verdict = Text("FAIL", "red") if result.failure else Text("ok", "green")
-        where = f"{result.where} ({result.note})" if result.where and result.note else result.where or result.note
-        table.add_row(result.check, f"{result.error:.1e}", bound, verdict, where)
-    console.print(table)
-    for note in report.notes:
-        console.print(f"  {note}", soft_wrap=True, highlight=False, markup=False)
-    for failure in report.failures:
-        line = f"{report.name}: {failure.check} fails at {failure.layer} ({failure.stage}): {failure.diagnosis}"
-        console.print(line, soft_wrap=True, highlight=False, markup=False, style="red")
-        for side, place in (("PyTorch", failure.torch_line), ("JAX", failure.jax_line)):
-            if place is not None and str(place) not in failure.diagnosis:
-                console.print(f"  {side}: {place}", soft_wrap=True, highlight=False, markup=False)
-    if report.fault and report.fault.script:
-        console.print("The part as a script of its own (--save-script FILE writes it):", highlight=False)
-        console.print(report.fault.script, soft_wrap=True, highlight=False, markup=False)
-        console.print(f"which prints: {report.fault.printed}", soft_wrap=True, highlight=False, markup=False)
+        """Return the report for `json.dumps`, by the schema of docs/automation.md."""
+        return to_json(self)
 
 
 def verdict(reports: Iterable[Report]) -> str:

@@ -8,6 +8,38 @@ import numpy as np
 Masks = Mapping[str, np.ndarray]  # "drop1#0", the first call of drop1: what is kept, in Flax's layout
 
 
+class CallName(str):
+    """The name of one call of a layer: "conv1#0" is the first call of conv1."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, layer: str, number: int = 0) -> "CallName":
+        """Return the name of a layer's call."""
+        return cls(f"{layer}#{number}")
+
+    @property
+    def layer(self) -> str:
+        """Return the layer that is called."""
+        return self.rpartition("#")[0]
+
+    def renamed(self, layer: str) -> "CallName":
+        """Return the same call of another layer."""
+        return CallName(f"{layer}#{self.rpartition('#')[2]}")
+
+
+class Numbering:
+    """Numbers the calls of a pass by layer, whatever they are given and return: the same rule on both sides."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def next(self, layer: str) -> CallName:
+        """Return the name of a layer's next call."""
+        number = self._counts[layer] = self._counts.get(layer, -1) + 1
+        return CallName.of(layer, number)
+
+
 class Site(NamedTuple):
     """A call of a dropout layer in training mode."""
 

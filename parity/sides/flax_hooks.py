@@ -13,22 +13,26 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
-from parity.sides.calls import Call, Masks
-from parity.sides.nnx_module import Visit, nnx_intercepted
+from parity.sides.calls import Call, CallName, Masks, Numbering
+from parity.sides.nnx_module import nnx_intercepted
 
 
 @contextlib.contextmanager
-def intercepted(visit: Visit) -> Iterator[None]:
-    """Call `visit(name, layer, run, args, kwargs)` in place of each call of a layer; the outer context is first."""
+def intercepted(visit: Any) -> Iterator[None]:
+    """Call `visit(call, layer, run, args, kwargs)` in place of each call of a layer; the outer context is first."""
+    numbering = Numbering()
+
+    def numbered(name: str, *call: Any) -> Any:
+        return visit(numbering.next(name), *call)
 
     def intercept(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         # A method may be asked of a module outside of any pass, where it has no path.
         name = "/".join(context.module.path) if context.method_name == "__call__" else ""
         if not name:
             return next_fun(*args, **kwargs)
-        return visit(name, context.module, next_fun, args, kwargs)
+        return numbered(name, context.module, next_fun, args, kwargs)
 
-    with nn.intercept_methods(intercept), nnx_intercepted(visit):
+    with nn.intercept_methods(intercept), nnx_intercepted(numbered):
         yield
 
 
@@ -37,10 +41,10 @@ def recorded() -> Iterator[dict[str, Call]]:
     """Collect what every layer is given and returns."""
     calls: dict[str, Call] = {}
 
-    def visit(name: str, _layer: Any, run: Any, args: Any, kwargs: Any) -> Any:
+    def visit(name: CallName, _layer: Any, run: Any, args: Any, kwargs: Any) -> Any:
         output = run(*args, **kwargs)
         if args and all(map(is_array, (args[0], output))):
-            calls[f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"] = Call(args[0], output)
+            calls[name] = Call(args[0], output)
         return output
 
     with intercepted(visit):
@@ -72,15 +76,10 @@ def probed(probes: Mapping[str, Call]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hooked(names: Collection[str], visit: Any) -> Iterator[None]:
-    """Call `visit(name#call, run, input)` in place of each call of a layer that is in `names`."""
-    counts: dict[str, int] = {}
+    """Call `visit(call, run, input)` in place of each call of a layer that is in `names`."""
 
-    def intercept(layer: str, _: Any, run: Any, args: Any, kwargs: Any) -> Any:
-        if not args or not is_array(args[0]):
-            return run(*args, **kwargs)
-        counts[layer] = counts.get(layer, -1) + 1
-        name = f"{layer}#{counts[layer]}"
-        if name not in names:
+    def intercept(name: CallName, _: Any, run: Any, args: Any, kwargs: Any) -> Any:
+        if name not in names or not args or not is_array(args[0]):
             return run(*args, **kwargs)
         return visit(name, lambda x: run(x, *args[1:], **kwargs), args[0])
 
@@ -106,17 +105,16 @@ def injected(masks: Masks | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hooked_dropout(visit: Any) -> Iterator[None]:
-    """Call `visit(name#call, layer, input)` in place of each active dropout layer; None leaves the layer's output."""
-    counts: dict[str, int] = {}
+    """Call `visit(call, layer, input)` in place of each active dropout layer; None leaves the layer's output."""
+    numbering = Numbering()  # of the active ones alone
 
-    def intercept(name: str, layer: Any, run: Any, args: Any, kwargs: Any) -> Any:
+    def intercept(name: CallName, layer: Any, run: Any, args: Any, kwargs: Any) -> Any:
         if not isinstance(layer, (nn.Dropout, nnx.Dropout)):
             return run(*args, **kwargs)
         given = args[1] if len(args) > 1 else kwargs.get("deterministic")
         if layer.deterministic if given is None else given:
             return run(*args, **kwargs)
-        counts[name] = counts.get(name, -1) + 1
-        output = visit(f"{name}#{counts[name]}", layer, args[0])
+        output = visit(numbering.next(name.layer), layer, args[0])
         return run(*args, **kwargs) if output is None else output
 
     with intercepted(intercept):

@@ -75,9 +75,8 @@ class FlaxSide:
         """Return the shape of every layer's output, and of the last "output", for one input; nothing is computed."""
 
         def run(key: jax.Array, x: jax.Array) -> Any:
+            variables = self.module.init(key, x, **mode(self.module, False))
             with recorded() as calls:
-                variables = self.module.init(key, x, **mode(self.module, False))
-                calls.clear()
                 output, _ = self._apply(variables, x, train=False)
             return {name: call.output for name, call in calls.items()} | {"output": output}
 

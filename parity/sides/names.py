@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from parity.sides.calls import CallName
+
 FOREIGN = "Flax's "  # before the name of a layer that PyTorch's module has no counterpart of
 
 
@@ -40,14 +42,14 @@ class Names(NamedTuple):
         """Return what is known of calls under the Flax module's names of their layers, of those that have one."""
         if not self.layers:
             return dict(calls)
-        return {_renamed(name, self.layers): x for name, x in calls.items() if name.rpartition("#")[0] in self.layers}
+        return {_renamed(name, self.layers): x for name, x in calls.items() if CallName(name).layer in self.layers}
 
     def from_native_calls(self, calls: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is known of calls under PyTorch's names of their layers."""
         if not self.layers:
             return dict(calls)
         back = {native: name for name, native in self.layers.items()}
-        layers = {call.rpartition("#")[0] for call in calls}
+        layers = {CallName(call).layer for call in calls}
         return {_renamed(call, {name: f"{FOREIGN}{name}" for name in layers} | back): x for call, x in calls.items()}
 
     def native_sites(self, masks: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +62,6 @@ class Names(NamedTuple):
         return {back.get(name, name): site for name, site in sites.items()}
 
 
-def _renamed(call: str, names: Mapping[str, str]) -> str:
-    layer, _, number = call.rpartition("#")
-    return f"{names.get(layer, layer)}#{number}"
+def _renamed(call: str, names: Mapping[str, str]) -> CallName:
+    name = CallName(call)
+    return name.renamed(names.get(name.layer, name.layer))

@@ -6,6 +6,7 @@ Twin of `flax_hooks`.
 import contextlib
 import functools
 import inspect
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from experiment.weights.layout import layer_path
 from parity.copy import as_array
-from parity.sides.calls import Call, Masks, channels_first, channels_last
+from parity.sides.calls import Call, CallName, Masks, Numbering, channels_first, channels_last
 
 DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 
@@ -30,14 +31,13 @@ def recorded(module: nn.Module) -> Iterator[dict[str, Call]]:
     given: list[np.ndarray] = []
 
     # Before it runs: a layer that works in place has changed its input afterwards.
-    def before(_name: str, _layer: nn.Module, args: tuple[Any, ...]) -> None:
+    def before(_name: CallName, _layer: nn.Module, args: tuple[Any, ...]) -> None:
         given.append(channels_last(as_array(args[0])) if _is_tensor(args) else np.empty(0))
 
-    def after(name: str, _layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def after(name: CallName, _layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         x = given.pop()
         if _is_tensor(args) and isinstance(output, torch.Tensor):
-            key = f"{name}#{sum(key.startswith(f'{name}#') for key in calls)}"
-            calls[key] = Call(x, channels_last(as_array(output)))
+            calls[name] = Call(x, channels_last(as_array(output)))
 
     with hooked(module, after, before):
         yield calls
@@ -49,16 +49,16 @@ def probed(module: nn.Module) -> Iterator[dict[str, Call]]:
     probes: dict[str, Call] = {}
     given: list[torch.Tensor | None] = []
 
-    def before(_name: str, _layer: nn.Module, args: tuple[Any, ...]) -> Any:
+    def before(_name: CallName, _layer: nn.Module, args: tuple[Any, ...]) -> Any:
         given.append(torch.zeros_like(args[0], requires_grad=True) if _is_tensor(args) else None)
         return None if given[-1] is None else (args[0] + given[-1], *args[1:])
 
-    def after(name: str, _layer: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+    def after(name: CallName, _layer: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         x = given.pop()
         if x is None or not isinstance(output, torch.Tensor):
             return None
         y = torch.zeros_like(output, requires_grad=True)
-        probes[f"{name}#{sum(key.startswith(f'{name}#') for key in probes)}"] = Call(x, y)
+        probes[name] = Call(x, y)
         return output + y
 
     with hooked(module, after, before):
@@ -85,26 +85,25 @@ def injected(module: nn.Module, masks: Masks | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
-    """Call `visit(name#call, rate, whole channels?, input)` at each active dropout; what it returns is the output.
+    """Call `visit(call, rate, whole channels?, input)` at each active dropout; what it returns is the output.
 
     A call of torch.nn.functional's own, outside of any such layer, is one of "F.dropout".
     """
-    counts: dict[str, int] = {}
+    numbering = Numbering()  # of the active ones alone
     inside: list[str] = []  # the dropout layer that is running: it calls the function, too
 
     def visited(name: str, *args: Any) -> Any:
-        counts[name] = counts.get(name, -1) + 1
-        return visit(f"{name}#{counts[name]}", *args)
+        return visit(numbering.next(name), *args)
 
-    def before(name: str, layer: nn.Module, _args: tuple[Any, ...]) -> None:
+    def before(name: CallName, layer: nn.Module, _args: tuple[Any, ...]) -> None:
         if isinstance(layer, _DropoutNd):
-            inside.append(name)
+            inside.append(name.layer)
 
-    def after(name: str, layer: nn.Module, args: tuple[Any, ...], _: Any) -> Any:
+    def after(name: CallName, layer: nn.Module, args: tuple[Any, ...], _: Any) -> Any:
         if not isinstance(layer, _DropoutNd):
             return None
         inside.pop()
-        return visited(name, layer.p, type(layer) is not nn.Dropout, args[0]) if layer.training else None
+        return visited(name.layer, layer.p, type(layer) is not nn.Dropout, args[0]) if layer.training else None
 
     class Functional(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -122,17 +121,24 @@ def hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hooked(module: nn.Module, after: Any, before: Any = None) -> Iterator[None]:
-    """Call `before(path, layer, args)` and `after(path, layer, args, output)` at each call of a layer.
+    """Call `before(call, layer, args)` and `after(call, layer, args, output)` at each call of a layer.
 
     What they return, if anything, takes the place of the arguments and of the output.
     """
-    handles = []
+    handles, numbering, running = [], Numbering(), defaultdict[str, list[CallName]](list)
+
+    def start(path: str, layer: nn.Module, args: tuple[Any, ...]) -> Any:
+        running[path].append(numbering.next(path))
+        return None if before is None else before(running[path][-1], layer, args)
+
+    def end(path: str, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return after(running[path].pop(), layer, args, output)
+
     for name, layer in module.named_modules():
         if name:
             path = layer_path(name)
-            handles.append(layer.register_forward_hook(functools.partial(after, path)))
-            if before is not None:
-                handles.append(layer.register_forward_pre_hook(functools.partial(before, path)))
+            handles.append(layer.register_forward_pre_hook(functools.partial(start, path)))
+            handles.append(layer.register_forward_hook(functools.partial(end, path)))
     try:
         yield
     finally:

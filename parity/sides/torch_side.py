@@ -10,7 +10,7 @@ from torch import nn
 
 from experiment.weights.layout import by_path, layouts
 from parity.copy import as_array
-from parity.sides.calls import Call, Masks, Run, Site, channels_first, channels_last
+from parity.sides.calls import Call, CallName, Masks, Run, Site, channels_first, channels_last
 from parity.sides.torch_hooks import hooked, hooked_dropout, injected, probed, recorded
 
 
@@ -170,9 +170,9 @@ def layer_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, t
     def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
         return tuple(tensor.movedim(1, -1).shape)
 
-    def hook(name: str, _layer: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+    def hook(name: CallName, _layer: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, torch.Tensor):
-            shapes[f"{name}#{sum(key.startswith(f'{name}#') for key in shapes)}"] = shape_of(output)
+            shapes[name] = shape_of(output)
 
     *sides, channels = input_shape
     with torch.no_grad(), hooked(module.eval(), hook):

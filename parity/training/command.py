@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"{name}: expected file.py:name or module:name")
     start = time.perf_counter()
     module, outcome, load = (
-        load_module(f"{m}") for m in ("training.check_training", "training.outcome", "sides.load")
+        load_module(f"{m}") for m in ("training.check_training", "training.outcome", "sides.load_function")
     )
     made = [load.load_function(name) for name in (*args.names, args.batches)]
     report = module.check_training(*made, args.steps, name=" ".join(args.names))

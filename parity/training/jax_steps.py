@@ -13,7 +13,7 @@ from data import UserError
 from parity.sides.arrays import bits, flat_tree, is_array, to_numpy
 from parity.sides.carries import wide_carries
 from parity.sides.faults import explained
-from parity.trace.jax_eval import traced
+from parity.trace.jax_trace import traced
 from parity.training.branches import wide_branches
 from parity.training.numbers import restored
 

@@ -167,6 +167,7 @@ def check_trajectory(
         f"{sum(not d.ok for d in free)} tensors differ; {first}"
     )
     failure = Failure(check, "optimizer", bad.name, bad.error, bad.bound, diagnosis)
+    failure = failure._replace(values=bad.values, cause=looks_like)
     return Result(check, top.error, top.bound, short(top.name), note, failure)
 
 

@@ -1177,7 +1177,201 @@ OTHERS = (
     ),
 )
 
-BUGS = GPT + LLAMA + VIT + BERT + UNET + RECURRENT + CONVNEXT + WAV + VAE + BARE + DQN + GEMMA + SEQ2SEQ + OTHERS
+SOFTPLUS = (
+    "class Softplus(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n"
+    "        ctx.save_for_backward(x)\n        return F.softplus(x)\n\n    @staticmethod\n"
+    "    def backward(ctx, grad):\n        (x,) = ctx.saved_tensors\n        return grad * torch.tanh(x)\n\n\n"
+)
+HALVED = (
+    "@jax.custom_vjp\ndef halved(x):\n    return x\n\n\n"
+    "halved.defvjp(lambda x: (x, None), lambda _, grad: (0.5 * grad,))\n\n\n"
+)
+NO_BIAS = (
+    "@jax.custom_vjp\ndef dense(x, w, b):\n    return x @ w + b\n\n\n"
+    "def dense_fwd(x, w, b):\n    return dense(x, w, b), (x, w, b)\n\n\n"
+    "def dense_bwd(kept, grad):\n    x, w, b = kept\n    return grad @ w.T, x.T @ grad, 0 * b\n\n\n"
+    "dense.defvjp(dense_fwd, dense_bwd)\n\n\n"
+)
+# The forward pass is right, the gradient is not.
+BACKWARD = tuple(
+    bug._replace(backward=True)
+    for bug in (
+        torch_bug(
+            "square-carry-detached",
+            "x * (1 - gate)",
+            "x.detach() * (1 - gate)",
+            "y = y * gate + x.detach() * (1 - gate)",
+            "y = gate * y + (1 - gate) * x",
+            "detach",
+        ),
+        Bug(
+            "square-gate-halved",
+            "square",
+            "jax",
+            (
+                ("gate = nnx.sigmoid(self.gate(x))", "gate = halved(nnx.sigmoid(self.gate(x)))"),
+                ("class Highway(nnx.Module):", HALVED + "class Highway(nnx.Module):"),
+            ),
+            ("gate = torch.sigmoid(self.gate(x))", "y = y * gate + x * (1 - gate)"),
+            ("gate = halved(nnx.sigmoid(self.gate(x)))",),
+            "rule",
+        ),
+        jax_bug(
+            "square-tied-weight-stopped",
+            "return x @ self.enter[...]",
+            "return x @ jax.lax.stop_gradient(self.enter[...])",
+            "return x @ self.first.weight  # tied, the other way round",
+            "return x @ jax.lax.stop_gradient(self.enter[...])",
+            "stop_gradient",
+        ),
+        Bug(
+            "dqn-function",
+            "dqn",
+            "torch",
+            (
+                ("x = F.softplus(self.body(x))", "x = Softplus.apply(self.body(x))"),
+                ("class DuelingDQN(nn.Module):", SOFTPLUS + "class DuelingDQN(nn.Module):"),
+            ),
+            ("x = Softplus.apply(self.body(x))", "return grad * torch.tanh(x)"),
+            ('x = jax.nn.softplus(linear(params["dqn/~/torso"], x))',),
+            "function",
+        ),
+        torch_bug(
+            "dqn-hook",
+            "        x = self.pool1(x)\n",
+            "        x = self.pool1(x)\n        x.register_hook(lambda grad: 0.1 * grad)\n",
+            ("x.register_hook(lambda grad: 0.1 * grad)", "x = self.pool1(x)"),
+            ("x = avg_pool(x, 3, 2, 1)", "return total / (size * size)"),
+            "hook",
+        ),
+        Bug(
+            "dqn-bias-without-gradient",
+            "dqn",
+            "jax",
+            (
+                (
+                    '    value = linear(params["dqn/~/value"], x)\n',
+                    '    value = dense(x, *map(params["dqn/~/value"].get, "wb"))\n',
+                ),
+                ("def avg_pool(", NO_BIAS + "def avg_pool("),
+            ),
+            ('return {"q": self.value(x) + centred, "policy": F.log_softmax(advantage, dim=1)}',),
+            ('value = dense(x, *map(params["dqn/~/value"].get, "wb"))', "return grad @ w.T, x.T @ grad, 0 * b"),
+            "rule",
+        ),
+        jax_bug(
+            "dqn-mean-stopped",
+            "jnp.mean(advantage, axis=-1, keepdims=True)",
+            "jax.lax.stop_gradient(jnp.mean(advantage, axis=-1, keepdims=True))",
+            "centred = advantage - advantage.mean(dim=1, keepdim=True)",
+            "q = value + advantage - jax.lax.stop_gradient(jnp.mean(advantage, axis=-1, keepdims=True))",
+            "stop_gradient",
+        ),
+        torch_bug(
+            "llama-norm-statistics-detached",
+            "variance = x.pow(2).mean(-1, keepdim=True)",
+            "variance = x.pow(2).mean(-1, keepdim=True).detach()",
+            "variance = x.pow(2).mean(-1, keepdim=True).detach()",
+            (
+                "mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)",
+                "return x * jax.lax.rsqrt(mean_square + self.eps) * self.scale[...]",
+            ),
+            "detach",
+        ),
+        torch_bug(
+            "gpt-positions-under-no-grad",
+            "        x = self.wte(idx) + self.wpe(positions)\n",
+            "        with torch.no_grad():\n            places = self.wpe(positions)\n"
+            "        x = self.wte(idx) + places\n",
+            ("places = self.wpe(positions)", "x = self.wte(idx) + places"),
+            'nn.Embed(self.max_length, self.dim, name="positions")(positions)',
+            "no_grad",
+        ),
+        torch_bug(
+            "gpt-head-detached",
+            "return self.lm_head(self.ln_f(x))",
+            "return F.linear(self.ln_f(x), self.lm_head.weight.detach())",
+            "return F.linear(self.ln_f(x), self.lm_head.weight.detach())",
+            "return embed.attend(x)",
+            "detach",
+        ),
+        jax_bug(
+            "vit-class-token-stopped",
+            "cls = jnp.broadcast_to(cls, (x.shape[0], 1, self.dim))",
+            "cls = jax.lax.stop_gradient(jnp.broadcast_to(cls, (x.shape[0], 1, self.dim)))",
+            "x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)",
+            "cls = jax.lax.stop_gradient(jnp.broadcast_to(cls, (x.shape[0], 1, self.dim)))",
+            "stop_gradient",
+        )._replace(
+            edits=(
+                (
+                    "cls = jnp.broadcast_to(cls, (x.shape[0], 1, self.dim))",
+                    "cls = jax.lax.stop_gradient(jnp.broadcast_to(cls, (x.shape[0], 1, self.dim)))",
+                ),
+                ("import flax.linen as nn\n", "import flax.linen as nn\nimport jax\n"),
+            )
+        ),
+        jax_bug(
+            "gru-state-stopped",
+            "hidden = cell(x, hidden)",
+            "hidden = cell(x, jax.lax.stop_gradient(hidden))",
+            "states, _ = self.gru(self.embedding(words))",
+            "hidden = cell(x, jax.lax.stop_gradient(hidden))",
+            "stop_gradient",
+        ),
+        torch_bug(
+            "seq2seq-memory-detached",
+            "y = self.decoder(self.shared(target), memory, mask,",
+            "y = self.decoder(self.shared(target), memory.detach(), mask,",
+            "y = self.decoder(self.shared(target), memory.detach(), mask, causal, self.decoder_bias(length))",
+            (
+                "return self.decode(target, memory, mask), memory",
+                "x = x + self.cross(self.cross_norm(x), memory, memory_mask)",
+                "x = self.decoder(self.embedding[...][target], causal, bias, memory, memory_mask)",
+            ),
+            "detach",
+        ),
+        torch_bug(
+            "unet-time-under-no-grad",
+            "        emb = self.time_embed(timestep_embedding(t, self.channels))\n",
+            "        with torch.no_grad():\n            emb = self.time_embed(timestep_embedding(t, self.channels))\n",
+            "emb = self.time_embed(timestep_embedding(t, self.channels))",
+            ('emb = nn.Dense(self.time_features, name="time2")(nn.swish(emb))',),
+            "no_grad",
+        ),
+        jax_bug(
+            "convnext-scale-stopped",
+            "y = y * scale\n",
+            "y = y * jax.lax.stop_gradient(scale)\n",
+            "x = self.gamma * x",
+            "y = y * jax.lax.stop_gradient(scale)",
+            "stop_gradient",
+        )._replace(
+            edits=(
+                ("y = y * scale\n", "y = y * jax.lax.stop_gradient(scale)\n"),
+                ("import flax.linen as nn\n", "import flax.linen as nn\nimport jax\n"),
+            )
+        ),
+    )
+)
+
+BUGS = (
+    GPT
+    + LLAMA
+    + VIT
+    + BERT
+    + UNET
+    + RECURRENT
+    + CONVNEXT
+    + WAV
+    + VAE
+    + BARE
+    + DQN
+    + GEMMA
+    + SEQ2SEQ
+    + OTHERS
+    + BACKWARD
+)
 
 # Right again if whole blocks or rows of some weights were put in another order, which no usual conversion does: a
 # checker whose rules permute has to name the permutation.

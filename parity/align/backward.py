@@ -1,0 +1,318 @@
+"""The first operation whose gradient differs, where both sides' forward passes agree.
+
+PyTorch's autograd tells the cotangent of every value that it recorded. JAX's tape is walked backwards, and where a
+value has a counterpart, what it hands back is compared, and PyTorch's numbers are put in the place of others: so each
+independent difference is found once, between a value that hands back something else and the values behind it, which
+hand back the same.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from parity.align.cotangents import TorchCotangents, torch_cotangents
+from parity.align.lockstep import Walk
+from parity.align.matched import Group, Use, equal, grouped, sources, torch_sources
+from parity.align.pair import PortPair
+from parity.align.search import Search
+from parity.align.tape import STOP, Entry, Node, Tape, pulled
+from parity.sides.arrays import is_float, to_numpy
+from parity.sides.outputs import named_leaves
+from parity.sides.pairing import twins
+from parity.trace.jax_eval import evaluate
+from parity.trace.jax_trace import traced_pass
+
+# How near cotangents must be, relative to themselves and to the largest one, in float64 and where JAX has float32.
+NEAR, FLOOR = {False: 1e-8, True: 1e-4}, {False: 1e-13, True: 1e-8}
+
+
+class Passes(NamedTuple):
+    """Both sides' backward passes."""
+
+    pair: PortPair
+    torch: TorchCotangents
+    tape: Tape
+    leaves: dict[str, Node]
+    seeds: dict[Node, np.ndarray]
+    groups: dict[Node, Group]
+    near: float
+    floor: float
+
+    def same(self, ours: np.ndarray, theirs: Any) -> bool:
+        """Tell whether two cotangents agree."""
+        return equal(ours, theirs, self.near, self.floor)
+
+
+class Parting(NamedTuple):
+    """A group of values, or a tensor of PyTorch's, that hands back something else on either side."""
+
+    ours: np.ndarray
+    theirs: np.ndarray
+    uses: list[Use]  # PyTorch's
+    their_uses: list[Use]
+    group: Group | None = None
+    key: str = ""  # of a parameter
+
+
+CORRECTION = Entry(-1, "", None, [], [])  # stands for what PyTorch's numbers add
+ZERO = 1e3  # times the floor: what is smaller says nothing
+MOST = 6  # differences that are looked for
+Contributions = dict[Node, list[tuple[Entry | None, np.ndarray | None]]]
+
+
+def both_passes(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> Passes:
+    """Record both backward passes for cotangents of PyTorch's outputs."""
+    module: Any = pair.torch
+    torch = torch_cotangents(module, pair.torch_inputs, cotangents)
+    closed, arrays, shapes = traced_pass(pair.jax, pair.jax_inputs)
+    walk = _walk(pair, torch, closed, arrays)
+    tape = Tape()
+    leaves = {
+        path: Node(np.asarray(pair.leaves[path]), active=path in pair.jax.trained and is_float(pair.leaves[path]))
+        for path in sorted(pair.jax.leaves)
+    }
+    inputs = [Node(np.asarray(array), True, is_float(array)) for array in arrays]
+    with np.errstate(all="ignore"):
+        results = evaluate(closed.jaxpr, closed.consts, [*leaves.values(), *inputs], tape)
+    seeds = _seeds(pair, cotangents, shapes, results)
+    nodes = [n for entry in tape.entries for n in entry.outputs if n.number >= 0]
+    groups = grouped(torch, nodes, [cell.same for cell in walk.cells])
+    sizes = [
+        np.linalg.norm(a) for a in (*cotangents.values(), *(torch.arrays.get(e, 0.0) for e in torch.keys.values()))
+    ]
+    largest = max((float(size) for size in sizes if np.isfinite(size)), default=0.0)
+    low = bool(pair.float32)
+    return Passes(pair, torch, tape, leaves, seeds, groups, NEAR[low], FLOOR[low] * largest)
+
+
+def _walk(pair: PortPair, torch: TorchCotangents, closed: Any, arrays: Sequence[Any]) -> Walk:
+    """Return the walk along the trace that has the gradients: the one there is, if the operations are the same."""
+    walk = pair.aligned.walk
+    if [op.name for op in walk.trace.ops] == [op.name for op in torch.trace.ops]:
+        return walk
+    side = pair.jax
+    search = Search(torch.trace, closed, arrays, side.leaves, side.trained, pair.torch.parameters, ())
+    return search.walk(walk.bindings.found)
+
+
+def _seeds(
+    pair: PortPair, cotangents: Mapping[str, np.ndarray], shapes: Any, results: Sequence[Node]
+) -> dict[Node, np.ndarray]:
+    """Return the cotangents of JAX's outputs."""
+    numbers = {id(leaf): number for number, leaf in enumerate(jax.tree.leaves(shapes))}
+    found = {name: results[numbers[id(leaf)]] for name, leaf in named_leaves(shapes).items() if id(leaf) in numbers}
+    reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
+    seeds: dict[Node, np.ndarray] = {}
+    for twin in twins(reference, {name: np.asarray(node.array) for name, node in found.items()}):
+        if twin.way is not None and twin.name in cotangents and twin.jax_name in found:
+            node = found[twin.jax_name]
+            seed = twin.way.back(cotangents[twin.name], np.shape(node.array))
+            seeds[node] = seeds[node] + seed if node in seeds else seed
+    return seeds
+
+
+@dataclass
+class Pulled:
+    """JAX's backward pass, and how each group compares with PyTorch's."""
+
+    kept: Contributions
+    compared: dict[Group, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # in backward order
+    agreed: set[Group] = field(default_factory=set)
+    uses: dict[str, list[Use]] = field(default_factory=dict)  # of parameters
+    bad_keys: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+
+def partings(passes: Passes) -> Iterator[tuple[Parting, Pulled]]:
+    """Yield where the two backward passes part, the first one first, each with the pass that found it."""
+    corrected: set[Group] = set()
+    first = _first_nodes(passes.groups)
+    while len(corrected) < MOST:
+        pulled_ = _pulled(passes, first, corrected)
+        excused = _Excused(passes, pulled_)
+        group = next((g for g in pulled_.compared if g not in pulled_.agreed | corrected and not excused(g)), None)
+        if group is None:
+            break
+        corrected.add(group)
+        ours, theirs = pulled_.compared[group]
+        yield Parting(ours, theirs, torch_uses(passes, group), uses(group, pulled_.kept), group), pulled_
+    else:
+        return
+    for key, (ours, theirs) in pulled_.bad_keys.items():
+        torch = passes.torch
+        own = [Use(torch.makers.get(u.node), None, u.array) for u in torch.uses.get(torch.keys[key], ())]
+        yield Parting(ours, theirs, own, pulled_.uses[key], key=key), pulled_
+
+
+def _pulled(passes: Passes, first: Mapping[Node, Group], corrected: Collection[Group]) -> Pulled:
+    """Walk JAX's tape backwards; put PyTorch's numbers in the place of what some groups hand back."""
+    kept: Contributions = {node: [(None, seed)] for node, seed in passes.seeds.items()}
+    found = Pulled(kept)
+    for entry in reversed(passes.tape.entries):
+        for node in entry.outputs:
+            group = first.get(node)
+            if group is None:
+                continue
+            ours, theirs = torch_delivered(passes, group), delivered(group, kept)
+            if ours is None or theirs is None:
+                continue
+            found.compared[group] = ours, theirs
+            if passes.same(ours, theirs):
+                found.agreed.add(group)
+            elif group in corrected:
+                found.agreed.add(group)
+                kept.setdefault(node, []).append((CORRECTION, group.back(node, ours - theirs)))
+        for node, array in pulled(entry, [total(kept, node) for node in entry.outputs]):
+            kept.setdefault(node, []).append((entry, array))
+    _weights(passes, found)
+    return found
+
+
+class _Excused:
+    """Tells whether a group that hands back something else is no difference: what it is computed from agrees.
+
+    A value that PyTorch uses in one form and JAX in another, such as both halves of a vector, has other users on each
+    side; together they agree.
+    """
+
+    def __init__(self, passes: Passes, found: Pulled):
+        self.passes, self.found = passes, found
+        self.known: dict[Group, bool] = {}
+        self.paths = {node: path for path, node in passes.leaves.items()}
+
+    def __call__(self, group: Group) -> bool:
+        if group not in self.known:
+            self.known[group] = False
+            self.known[group] = any(self._fine(node) for node in upstream(self.passes, group))
+        return self.known[group]
+
+    def _fine(self, node: Node) -> bool:
+        group = self.passes.groups.get(node)
+        if group in self.found.agreed:
+            return self._tells(self.found.compared[group][0])
+        if group is not None:
+            return group in self.found.compared and self(group)
+        rule = self.passes.pair.weights.rules.get(self.paths.get(node, ""))
+        if rule is None or any(key in self.found.bad_keys for key in rule.sources):
+            return False
+        edges = [self.passes.torch.keys.get(key) for key in rule.sources]
+        return any(edge in self.passes.torch.arrays and self._tells(self.passes.torch.arrays[edge]) for edge in edges)
+
+    def _tells(self, array: np.ndarray) -> bool:
+        """Tell whether a cotangent is not zero but for rounding, as that of a bias before a softmax is."""
+        return bool(np.linalg.norm(array) > ZERO * self.passes.floor)
+
+
+def upstream(passes: Passes, group: Group) -> list[Node]:
+    """Return the nearest values with a counterpart, and weights, that a group is computed from."""
+    found, seen, front = [], set[Node](), list(sources(group.nodes))
+    while front:
+        maker = front.pop().maker
+        for node in maker.operands if maker is not None and maker.name != STOP else ():
+            if node in seen or not node.active:
+                continue
+            seen.add(node)
+            other = passes.groups.get(node)
+            if (other is not None and other is not group) or node.maker is None:
+                found.append(node)
+            else:
+                front.append(node)
+    return found
+
+
+def _first_nodes(groups: Mapping[Node, Group]) -> dict[Node, Group]:
+    """Return the groups by the node that is computed first, where all that uses them is behind."""
+    first: dict[Node, Group] = {}
+    for group in dict.fromkeys(groups.values()):
+        made = [node for node in group.nodes if node.maker is not None]
+        if made:
+            first[min(made, key=lambda node: node.maker.place if node.maker else 0)] = group
+    return first
+
+
+def total(kept: Contributions, node: Node) -> np.ndarray | None:
+    """Return a node's cotangent, None if nothing reaches it."""
+    arrays = [array for _, array in kept.get(node, ()) if array is not None]
+    return sum(arrays[1:], start=arrays[0]) if arrays else None
+
+
+def torch_delivered(passes: Passes, group: Group) -> np.ndarray | None:
+    """Return what PyTorch's values hand back, in the layout of the reference."""
+    torch, whole = passes.torch, np.zeros(group.reference.shape)
+    for number in torch_sources(torch.trace, group.numbers):
+        array = torch.cotangent(number)
+        if array is None or number in torch.opened:
+            continue
+        placed = group.arranged(number, torch.trace.values[number].array, array)
+        if placed is None:
+            return None
+        whole = whole + placed
+    return whole
+
+
+def delivered(group: Group, kept: Contributions) -> np.ndarray | None:
+    """Return what JAX's values hand back, in the layout of the reference."""
+    whole = np.zeros(group.reference.shape)
+    for node in sources(group.nodes):
+        array = total(kept, node)
+        placed = group.arranged(node, node.array, np.zeros(np.shape(node.array)) if array is None else array)
+        if placed is None:
+            return None
+        whole = whole + placed
+    return whole
+
+
+def torch_uses(passes: Passes, group: Group) -> list[Use]:
+    """Return what is added to PyTorch's cotangents by operations outside of a group."""
+    torch = passes.torch
+    own = {torch.edges[n] for n in group.numbers if n in torch.edges}
+    inside, seen, found = {edge[0] for edge in own}, set(), []
+    for number in group.numbers:
+        edge = torch.edges.get(number)
+        if edge is None or edge in seen:
+            continue
+        seen.add(edge)
+        value = torch.trace.values[number].array
+        for use in torch.uses.get(edge, ()):
+            if use.node not in inside:
+                array = None if use.array is None else group.arranged(number, value, use.array)
+                found.append(Use(torch.makers.get(use.node), None, array))
+    return found
+
+
+def uses(group: Group, kept: Contributions, nodes: Collection[Node] | None = None) -> list[Use]:
+    """Return what is added to JAX's cotangents by operations outside of a group."""
+    own, sums = set(group.nodes), dict[Entry | None, np.ndarray | None]()
+    for node in group.nodes if nodes is None else nodes:
+        for entry, array in kept.get(node, ()):
+            if entry is CORRECTION or (entry is not None and own & set(entry.outputs)):
+                continue
+            placed = None if array is None else group.arranged(node, node.array, array)
+            old = sums.get(entry)
+            sums[entry] = placed if old is None else old if placed is None else old + placed
+    return [Use(None, entry, array) for entry, array in sums.items()]
+
+
+def _weights(passes: Passes, found: Pulled) -> None:
+    """Compare the gradients of parameters, and keep what each use of theirs adds."""
+    pair, torch = passes.pair, passes.torch
+    shapes = {key: array.shape for key, array in pair.torch.parameters.items()}
+    for path, node in passes.leaves.items():
+        rule = pair.weights.rules.get(path)
+        if rule is None or not node.active:
+            continue
+        for key in rule.sources:
+            found.uses.setdefault(key, [])
+        for entry, array in found.kept.get(node, ()):
+            given = np.zeros(np.shape(node.array)) if array is None else np.asarray(array, np.float64)
+            for key, part in rule.back(given, shapes).items():
+                found.uses.setdefault(key, []).append(Use(None, entry, part))
+    for key, edge in torch.keys.items():
+        if key in found.uses:
+            zeros = np.zeros(shapes[key])
+            ours = torch.arrays.get(edge, zeros)
+            theirs = sum((u.array for u in found.uses[key]), start=zeros)  # type: ignore[misc]
+            if not passes.same(ours, theirs):
+                found.bad_keys[key] = ours, theirs
