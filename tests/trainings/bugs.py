@@ -106,7 +106,7 @@ ADAMW = (
     Bug(
         "adamw-clip-value",
         "grads = clipped(grads)\n",
-        "grads = jax.tree.map(lambda g: jnp.clip(g, -CLIP / 10, CLIP / 10), grads)\n",
+        "grads = jax.tree.map(lambda g: jnp.clip(g, -CLIP / 4, CLIP / 4), grads)\n",
         "update",
         "value",
     ),
