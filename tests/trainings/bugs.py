@@ -84,7 +84,7 @@ SGD = (
         "gradients",
         "zero",
     ),
-    Bug("sgd-activation", "x = jnp.tanh(", "x = nn.sigmoid(", "forward"),
+    Bug("sgd-activation", "x = jnp.tanh(", "x = nn.sigmoid(", "forward", "sigmoid"),
 )
 ADAMW = (
     Bug("adamw-clip-epsilon", "CLIP / (norm + 1e-6)", "CLIP / norm", "update", "1e-06"),
