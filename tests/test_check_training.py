@@ -8,7 +8,7 @@ import pytest
 
 import parity
 from data import UserError
-from parity.sides.load import load_function
+from parity.sides.target import load_function
 from tests.trainings import FOLDER, PAIRS, batches, l2_torch, sgd_jax, sgd_torch
 from tests.trainings.bugs import BUGS
 from tests.trainings.run_bugs import check_bug, check_right
@@ -79,7 +79,12 @@ def test_assert_training_gives_the_report_as_its_message():
         parity.assert_training(sgd_torch.training, sgd_jax.training, halved, 3)
 
 
-def test_what_cannot_be_checked_is_said_in_one_line():
+def test_what_cannot_be_checked_is_said_in_one_line(run_parity):
+    names = (named("sgd_torch.py:training"), named("sgd_jax.py:nothing"))
+    code, out, error = run_parity("check-training", *names, "--batches", named("batches.py:vectors"))
+    assert (code, out) == (2, "")
+    assert error.startswith("error: ")
+    assert error.count("\n") == 0
     with pytest.raises(UserError, match="no batches"):
         parity.check_training(sgd_torch.training, sgd_jax.training, list)
     with pytest.raises(UserError, match=r"must return \(module, step\)"):

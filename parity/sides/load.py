@@ -2,6 +2,5 @@
 
 from parity.sides.load_jax import load_inputs, load_jax, load_jax_reference
 from parity.sides.load_torch import load_torch
-from parity.sides.target import load_function
 
-__all__ = ["load_function", "load_inputs", "load_jax", "load_jax_reference", "load_torch"]
+__all__ = ["load_inputs", "load_jax", "load_jax_reference", "load_torch"]

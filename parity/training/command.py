@@ -1,12 +1,14 @@
 """The command check-training: two trainings of yours, stage by stage."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from data import UserError
+from data.errors import UserError
 from parity.report.console import check_folder, count, load_module, save_json, wide_console
+from parity.report.report import UNCHECKED
 
 
 def add(commands: Any) -> None:
@@ -26,11 +28,22 @@ def add(commands: Any) -> None:
         help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's",
     )
     parser.add_argument("--steps", type=count, default=20, metavar="N", help="of each training (default: 20)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the report to FILE, too; -: to standard output, alone"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run the command; return the exit status, 2 if nothing could be compared."""
+    try:
+        return run_check(args)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+    return UNCHECKED
+
+
+def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
     for name in (*args.names, args.batches):
@@ -38,11 +51,13 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"{name}: expected file.py:name or module:name")
     start = time.perf_counter()
     module, outcome, load = (
-        load_module(f"{m}") for m in ("training.check_training", "training.outcome", "sides.load")
+        load_module(m) for m in ("training.check_training", "training.outcome", "sides.target")
     )
     made = [load.load_function(name) for name in (*args.names, args.batches)]
     report = module.check_training(*made, args.steps, name=" ".join(args.names))
-    outcome.print_outcome(wide_console(), report)
+    alone = str(args.json) == "-"
+    outcome.print_outcome(wide_console(quiet=alone), report)
     save_json(args.json, report.to_json())
-    print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
+    if not alone:
+        print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
     return 0 if report.ok else 1

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from parity.align.places import line_without, lines_of
 from parity.align.words import explained
 from parity.trace.lines import Line
 from parity.training.input_words import input_words
@@ -72,9 +73,8 @@ def _recorded(stage: str, passed: Forward) -> tuple[str, Lines]:
     """Return what the recorded forward passes say of the first operation at which they part."""
     for walk, found in passed.differences():
         if passed.in_loss(found) is (stage == "loss"):
-            cell = walk.cells[found.cell] if found.cell is not None else None
-            return explained(walk, found).words, (
-                walk.trace.ops[found.op].line,
-                cell.line if cell is not None else None,
-            )
+            looks, (mine, theirs) = explained(walk, found), lines_of(walk, found)
+            if looks.given is not None:
+                theirs = line_without(walk, found, looks.given)
+            return looks.words, (mine, theirs)
     return "", (None, None)

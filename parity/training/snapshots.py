@@ -65,6 +65,7 @@ def _averages(module: nn.Module, step: Any) -> dict[str, Arrays]:
     for path, tensor in _reachable(step, (), 0, {id(module)}):
         if id(tensor) in own or not tensor.is_floating_point():
             continue
+        own.add(id(tensor))
         name = _name_of(path, shapes, order)
         if name is not None and tuple(tensor.shape) == shapes[name]:
             place = ".".join(path)

@@ -252,6 +252,11 @@ class _Mode(TorchDispatchMode):
         super().__init__()
         self.watch = watch
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare the import of TorchDynamo, which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         watch, name = self.watch, str(func).removeprefix("aten.").partition(".")[0]

@@ -27,14 +27,15 @@ from parity.training.update_rules import (
 from parity.training.weights import carried
 
 SAME = 1e-9
+FEW = 5  # steps at which clipping is looked at: at some it may have no effect
 EPSILON = 1e-6  # what PyTorch adds to the norm before it divides by it
 
 
 def update_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
     """Say what an update does otherwise, "" if nothing reproduces it."""
-    one = compared[number]
-    if words := clipping_words(one, steps[number], roles):
-        return words
+    for one, step in list(zip(compared, steps, strict=True))[number : number + FEW]:
+        if words := clipping_words(one, step, roles):
+            return words
     wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
     if wrong is None:
         return slot_words(number, compared, steps, roles)

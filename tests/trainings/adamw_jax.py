@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-STEPS, WARMUP, CLIP = 12, 4, 0.5
+STEPS, WARMUP, CLIP = 12, 4, 0.2
 
 
 class BatchNorm(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-STEPS, WARMUP, CLIP = 12, 4, 0.5
+STEPS, WARMUP, CLIP = 12, 4, 0.2
 
 
 class CNN(nn.Module):

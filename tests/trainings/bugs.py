@@ -84,7 +84,7 @@ SGD = (
         "gradients",
         "zero",
     ),
-    Bug("sgd-activation", "x = jnp.tanh(", "x = nn.sigmoid(", "forward"),
+    Bug("sgd-activation", "x = jnp.tanh(", "x = nn.sigmoid(", "forward", "sigmoid"),
 )
 ADAMW = (
     Bug("adamw-clip-epsilon", "CLIP / (norm + 1e-6)", "CLIP / norm", "update", "1e-06"),
@@ -106,7 +106,7 @@ ADAMW = (
     Bug(
         "adamw-clip-value",
         "grads = clipped(grads)\n",
-        "grads = jax.tree.map(lambda g: jnp.clip(g, -CLIP / 10, CLIP / 10), grads)\n",
+        "grads = jax.tree.map(lambda g: jnp.clip(g, -CLIP / 4, CLIP / 4), grads)\n",
         "update",
         "value",
     ),

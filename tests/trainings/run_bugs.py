@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from parity.sides.load import load_function
+from parity.sides.target import load_function
 from parity.training.check_training import check_training
 from parity.training.outcome import TrainingReport
 from tests.trainings import FOLDER, PAIRS, batches
