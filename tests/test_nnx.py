@@ -26,6 +26,7 @@ from experiment.weights.layout import layer_path
 from jaxnets.nnx.step import init_state, split_step, train_step
 from parity import to_flax
 from parity.copy import flatten, unflatten
+from parity.ports import check_port
 from tests.quick import slow_unless
 
 FOLDER = Path(jaxnets.nnx.__file__).parent
@@ -115,7 +116,7 @@ def test_nnx_is_the_pytorch_network(name):
 @trained
 def test_nnx_is_the_linen_network(name):
     chosen, (_, shape) = without_noise(name), options(name)
-    port = parity.ports.check_port(jaxnets.MODELS[name].build(**chosen), build(name, **chosen), inputs(shape))
+    port = check_port(jaxnets.MODELS[name].build(**chosen), build(name, **chosen), inputs(shape))
     assert port.ok, port.report.failures
     assert {r.check for r in port.report.results} >= {"weights", "forward, eval", "forward, train", "gradients, train"}
     assert all(rule.sources == (path,) for path, rule in port.mapping.rules.items())  # the same names
