@@ -206,14 +206,19 @@ def check(
         counted = not report.ok and report.failures[0].layer == "parameters"  # against the published number
         if report.ok or same_names or counted or report.verdict == "compiler":
             return report
+    wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}
+    wanted |= {"mapping": mapping, "name": name, "seed": seed}
+    if report is None:
+        return check_port(torch_module, jax_model, inputs, jax_inputs, **wanted).report
+    return located(report, torch_module, jax_model, inputs, **wanted)
+
+
+def located(report: Report, torch_module: Any, jax_model: Any, inputs: Any, **options: Any) -> Report:
+    """Return what the check of operations adds to a report of layers that fails: the lines, or that it is no fault."""
     try:
-        wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}
-        port = check_port(torch_module, jax_model, inputs, jax_inputs, mapping=mapping, name=name, seed=seed, **wanted)
+        return better_of(report, check_port(torch_module, jax_model, inputs, **options))
     except UserError as error:
-        if report is None:
-            raise
         return report._replace(notes=(*report.notes, f"the lines were not found: {error}"))
-    return port.report if report is None else better_of(report, port)
 
 
 def is_plain(inputs: Any) -> bool:

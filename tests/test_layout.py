@@ -20,6 +20,7 @@ FORBIDDEN = {  # by package: what no module in it imports, at the top or in a fu
 # PyTorch reads its own files, and its loader is what ours is measured against.
 TORCH = {
     "experiment/weights/files.py",
+    "experiment/weights/loaded.py",
     "experiment/weights/pretrained.py",
     "data/benchmark/measure.py",
     "data/benchmark/torch_side.py",

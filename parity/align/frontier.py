@@ -43,14 +43,17 @@ def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | 
         results: cells of JAX's outputs; None if the walk ended early.
     """
     ours, theirs = torch_frontier(walk.trace, walk.found, targets), _jax_frontier(walk, results)
-    pairs = [(op, _partner(walk, op, theirs)) for op in ours]
-    if any(cell is not None for _, cell in pairs):  # what meets nothing now is looked at again behind these
-        pairs = [(op, cell) for op, cell in pairs if cell is not None]
-    elif results is None:
+    best: dict[int, tuple[float, int]] = {}  # by cell: of several operations the one that has most in common with it
+    for op in ours:
+        score, cell = _partner(walk, op, theirs)
+        if cell is not None and score > best.get(cell.number, (0.0, 0))[0] + 1e-9:
+            best[cell.number] = score, op
+    if best:  # what is left now is looked at again behind these
+        return sorted((Difference(op, number) for number, (_, op) in best.items()), key=lambda d: d.op)
+    if results is None:
         return []
-    else:
-        pairs = [(op, theirs[0] if theirs else None) for op in ours]
-    return [Difference(op, cell.number if cell else None) for op, cell in pairs]
+    first = theirs[0].number if theirs else None
+    return [Difference(op, first) for op in ours]
 
 
 def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int]) -> list[int]:
@@ -111,8 +114,8 @@ def _masks(cells: Sequence[Cell]) -> set[int]:
     return masks
 
 
-def _partner(walk: Walk, op: int, frontier: Sequence[Cell]) -> Cell | None:
-    """Return JAX's operation that takes most of the same data, None if none takes any."""
+def _partner(walk: Walk, op: int, frontier: Sequence[Cell]) -> tuple[float, Cell | None]:
+    """Return JAX's operation that takes most of the same data, and which share it has; None if none takes any."""
     wanted = _ancestors(walk.trace, walk.trace.ops[op])
     best, chosen = 0.0, None
     for cell in frontier:
@@ -120,7 +123,7 @@ def _partner(walk: Walk, op: int, frontier: Sequence[Cell]) -> Cell | None:
         score = len(given & wanted) / (len(given | wanted) or 1)
         if score > best + 1e-9:
             best, chosen = score, cell
-    return chosen
+    return best, chosen
 
 
 def _ancestors(trace: Trace, op: Op) -> set[int]:
@@ -149,16 +152,15 @@ def counterparts(walk: Walk, found: Difference) -> list[Difference]:
             if rank > CORRELATED or here:  # the likely ones, be they ever so different
                 option = found._replace(value=number, counterpart=cell.number, arranged=placed, score=score)
                 ranked.append((rank, option._replace(here=here)))
-    ordered = [d for _, d in sorted(ranked, key=lambda pair: -round(pair[0], 6))]
-    return [*ordered, *_handed_on(walk, found)]
+    return [d for _, d in sorted(ranked, key=lambda pair: -round(pair[0], 6))]
 
 
-def _handed_on(walk: Walk, found: Difference) -> Iterator[Difference]:
-    """Yield operands of JAX's operation in whose place the result would be, if JAX leaves PyTorch's operation out."""
+def handed_on(walk: Walk, found: Difference) -> Iterator[Difference]:
+    """Yield operands of JAX's operation in whose place a result would be, if JAX leaves PyTorch's operations out."""
     op, trace = walk.trace.ops[found.op], walk.trace
     if found.cell is None:
         return
-    for out, given in itertools.product(op.outputs[:1], op.inputs):
+    for out, given in itertools.product(_following(trace, found.op), op.inputs):
         result, operand = trace.values[out].array, trace.values[given].array
         if isinstance(result, Fingerprint) or isinstance(operand, Fingerprint):
             continue
@@ -170,7 +172,7 @@ def _handed_on(walk: Walk, found: Difference) -> Iterator[Difference]:
             both = zip(layouts(operand, parent.array.shape), layouts(result, parent.array.shape), strict=True)
             placed = next((theirs for ours, theirs in both if close(ours, parent.array, 1e-6)), None)
             if placed is not None:
-                yield found._replace(value=out, counterpart=parent.number, arranged=placed, here=True)
+                yield found._replace(value=out, counterpart=parent.number, arranged=placed)
 
 
 def _following(trace: Trace, op: int) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.align.bindings import Bindings
 from parity.align.found import CONFIRMED, GIVEN, Found, Stop
-from parity.align.frontier import Difference, counterparts, differences, torch_frontier
+from parity.align.frontier import Difference, counterparts, differences, handed_on, torch_frontier
 from parity.align.lockstep import Cell, Walk
 from parity.align.made import Made
 from parity.align.places import lines_of
@@ -174,7 +174,10 @@ class Search:
 
     def _placed(self, walk: Walk, difference: Difference) -> Difference:
         """Return a difference with the counterpart behind which most of what follows agrees."""
-        options = _likely(counterparts(walk, difference))
+        options = [
+            *_likely(counterparts(walk, difference)),
+            *itertools.islice(handed_on(walk, difference), MOST_COUNTERPARTS),
+        ]
         if not options:
             return difference
         at = min(option.counterpart or 0 for option in options)
@@ -182,7 +185,7 @@ class Search:
         sure, before = self._sure(walk, at), walk.cells[:at]
         # What is put in place is found itself: more than that has to agree.
         best = len(self.walk(sure, stop, before).found) + 1
-        chosen = options[0] if options[0].score > ALIKE else difference
+        chosen = options[0] if options[0].score > ALIKE else difference  # an operand that is handed on has no score
         for option in options:
             if option.counterpart is not None and option.arranged is not None:
                 trial = self.walk(sure, stop, before, {option.counterpart: option.arranged})

@@ -214,7 +214,7 @@ class _Search:
 
     def _trace(self, pairs: Mapping[str, str]) -> dict[str, Call]:
         natives = {**pairs}
-        forced = {
+        forced: dict[str, Call] = {
             name.renamed(natives[name.layer]): call
             for name, call in ((CallName(name), call) for name, call in self.reference.calls.items())
             if name.layer in natives

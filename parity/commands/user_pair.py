@@ -26,8 +26,9 @@ from experiment.weights.layout import by_path, layer_path, layouts
 from jaxnets.environment import start_device
 from parity.checks import layers as checks
 from parity.checks.layer_match import NAME, Match, match
+from parity.commands.compiled_cache import keep_compiled
 from parity.mapping.file import dump, text_of
-from parity.ports import check, check_port, inputs_of
+from parity.ports import check_port, inputs_of, located
 from parity.report import Report, print_report
 from parity.sides import load
 from parity.sides.flax_side import FlaxSide
@@ -51,6 +52,7 @@ def check_pair(console: Console, args: argparse.Namespace) -> Report:
     """
     if args.save_mapping:
         check_new(args.save_mapping)
+    keep_compiled()
     start_device()
     others = args.jax_input or args.inputs or args.layout or args.accept or args.purpose != "training"
     if not others and len(args.input) == 1 and PLAIN.fullmatch(args.input[0]):
@@ -81,7 +83,7 @@ def _check_layers(console: Console, args: argparse.Namespace) -> Report:
     if report.failures and report.verdict != "compiler":
         if report.failures[0].stage == "structure":
             raise NotPlain
-        report = check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
+        report = located(report, torch_module, flax_module, inputs, name=name, mapping=found.keys)
     _print_match(console, found, torch_module)
     if args.save_mapping and found.keys:
         write_new(args.save_mapping, (json.dumps(found.keys, indent=2) + "\n").encode())

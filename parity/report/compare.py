@@ -16,12 +16,12 @@ NUDGES, CHAOTIC = 3, 0.1
 class Values(NamedTuple):
     """Both sides' numbers where two tensors are furthest apart."""
 
-    index: tuple[int, ...]
+    at: tuple[int, ...]
     torch: float
     jax: float
 
     def __str__(self) -> str:
-        return f"at {list(self.index)} PyTorch has {self.torch:.9g}, Flax {self.jax:.9g}"
+        return f"at {list(self.at)} PyTorch has {self.torch:.9g}, Flax {self.jax:.9g}"
 
 
 class Difference(NamedTuple):

@@ -86,7 +86,7 @@ def _failure(number: int, failure: Failure, *, with_sources: bool) -> str:
     if failure.values:
         ours, theirs = (html.escape(f"{value:.9g}") for value in failure.values[1:])
         words += (
-            f"<table><tr><th>at {list(failure.values.index)}</th><th>PyTorch</th><th>JAX</th></tr>"
+            f"<table><tr><th>at {list(failure.values.at)}</th><th>PyTorch</th><th>JAX</th></tr>"
             f"<tr><td></td><td>{ours}</td><td>{theirs}</td></tr></table>"
         )
     sides = "".join(

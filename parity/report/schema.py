@@ -51,8 +51,8 @@ def _of_failure(failure: Any) -> dict[str, Any]:
         "values": None,
     }
     if failure.values is not None:
-        index, ours, theirs = failure.values
-        found["values"] = {"index": list(index), "torch": _value(ours), "jax": _value(theirs)}
+        at, ours, theirs = failure.values
+        found["values"] = {"at": list(at), "torch": _value(ours), "jax": _value(theirs)}
     for side in ("torch_line", "jax_line"):
         line: Line | None = getattr(failure, side)
         if line is not None:

@@ -14,11 +14,11 @@ from flax import linen as nn
 from flax import nnx
 
 from parity.sides.calls import Call, CallName, Masks, Numbering
-from parity.sides.nnx_module import Visit, nnx_intercepted
+from parity.sides.nnx_module import nnx_intercepted
 
 
 @contextlib.contextmanager
-def intercepted(visit: Visit) -> Iterator[None]:
+def intercepted(visit: Any) -> Iterator[None]:
     """Call `visit(call, layer, run, args, kwargs)` in place of each call of a layer; the outer context is first."""
     numbering = Numbering()
 

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from parity.sides.draw import Inputs
 from parity.trace.jax_eval import as_numpy
 
 
@@ -23,7 +22,7 @@ def traced(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
         return jax.make_jaxpr(function, return_shape=True)(*args)
 
 
-def traced_pass(side: Any, inputs: Inputs) -> tuple[Any, list[Any], Any]:
+def traced_pass(side: Any, inputs: Any) -> tuple[Any, list[Any], Any]:
     """Return the jaxpr of the JAX side's pass in evaluation mode, its inputs in the jaxpr's order, the output tree."""
     leaves = {path: jnp.asarray(array) for path, array in side.leaves.items()}
     if side.concrete:  # it looks at its inputs' values in Python

@@ -60,6 +60,11 @@ class TorchRecorder(TorchDispatchMode):
             low = not tensor.requires_grad and is_single(array)
             self._remember(tensor, Value(array, keys=frozenset([key]), low=low))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that TorchDynamo need not be kept out of the mode: to do so, PyTorch imports it, which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and record it."""
         kwargs = dict(kwargs or {})
