@@ -1,5 +1,6 @@
 """Equations of a record that `parity.trace.numpy_ops` does not have: windows, indices, convolutions."""
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -280,6 +281,15 @@ EQUATIONS: dict[str, Callable[..., Any]] = {
             "neg": np.negative,
         }.items()
     },
+    "one_minus_square": lambda x, **_: 1 - x * x,
+    "log2": lambda x, **_: np.log2(x),
+    "polynomial": lambda x, *c, **_: functools.reduce(lambda sum_, next_: sum_ * x + next_, reversed(c)),
+    "tile": lambda x, *, reps, **_: np.tile(x, reps),
+    "stack": lambda *xs, axis, **_: np.stack(xs, axis),
+    "unstack": lambda x, *, axis, **_: [part.squeeze(axis) for part in np.split(x, x.shape[axis], axis)],
+    "reduce_xor": lambda x, *, axes, **_: np.logical_xor.reduce(x, axis=tuple(axes)),
+    "shift_left": lambda x, y, **_: np.left_shift(x, y),
+    "shift_right_arithmetic": lambda x, y, **_: np.right_shift(x, y),
     "round": lambda x, **_: np.round(x),
     "convert_element_type": lambda x, *, new_dtype, **_: x.astype(new_dtype),
 }
