@@ -43,7 +43,7 @@ def align_record(
     if jax_inputs is not None:
         theirs = fitted(normalised(jax_inputs), jax_parameters(model), "JAX")[0]
         words = "both sides are given inputs of their own"
-        return aligned(module, jax_side(model, *theirs), module.inputs, theirs, words, mapping)
+        return aligned(module, jax_side(model, *theirs, bare=not module.trained), module.inputs, theirs, words, mapping)
     side, theirs, words = _laid_out(module, model, layout)
     return aligned(module, side, module.inputs, theirs, "; ".join(words), mapping)
 
@@ -59,7 +59,7 @@ def _laid_out(module: RecordedModule, model: Any, layout: str | None) -> tuple[J
         turned = moved(moved(module.given, chosen, (FIRST,), channels_last), chosen, (BOTH,), channels_first)
         theirs, notes = fitted(turned, names, "JAX")
         try:
-            side = jax_side(model, *theirs)
+            side = jax_side(model, *theirs, bare=not module.trained)
         except UserError as error:
             errors.append(str(error))
             continue

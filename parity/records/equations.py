@@ -1,6 +1,8 @@
 """Equations of a record that `parity.trace.numpy_ops` does not have: windows, indices, convolutions."""
 
+import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -186,18 +188,20 @@ def _convolution(x: np.ndarray, w: np.ndarray, *, window_strides: Any, padding: 
         x = x.reshape(batch_group_count, -1, *x.shape[1:]).swapaxes(0, 1)
         x = x.reshape(x.shape[0], -1, *x.shape[3:])
     reach = [(n - 1) * s + 1 for n, s in zip(w.shape[2:], rhs_dilation, strict=True)]
-    sides = [(n - r) // s + 1 for n, r, s in zip(x.shape[2:], reach, window_strides, strict=True)]
-    w = w.reshape(groups, -1, *w.shape[1:])
-    x = x.reshape(x.shape[0], groups, -1, *x.shape[2:])
+    sides = [max(0, (n - r) // s + 1) for n, r, s in zip(x.shape[2:], reach, window_strides, strict=True)]
+    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
     result = np.zeros((x.shape[0], groups, w.shape[1], *sides), np.result_type(x, w))
     for place in itertools.product(*map(range, w.shape[3:])):
         begin = [p * s for p, s in zip(place, rhs_dilation, strict=True)]
         part = x[
             (..., *(slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(begin, sides, window_strides, strict=True)))
         ]
-        product = np.matmul(w[(slice(None), slice(None), slice(None), *place)], part.reshape(*part.shape[:3], -1))
+        product = np.matmul(
+            w[(slice(None), slice(None), slice(None), *place)], part.reshape(*part.shape[:3], math.prod(sides))
+        )
         result += product.reshape(result.shape)
-    result = result.reshape(result.shape[0], -1, *sides)
+    result = result.reshape(result.shape[0], groups * w.shape[1], *sides)  # sizes may be zero
     back = np.argsort(d.out_spec)
     return result.transpose(back) if rank else result
 
@@ -280,6 +284,15 @@ EQUATIONS: dict[str, Callable[..., Any]] = {
             "neg": np.negative,
         }.items()
     },
+    "one_minus_square": lambda x, **_: 1 - x * x,
+    "log2": lambda x, **_: np.log2(x),
+    "polynomial": lambda x, *c, **_: functools.reduce(lambda sum_, next_: sum_ * x + next_, reversed(c)),
+    "tile": lambda x, *, reps, **_: np.tile(x, reps),
+    "stack": lambda *xs, axis, **_: np.stack(xs, axis),
+    "unstack": lambda x, *, axis, **_: [part.squeeze(axis) for part in np.split(x, x.shape[axis], axis)],
+    "reduce_xor": lambda x, *, axes, **_: np.logical_xor.reduce(x, axis=tuple(axes)),
+    "shift_left": lambda x, y, **_: np.left_shift(x, y),
+    "shift_right_arithmetic": lambda x, y, **_: np.right_shift(x, y),
     "round": lambda x, **_: np.round(x),
     "convert_element_type": lambda x, *, new_dtype, **_: x.astype(new_dtype),
 }

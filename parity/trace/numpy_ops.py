@@ -163,7 +163,9 @@ OPERATIONS: dict[str, Operation] = {
     "broadcast_in_dim": _broadcast,
     "convert_element_type": _convert,
     "dot_general": _dot,
-    "reshape": lambda x, *, new_sizes, **_: x.reshape(new_sizes),
+    "reshape": lambda x, *, new_sizes, dimensions=None, **_: (
+        x if dimensions is None else x.transpose(dimensions)
+    ).reshape(new_sizes),
     "transpose": lambda x, *, permutation, **_: x.transpose(permutation),
     "squeeze": lambda x, *, dimensions, **_: x.squeeze(tuple(dimensions)),
     "expand_dims": lambda x, *, dimensions, **_: np.expand_dims(x, tuple(dimensions)),
