@@ -1,8 +1,8 @@
 """Prove that both sides are the same, and carry weights across: python -m parity COMMAND (see --help).
 
 check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless JAX_PLATFORMS names another device.
-Exit status 0: the same; 1: a check fails; 2: nothing could be compared; 3: the port is the same, but the compiler
-computes something else (docs/compiler.md). --brief and --json - are for programs (docs/automation.md).
+Exit status 0: the same; 1: a check fails; 2: your pair could not be compared; 3: the port is the same, but the
+compiler computes something else (docs/compiler.md). --brief and --json - are for programs (docs/automation.md).
 check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
 record my_torch.py:Net --input 8,32,32,3 --out net.parity writes what a PyTorch module computes to a file, without JAX.
 check net.parity my_flax.py:Net compares a JAX model with such a file, without PyTorch; see docs/records.md.

@@ -76,13 +76,21 @@ def _add_pair(check: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return the exit status, 2 if nothing could be compared."""
+    """Run the command; return the exit status: of a pair of the user's 2, if nothing could be compared.
+
+    Raises:
+        UserError: an argument is wrong, and no pair of the user's is named. The exit status is 1, as other commands'.
+    """
     try:
         with set_defaults(DEVICE):  # before JAX is imported
             return run_check(args)
     except UserError as error:
+        if not _names_pair(args):
+            raise
         message = str(error)
     except Exception as error:  # a fault of the checker is no difference of the port
+        if not _names_pair(args):
+            raise
         traceback.print_exc()
         message = f"the check itself failed, please report it: {type(error).__name__}: {error}"
     sys.stderr.write(f"error: {message}\n")
@@ -92,11 +100,16 @@ def run(args: argparse.Namespace) -> int:
     return UNCHECKED
 
 
+def _names_pair(args: argparse.Namespace) -> bool:
+    """Tell whether a pair of the user's is named, or a record."""
+    return records.is_check(args) or any(":" in name for name in args.names)
+
+
 def run_check(args: argparse.Namespace) -> int:
     """Check registered networks, or a pair of the user's; return the exit status."""
     if records.is_check(args):
         return records.run_check(args)
-    if any(":" in name for name in args.names):
+    if _names_pair(args):
         return run_pair(args)
     if any(getattr(args, name) for name in PAIR_OPTIONS):
         raise UserError(
