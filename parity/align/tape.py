@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.align.adjoints import adjoint
 from parity.trace.jax_eval import as_numpy, bind, floating, line_of
-from parity.trace.lines import Line
+from parity.trace.lines import Line, belongs_to_user
 
 CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 STOP = "stop_gradient"
@@ -47,6 +47,14 @@ class Entry:
     equation: Any = None  # None: rows are taken or put together
     row: int = 0
     inside: list[Node] = field(default_factory=list)  # what a function with its own derivative computes by itself
+
+    @property
+    def stack(self) -> tuple[Line, ...]:
+        """Return the user's lines on the stack, the innermost first."""
+        if self.equation is None or self.equation.source_info.traceback is None:
+            return (self.line,) if self.line is not None else ()
+        frames = self.equation.source_info.traceback.frames
+        return tuple(Line(f.file_name, f.line_num, f.function_name) for f in frames if belongs_to_user(f.file_name))
 
     @property
     def data(self) -> bool:
