@@ -55,7 +55,8 @@ class Counterparts:
                     if self._same_numbers(user, node):
                         front += user.outputs
                         continue
-                    placed = self.group.arranged(node, node.array, array) if self._in_group(node) else array
+                    group = self.group if self._in_group(node) else None
+                    placed = array if group is None else group.arranged(node, node.array, array)
                     found.append(Use(None, user, placed))
         return found
 
@@ -93,8 +94,9 @@ class Counterparts:
 
     def _entry_of(self, array: np.ndarray | None) -> Entry | None:
         for use in self.parting.their_uses:
-            known = use.array is not None and array is not None and use.entry is not None and np.any(array)
-            if known and self.passes.same(array, use.array):
+            if use.array is None or array is None or use.entry is None or not np.any(array):
+                continue
+            if self.passes.same(array, use.array):
                 return self._data_entry(use.entry)
         return None
 
