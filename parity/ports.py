@@ -15,13 +15,15 @@ from flax import linen as nn
 from flax import nnx
 
 from data import UserError
-from parity import checks
 from parity.align.pair import PortPair, align
+from parity.checks import layers as checks
+from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
 from parity.mapping.rule import Rule
-from parity.port_checks import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
 from parity.report import Report, Result
+from parity.report.brief import brief
+from parity.report.table import as_text
 from parity.sides import load
 from parity.sides.draw import drawn, parse_input
 from parity.sides.faults import explained
@@ -166,7 +168,7 @@ def check(
     """Prove that two models are the same network, or say where they are not; neither is changed.
 
     A Linen or NNX module with one floating-point input and the layers of its twin is checked layer by layer, in
-    float64 and float32, with dropout's masks shared (`parity.checks`). Any other port is checked operation by
+    float64 and float32, with dropout's masks shared (`parity.checks.layers`). Any other port is checked operation by
     operation.
 
     Args:
@@ -204,14 +206,19 @@ def check(
         counted = not report.ok and report.failures[0].layer == "parameters"  # against the published number
         if report.ok or same_names or counted or report.verdict == "compiler":
             return report
+    wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}
+    wanted |= {"mapping": mapping, "name": name, "seed": seed}
+    if report is None:
+        return check_port(torch_module, jax_model, inputs, jax_inputs, **wanted).report
+    return located(report, torch_module, jax_model, inputs, **wanted)
+
+
+def located(report: Report, torch_module: Any, jax_model: Any, inputs: Any, **options: Any) -> Report:
+    """Return what the check of operations adds to a report of layers that fails: the lines, or that it is no fault."""
     try:
-        wanted: Any = {"purpose": purpose, "accept": accept, "layout": layout, "output_mask": output_mask}
-        port = check_port(torch_module, jax_model, inputs, jax_inputs, mapping=mapping, name=name, seed=seed, **wanted)
+        return better_of(report, check_port(torch_module, jax_model, inputs, **options))
     except UserError as error:
-        if report is None:
-            raise
         return report._replace(notes=(*report.notes, f"the lines were not found: {error}"))
-    return port.report if report is None else better_of(report, port)
 
 
 def is_plain(inputs: Any) -> bool:
@@ -233,15 +240,14 @@ def better_of(report: Report, port: Port) -> Report:
 
 
 def assert_port(torch_module: Any, jax_model: Any, inputs: Any, jax_inputs: Any = None, **options: Any) -> None:
-    """Raise an AssertionError that says what differs, unless `check_port` proves the port; for a test of yours."""
+    """Raise an AssertionError whose message is the report, unless `check_port` proves the port."""
     report = check_port(torch_module, jax_model, inputs, jax_inputs, **options).report
     if not report.ok:
-        lines = [f"{f.check} fails at {f.layer} ({f.stage}): {f.diagnosis}" for f in report.failures]
-        raise AssertionError("\n".join([f"{report.name}: {len(lines)} of {len(report.results)} checks fail", *lines]))
+        raise AssertionError(f"{brief([report])}\n\n{as_text(report)}")
 
 
 def prove(args: argparse.Namespace) -> Port:
-    """Prove the pair that a command line names; see `parity.convert_port`."""
+    """Prove the pair that a command line names; see `parity.convert.port`."""
     torch_module, model = load.load_torch(args.name), load.load_jax(str(args.source))
     inputs, jax_inputs = inputs_of(args)
     options = {"purpose": "inference", "layout": args.layout, "mapping": args.mapping}

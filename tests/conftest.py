@@ -24,8 +24,8 @@ import pytest
 from experiment.cli import compare, evaluate, predict, train
 from experiment.runs import plots
 from parity import __main__ as parity_main
-from parity.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
 from parity.report import Result
+from parity.sides.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
 from tests.quick import ALL, QUICK_COMPILATION
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
@@ -101,7 +101,7 @@ def without_compiled(monkeypatch) -> None:
     """Leave out the check `compiled`, half of the time of `parity.check`, but with --slow; test_compiler has it."""
     if ALL not in os.environ:
         passed = Result("compiled", 0.0, 0.0, "")
-        monkeypatch.setattr("parity.checks.check_compiled", lambda *_: passed)
+        monkeypatch.setattr("parity.checks.layers.check_compiled", lambda *_: passed)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import torchnets
 from jaxnets.layers import BatchNorm, flatten, global_average_pool, max_pool, relu, sequential
 from jaxnets.models import ann, googlenet, inception, lenet5, m5, quizdnn, resnet, vgg_shrink
 from parity import suite
+from parity.checks.network import EXAMPLES
 from parity.report import Failure
 from tests.planted import Patch, Planted
 
@@ -24,7 +25,7 @@ def of_network(name: str, plant: Callable[[Patch], Any], patch: Patch) -> tuple[
     options = {**torchnets.MODELS[name].small.options, **torchnets.MODELS[name].small.quick}
     wrong = plant(patch)
     module = wrong(**options) if wrong else jaxnets.MODELS[name].build(**options)
-    inputs = suite.real_batches(twins.input_shape, 1, 0)[0].inputs[: suite.EXAMPLES]
+    inputs = suite.real_batches(twins.input_shape, 1, 0)[0].inputs[:EXAMPLES]
     return parity.check(twins.torch, module, inputs, same_names=True, fail_fast=True).failures
 
 

@@ -22,7 +22,7 @@ from experiment.loop.schedules import factors
 from jaxnets.muon import RMS, follow, orthogonal
 from parity import suite
 from parity.report import Failure
-from parity.trajectory import check_trajectory
+from parity.training.trajectory import check_trajectory
 from tests.planted import Patch, Planted
 
 

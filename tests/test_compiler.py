@@ -18,8 +18,8 @@ from jax import lax
 
 import parity
 from jaxnets.compiler_guard import FLAG, NAME, REPORTS
-from parity import __main__ as parity_main
-from parity import pool
+from parity.commands import check as check_command
+from parity.commands import pool
 from parity.compiler import doctor
 from parity.compiler.check import check_compiled
 from parity.compiler.faults import Known
@@ -27,7 +27,7 @@ from parity.compiler.isolated import Compiler, CrashError
 from parity.compiler.one_by_one import Evaluator
 from parity.compiler.program import as_array, flatten_function
 from parity.compiler.smallest import Judge, smallest_part
-from parity.flax_side import FlaxSide
+from parity.sides.flax_side import FlaxSide
 from tests import miscompiled
 from tests.worker_environment import environment_of_a_check
 
@@ -62,11 +62,11 @@ def test_a_file_of_flags_is_read_and_never_overwritten(tmp_path):
 
 
 def test_a_jax_that_runs_already_is_warned_about_once():
-    done = python("import jax; jax.devices(); import jaxnets, parity.flax_side")
+    done = python("import jax; jax.devices(); import jaxnets, parity.sides.flax_side")
     assert done.stderr.count(f"set XLA_FLAGS={FLAG} before Python starts") == (1 if AFFECTED else 0)
 
 
-@pytest.mark.parametrize("module", ["jaxnets", "parity.flax_side"])
+@pytest.mark.parametrize("module", ["jaxnets", "parity.sides.flax_side"])
 def test_the_reported_programs_are_right_after_the_import(module):
     done = python(f"""
 import {module}, jax, jax.numpy as jnp, numpy as np
@@ -242,7 +242,7 @@ def test_check_computes_on_the_cpu_unless_the_user_names_a_device(own, platform,
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     if own:
         monkeypatch.setenv("JAX_PLATFORMS", own)
-    monkeypatch.setattr(parity_main, "run_checks", lambda *_, **__: seen.append(os.environ["JAX_PLATFORMS"]) or 0)
+    monkeypatch.setattr(check_command, "run_checks", lambda *_, **__: seen.append(os.environ["JAX_PLATFORMS"]) or 0)
     assert run_parity("check", "ann")[0] == 0
     assert (seen, os.environ.get("JAX_PLATFORMS")) == ([platform], own)
 

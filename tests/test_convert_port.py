@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from experiment.weights.array_files import read_msgpack
 from experiment.weights.conversion import leaves
 from experiment.weights.files import read
-from parity import convert_port
+from parity.convert import port as convert_port
 from parity.mapping import Mapping
 from parity.mapping.file import parse_rule
 from parity.mapping.native import native_names

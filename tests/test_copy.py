@@ -14,8 +14,8 @@ from hypothesis import given
 import jaxnets
 import torchnets
 from parity import suite
-from parity.compare import compare, relative_error
 from parity.copy import CopyError, flatten, state_dict_from_weights, to_flax, to_torch, variables_from_weights
+from parity.report.compare import compare, relative_error
 from tests.pairs import TorchNet
 
 # --- comparing ------------------------------------------------------------------------------------------------------

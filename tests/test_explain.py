@@ -36,11 +36,11 @@ def words(ours: Callable[[torch.Tensor], torch.Tensor], theirs: Callable[[jax.Ar
     params = {"w": np.zeros((5, 8)), "b": np.zeros(8)}
     pair = align(Function(ours), (lambda p, x: theirs(x @ p["w"] + p["b"]), params), X)
     if pair.aligned.differences:
-        return explained(*pair.aligned.differences[0])
+        return explained(*pair.aligned.differences[0]).words
     trace, cells = pair.aligned.walk.trace, pair.aligned.walk.cells
     if cells[-1].alike:
         return "no difference"
-    return explained(pair.aligned.walk, Difference(len(trace.ops) - 1, 0))
+    return explained(pair.aligned.walk, Difference(len(trace.ops) - 1, 0)).words
 
 
 def attention(x: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ FORBIDDEN = {  # by package: what no module in it imports, at the top or in a fu
 # PyTorch reads its own files, and its loader is what ours is measured against.
 TORCH = {
     "experiment/weights/files.py",
+    "experiment/weights/loaded.py",
     "experiment/weights/pretrained.py",
     "data/benchmark/measure.py",
     "data/benchmark/torch_side.py",
@@ -63,6 +65,16 @@ def test_the_rooms_of_experiment_do_not_import_upwards(below, above):
             if any(f"{module}.".startswith(f"experiment.{name}.") for name in above):
                 found.append(f"{path.name}: {module}")
     assert not found
+
+
+def test_the_rooms_of_parity_import_in_one_direction():
+    rooms: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "parity").rglob("*.py")):
+        first = path.relative_to(ROOT / "parity").parts[0].removesuffix(".py")
+        names = {module.split(".")[1] for module in imported(path) if module.startswith("parity.")}
+        rooms.setdefault(first, set()).update(names - {first})
+    order = tuple(TopologicalSorter(rooms).static_order())  # raises where two rooms import each other
+    assert order.index("sides") < order.index("checks") < order.index("ports") < order.index("commands")
 
 
 if TYPE_CHECKING:  # what the type checker proves: both modules have all that `Backend` asks for

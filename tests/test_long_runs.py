@@ -6,12 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from parity import suite
+from parity.checks.small import BATCH_SIZE, build_small, real_batches
 from parity.copy import unflatten
-from parity.forced import Flips, forced
-from parity.torch_side import TorchSide
-from parity.training import Trained, compare_runs
-from parity.trajectory import Lesson, recipe
+from parity.sides.torch_side import TorchSide
+from parity.training.accuracies import Trained, compare_runs
+from parity.training.forced import Flips, forced
+from parity.training.trajectory import Lesson, recipe
 from tests.planted_training import decayed, rule
 
 
@@ -22,7 +22,7 @@ def test_float32_steps_from_pytorchs_state_agree_and_flips_are_counted(steps):
     assert 0 < found.parameters <= 1e-5
     assert 2 * found.steps_with_flips <= found.steps
     # What LeNet-5's four ReLUs are given for each image: 6 of 28x28, 16 of 10x10, 120, 84.
-    assert found.activations == steps * suite.BATCH_SIZE * (6 * 28 * 28 + 16 * 10 * 10 + 120 + 84)
+    assert found.activations == steps * BATCH_SIZE * (6 * 28 * 28 + 16 * 10 * 10 + 120 + 84)
     assert found.steps_with_flips <= found.flips <= 10
 
 
@@ -32,15 +32,15 @@ def test_another_update_rule_does_not_pass(monkeypatch):
 
 
 def test_a_flip_is_a_relu_that_decides_otherwise():
-    twins = suite.build_small("mlp", 0)
-    batch = suite.real_batches(twins.input_shape, 1, 0)[0]
+    twins = build_small("mlp", 0)
+    batch = real_batches(twins.input_shape, 1, 0)[0]
     inputs = batch.inputs.astype("f4")
     lesson = Lesson(twins.torch, twins.flax, [batch], [{}], recipe("sgd"), (), np.float32)
     side, flips = TorchSide(twins.torch, np.float32), Flips(lesson)
     flat = side.variables()
     with flips(unflatten(flat), inputs, {}):
         side.forward(inputs)
-    assert (flips.last, flips.activations) == (0, suite.BATCH_SIZE * (256 + 128 + 64 + 32))
+    assert (flips.last, flips.activations) == (0, BATCH_SIZE * (256 + 128 + 64 + 32))
     first = next(path for path in flat if path.endswith("bias"))
     with flips(unflatten(flat | {first: flat[first] - 100}), inputs, {}):
         side.forward(inputs)

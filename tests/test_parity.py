@@ -13,15 +13,17 @@ import parity
 import torchnets
 from data import UserError
 from experiment.loop.schedules import factors
-from parity import suite, torchvision
-from parity.__main__ import run_checks
-from parity.checks import FORWARD_EVAL
-from parity.compare import relative_error
-from parity.flax_side import FlaxSide
-from parity.structure import Counts, check_full_size, check_structure
+from parity import suite
+from parity.checks import torchvision
+from parity.checks.layers import FORWARD_EVAL
+from parity.checks.small import BATCH_SIZE, LARGE
+from parity.checks.structure import Counts, check_full_size, check_structure
+from parity.commands.check import run_checks
+from parity.report.compare import relative_error
+from parity.sides.flax_side import FlaxSide
+from parity.sides.torch_side import TorchSide, randomised
 from parity.suite import FEW_OPTIMIZERS
-from parity.torch_side import TorchSide, randomised
-from parity.trajectory import OPTIMIZERS
+from parity.training.trajectory import OPTIMIZERS
 from tests.pairs import SHAPE, Deterministic, FlaxNet, Reference, TorchNet
 
 
@@ -70,7 +72,7 @@ def test_the_networks_are_the_same_and_train_the_same_way(name: str, optimizer: 
     assert report.ok, report.failures
     checks = {result.check for result in report.results}
     assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients"}
-    if torchnets.MODELS[name].num_params >= suite.LARGE:
+    if torchnets.MODELS[name].num_params >= LARGE:
         return  # for time's sake; the command trains all of them, each with both
     assert_the_same_training(name, optimizer, suite.QUICK_STEPS, report.zeros)
 
@@ -241,4 +243,4 @@ def test_it_still_is_as_the_published_weights_need_it(name):
 
 def test_both_sides_take_real_images_for_the_same():
     agreement = torchvision.agree("resnet18", suite.real_batches(torchvision.INPUT_SHAPE, 1, 0)[0].inputs.astype("f4"))
-    assert agreement.same == agreement.images == suite.BATCH_SIZE
+    assert agreement.same == agreement.images == BATCH_SIZE

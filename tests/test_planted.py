@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import parity
-from parity.checks import check_sides
-from parity.flax_side import FlaxSide
+from parity.checks.layers import check_sides
+from parity.sides.flax_side import FlaxSide
 from tests import odd_pair, pairs, planted, planted_networks, planted_training
 from tests.quick import slow_unless
 

@@ -93,8 +93,12 @@ class Otherwise(Two):
 def test_assert_port_says_what_differs():
     parity.assert_port(Two(), tree(), INPUTS)
     words = r"torch.sigmoid\(self.inner\(x\)\).*` against .*test_ports.py:.*jnp.tanh.*; tanh instead of sigmoid"
-    with pytest.raises(AssertionError, match=words):
+    with pytest.raises(AssertionError, match=words) as error:
         parity.assert_port(Otherwise(), tree(), INPUTS)
+    message = str(error.value)
+    assert message.startswith("different: tuple: ")
+    assert "\ntry: mend tests/test_ports.py:" in message
+    assert "FAIL" in message
 
 
 def test_the_command_takes_inputs_of_any_kind_and_writes_a_page(run_parity, tmp_path):

@@ -1,4 +1,4 @@
-"""What a process of `parity.pool` inherits; a module of its own, so that such a process imports nothing else."""
+"""What a process of `parity.commands.pool` inherits; a module of its own, so that the process imports nothing else."""
 
 import os
 

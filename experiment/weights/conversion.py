@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from experiment.weights.causes import likely_cause
 from experiment.weights.layout import LEAVES, CopyError, Layout, by_path, layer_path, layouts
+from experiment.weights.small_floats import ml_dtypes
 
 INTEGERS, FLOATS = ("int", "uint"), ("float", "bfloat")
 COUNTS = {"int32", "int64"}

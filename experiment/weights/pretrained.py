@@ -19,8 +19,9 @@ from experiment.registry import Entry
 from experiment.runs.checkpoint import MANIFEST
 from experiment.runs.folder import CONFIG, WEIGHTS
 from experiment.weights.conversion import COUNTER, belongs, dtype_note
-from experiment.weights.files import read_noted, to_arrays, without_auxiliary
+from experiment.weights.files import read_noted, without_auxiliary
 from experiment.weights.input_transform import expects_transform
+from experiment.weights.loaded import to_arrays
 from experiment.weights.names import by_own_names
 from experiment.weights.normalisation import of_imagenet, takes_colour
 

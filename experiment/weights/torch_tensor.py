@@ -4,21 +4,17 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from data.errors import UserError
 from experiment.weights.inert_pickle import Name, Opaque, Reference
+from experiment.weights.small_floats import SMALL
 
 DTYPES = {
     "float64": np.float64,
     "float32": np.float32,
     "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "float8_e5m2": ml_dtypes.float8_e5m2,
-    "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
-    "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    **SMALL,
     "complex64": np.complex64,
     "complex128": np.complex128,
     "int64": np.int64,

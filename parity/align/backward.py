@@ -16,13 +16,14 @@ import numpy as np
 from parity.align.cotangents import TorchCotangents, torch_cotangents
 from parity.align.lockstep import Walk
 from parity.align.matched import Group, Use, equal, grouped, sources, torch_sources
-from parity.align.pair import PortPair, traced_pass
+from parity.align.pair import PortPair
 from parity.align.search import Search
 from parity.align.tape import STOP, Entry, Node, Tape, pulled
 from parity.sides.arrays import is_float, to_numpy
 from parity.sides.outputs import named_leaves
 from parity.sides.pairing import twins
 from parity.trace.jax_eval import evaluate
+from parity.trace.jax_trace import traced_pass
 
 # How near cotangents must be, relative to themselves and to the largest one, in float64 and where JAX has float32.
 NEAR, FLOOR = {False: 1e-8, True: 1e-4}, {False: 1e-13, True: 1e-8}
@@ -64,7 +65,8 @@ Contributions = dict[Node, list[tuple[Entry | None, np.ndarray | None]]]
 
 def both_passes(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> Passes:
     """Record both backward passes for cotangents of PyTorch's outputs."""
-    torch = torch_cotangents(pair.torch, pair.torch_inputs, cotangents)
+    module: Any = pair.torch
+    torch = torch_cotangents(module, pair.torch_inputs, cotangents)
     closed, arrays, shapes = traced_pass(pair.jax, pair.jax_inputs)
     walk = _walk(pair, torch, closed, arrays)
     tape = Tape()

@@ -14,6 +14,7 @@ import numpy as np
 from parity.align import symbols
 from parity.align.combinations import in_order, nearest_first
 from parity.align.found import CONFIRMED, OWN, VALUE, Found, Stop
+from parity.align.made import Made
 from parity.align.names import alike, groups
 from parity.align.nearby import nearby_keys
 from parity.align.symbols import Piece, Symbol
@@ -32,15 +33,15 @@ class Bindings:
         self,
         leaves: Mapping[str, np.ndarray],
         trained: Iterable[str],
-        state: Mapping[str, np.ndarray],
+        made: Made,
         given: Mapping[Piece, Found] | None = None,
     ):
-        self.leaves, self.trained, self.state = leaves, frozenset(trained), state
-        self.shapes = {key: array.shape for key, array in state.items()}
+        self.leaves, self.trained, self.made, self.state = leaves, frozenset(trained), made, made.state
+        self.shapes = made.shapes
         self.found: dict[Piece, Found] = {}
         self.arrays: dict[Piece, np.ndarray] = {}
         self.trials: dict[Piece, Trial] = {}  # where each was found, to see later what else it could be
-        self._used = {key: np.zeros(array.size, bool) for key, array in state.items()}
+        self._used = {key: np.zeros(array.size, bool) for key, array in self.state.items()}
         for piece, found in (given or {}).items():
             self._take(piece, found)
 
@@ -112,7 +113,7 @@ class Bindings:
         """Tell whether a rule uses no number of PyTorch's that another leaf is made of already."""
         if found.rule is None:
             return True
-        return not any(self._used[key][numbers].any() for key, numbers in self._numbers(found.rule))
+        return not any(self._used[key][numbers].any() for key, numbers in self.made.numbers(found.rule))
 
     def keeps_all(self, found: Iterable[Found]) -> bool:
         """Tell whether rules use no number twice."""
@@ -120,19 +121,12 @@ class Bindings:
         indices = [rule.table(self.shapes).indices.ravel() for rule in rules]
         return all(len(np.unique(index[index >= 0])) == (index >= 0).sum() for index in indices)
 
-    def _numbers(self, rule: Rule) -> Iterator[tuple[str, np.ndarray]]:
-        start, indices = 0, rule.table(self.shapes).indices.ravel()
-        for key in dict.fromkeys(rule.sources):
-            size = int(np.prod(self.shapes[key], dtype=int))
-            yield key, indices[(indices >= start) & (indices < start + size)] - start
-            start += size
-
     def array_of(self, piece: Piece, found: Found) -> np.ndarray:
         """Return the numbers that a piece has by a rule."""
         if found.rule is None:
             leaf = self.leaves[piece.path]
             return symbols.inside(piece, symbols.whole(piece.path, leaf.shape), leaf)
-        return np.asarray(found.rule(self.state))
+        return self.made.array(found.rule)
 
     def _joint(self, keys: Sequence[str], pieces: Sequence[Piece], equation: Any) -> Iterator[dict[Piece, Found]]:
         """Yield what several pieces could be made of together, the likely ones first."""
@@ -169,7 +163,7 @@ class Bindings:
     def _take(self, piece: Piece, found: Found) -> None:
         self.found[piece] = found
         if found.rule:
-            for key, numbers in self._numbers(found.rule):
+            for key, numbers in self.made.numbers(found.rule):
                 self._used[key][numbers] = True
         self.arrays[piece] = self.array_of(piece, found).astype(self.leaves[piece.path].dtype)
 

@@ -28,6 +28,7 @@ from parity.align.structure import (
     rewritten,
     swapped,
 )
+from parity.align.words import Looks
 from parity.trace.index import close, laid_out
 
 AHEAD = 60  # JAX's operations among whose results a hypothesis is looked for
@@ -49,22 +50,22 @@ class Target(NamedTuple):
     near: float
 
 
-def explained(walk: Walk, found: Difference) -> str:
-    """Return what a difference looks like, "" if no hypothesis gives JAX's numbers."""
+def explained(walk: Walk, found: Difference) -> Looks:
+    """Return what a difference looks like."""
     try:
         with torch.no_grad(), np.errstate(all="ignore"):
             return _explained(walk, found)
     except Exception:  # an explanation is a help: nothing depends on it
-        return ""
+        return Looks()
 
 
-def _explained(walk: Walk, found: Difference) -> str:
-    replay, until = Replay(walk.trace), time.thread_time() + SECONDS
+def _explained(walk: Walk, found: Difference) -> Looks:
+    replay, until = Replay(walk.trace), time.process_time() + SECONDS
     targets = _targets(walk, found)
     if early := _ends_early(walk, replay, found.op):
         return early
     if not targets:
-        return ""
+        return Looks()
     here, behind = found.op, replay.behind(found.op, BEHIND)
     before = [n for n in replay.before(found.op, BEFORE) if n not in behind]
     tries = (
@@ -77,8 +78,11 @@ def _explained(walk: Walk, found: Difference) -> str:
         lambda: _first(replay, targets, SHAPES, (here, *behind[1:3]), until + SECONDS / 2),
         lambda: _other_operand(walk, replay, found),
     )
-    words = next((words for attempt in tries if (words := attempt())), "")
-    return words or _order(walk, found, replay)
+    for attempt in tries:
+        looks = attempt()
+        if looks:
+            return looks if isinstance(looks, Looks) else Looks(looks)
+    return Looks(_order(walk, found, replay))
 
 
 def _targets(walk: Walk, found: Difference) -> dict[int, list[Target]]:
@@ -101,16 +105,16 @@ def _targets(walk: Walk, found: Difference) -> dict[int, list[Target]]:
     return result
 
 
-def _ends_early(walk: Walk, replay: Replay, number: int) -> str:
-    """Return words for a last operation that is left out: JAX's last result is its operand."""
+def _ends_early(walk: Walk, replay: Replay, number: int) -> Looks | None:
+    """Return what it looks like for a last operation that is left out: JAX's last result is its operand."""
     op, last = replay.op(number), walk.cells[-1]
     if not last.alike or last.forced or replay.trace.users.get(op.outputs[0]):
-        return ""
+        return None
     for guess in left_out(replay, number):
         array = guess.changed[op.outputs[0]].numpy()
         if laid_out(array, np.asarray(last.computed, np.float64), max(NEAR[8], NEAR[last.bits])) is not None:
-            return guess.words
-    return ""
+            return Looks(guess.words, guess.given)
+    return None
 
 
 def _fine(walk: Walk) -> set[int]:
@@ -128,11 +132,13 @@ def _fine(walk: Walk) -> set[int]:
     return fine | shifts
 
 
-def _first(replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[int, ...], until: float) -> str:
-    """Return the words of the first hypothesis that gives JAX's numbers."""
+def _first(
+    replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[int, ...], until: float
+) -> Looks | None:
+    """Return the first hypothesis that gives JAX's numbers."""
     for number, make in itertools.product(ops, makers):
         guesses = make(replay, number)
-        while time.thread_time() < until:
+        while time.process_time() < until:
             try:
                 guess = next(guesses, None)
             except Exception:  # the operation is not what the hypothesis is about
@@ -140,8 +146,8 @@ def _first(replay: Replay, targets: dict, makers: tuple[Maker, ...], ops: tuple[
             if guess is None:
                 break
             if any(_is_there(replay, targets, n, tensor) for n, tensor in replay.follow(guess.changed)):
-                return guess.words
-    return ""
+                return Looks(guess.words, guess.given)
+    return None
 
 
 def _is_there(replay: Replay, targets: dict[int, list[Target]], number: int, tensor: torch.Tensor) -> bool:

@@ -3,20 +3,23 @@
 A value that was not met on the other side is no difference by itself: a scale may be folded in elsewhere, a mask
 written with other numbers. It counts only if nothing that is computed from it is met either. What no compared output
 depends on is left out, and so is what depends on no input, such as a table of positions: it is judged where it meets
-data.
+data. So is a mask, though it is made from an input.
 """
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from parity.align.lockstep import Cell, Walk
-from parity.trace.index import nearest_layout
-from parity.trace.values import Op, Trace
+from parity.trace.fingerprint import Fingerprint
+from parity.trace.index import close, layouts, nearest_layout
+from parity.trace.values import Op, Trace, two_numbers
 
 AHEAD, CELLS_AHEAD = 12, 80  # PyTorch's operations and JAX's in which a counterpart is looked for
-CORRELATED = 0.5  # how much alike a wrong value must be to be taken for the counterpart
+CORRELATED = 0.1  # how much alike a wrong value must be to be tried as the counterpart
+CHANCE = 2.0  # standard deviations by which numbers correlate that have nothing to do with each other
 
 
 class Difference(NamedTuple):
@@ -27,6 +30,8 @@ class Difference(NamedTuple):
     value: int | None = None  # PyTorch's value that is compared with JAX's `counterpart`
     counterpart: int | None = None  # number of the cell
     arranged: np.ndarray | None = None  # PyTorch's value in the layout of the counterpart
+    score: float = 0.0  # how well the two correlate
+    here: bool = False  # whether both are of the lines at which the two part
 
 
 def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | None) -> list[Difference]:
@@ -38,18 +43,22 @@ def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | 
         results: cells of JAX's outputs; None if the walk ended early.
     """
     ours, theirs = torch_frontier(walk.trace, walk.found, targets), _jax_frontier(walk, results)
-    found = []
+    best: dict[int, tuple[float, int]] = {}  # by cell: of several operations the one that has most in common with it
     for op in ours:
-        cell = _partner(walk, op, theirs, whole=results is not None)
-        if cell is None and results is None:
-            continue
-        found.append(_with_counterpart(walk, Difference(op, cell.number if cell else None)))
-    return found
+        score, cell = _partner(walk, op, theirs)
+        if cell is not None and score > best.get(cell.number, (0.0, 0))[0] + 1e-9:
+            best[cell.number] = score, op
+    if best:  # what is left now is looked at again behind these
+        return sorted((Difference(op, number) for number, (_, op) in best.items()), key=lambda d: d.op)
+    if results is None:
+        return []
+    first = theirs[0].number if theirs else None
+    return [Difference(op, first) for op in ours]
 
 
 def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int]) -> list[int]:
     """Return the operations whose data is fine and whose results are not."""
-    fine = [number in found for number in range(len(trace.values))]
+    fine = [number in found or mask for number, mask in enumerate(trace.masks())]
     used = [number in targets for number in range(len(trace.values))]
     met = {value.maker for n, value in enumerate(trace.values) if value.partial and n in found}
     for op in reversed(range(len(trace.ops))):
@@ -74,7 +83,8 @@ def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int
 def _jax_frontier(walk: Walk, results: Sequence[Cell] | None) -> list[Cell]:
     """Return the cells whose parents are fine and which are not."""
     cells = walk.cells
-    fine = {id(cell): cell.alike for cell in cells}
+    masks = _masks(cells)
+    fine = {id(cell): cell.alike or id(cell) in masks for cell in cells}
     used = {id(cell): results is None for cell in cells} | {id(cell): True for cell in results or ()}
     for cell in reversed(cells):
         for parent in cell.parents:
@@ -92,8 +102,20 @@ def _jax_frontier(walk: Walk, results: Sequence[Cell] | None) -> list[Cell]:
     ]
 
 
-def _partner(walk: Walk, op: int, frontier: Sequence[Cell], whole: bool) -> Cell | None:
-    """Return JAX's operation that takes most of the same data; of a whole walk, the first one if there is none."""
+def _masks(cells: Sequence[Cell]) -> set[int]:
+    """Return the cells of two numbers that are made from integers or truth values alone: masks."""
+    whole, masks = set[int](), set[int]()
+    for cell in cells:
+        given = [parent for parent in cell.parents if parent.data]
+        if all(id(p) in whole or (p.number < 0 and p.array.dtype.kind in "iub") for p in given):
+            whole.add(id(cell))
+            if cell.computed is not None and two_numbers(np.asarray(cell.computed)):
+                masks.add(id(cell))
+    return masks
+
+
+def _partner(walk: Walk, op: int, frontier: Sequence[Cell]) -> tuple[float, Cell | None]:
+    """Return JAX's operation that takes most of the same data, and which share it has; None if none takes any."""
     wanted = _ancestors(walk.trace, walk.trace.ops[op])
     best, chosen = 0.0, None
     for cell in frontier:
@@ -101,34 +123,56 @@ def _partner(walk: Walk, op: int, frontier: Sequence[Cell], whole: bool) -> Cell
         score = len(given & wanted) / (len(given | wanted) or 1)
         if score > best + 1e-9:
             best, chosen = score, cell
-    if chosen is None and frontier and whole:
-        chosen = frontier[0]
-    return chosen
+    return best, chosen
 
 
 def _ancestors(trace: Trace, op: Op) -> set[int]:
     return {number for number in op.inputs if trace.values[number].data}
 
 
-def _with_counterpart(walk: Walk, found: Difference) -> Difference:
-    """Find the value of JAX's that stands for PyTorch's result, so that the walk can go on behind the difference."""
-    trace = walk.trace
-    best: tuple[float, Difference] = (CORRELATED, found)
+def counterparts(walk: Walk, found: Difference) -> list[Difference]:
+    """Return values of JAX's that may stand for PyTorch's result, the most alike first; the walk goes on behind it."""
+    trace, ranked = walk.trace, list[tuple[float, Difference]]()
     start = found.cell if found.cell is not None else 0
     after = [c for c in walk.cells[start : start + CELLS_AHEAD] if c.data and c.computed is not None and not c.same]
     for distance, number in enumerate(_following(trace, found.op)):
         reference = trace.values[number].array
         if number in walk.found or reference.dtype.kind != "f" or reference.size < 3:
             continue
+        if isinstance(reference, Fingerprint):  # its numbers are not known
+            continue
         for cell in after:
             array = np.asarray(cell.computed)
             if array.size != reference.size or array.dtype.kind != "f":
                 continue
             score, placed = nearest_layout(reference, array)
-            score -= 0.02 * distance  # nearer operations first
-            if score > best[0] + 1e-6 or (score > best[0] - 0.02 and best[1].counterpart is None):
-                best = score, found._replace(value=number, counterpart=cell.number, arranged=placed)
-    return best[1]
+            # Nearer operations first; few numbers correlate by chance.
+            rank = score - 0.02 * distance - CHANCE / np.sqrt(reference.size)
+            here = number in trace.ops[found.op].outputs and cell.line == walk.cells[start].line
+            if rank > CORRELATED or here:  # the likely ones, be they ever so different
+                option = found._replace(value=number, counterpart=cell.number, arranged=placed, score=score)
+                ranked.append((rank, option._replace(here=here)))
+    return [d for _, d in sorted(ranked, key=lambda pair: -round(pair[0], 6))]
+
+
+def handed_on(walk: Walk, found: Difference) -> Iterator[Difference]:
+    """Yield operands of JAX's operation in whose place a result would be, if JAX leaves PyTorch's operations out."""
+    op, trace = walk.trace.ops[found.op], walk.trace
+    if found.cell is None:
+        return
+    for out, given in itertools.product(_following(trace, found.op), op.inputs):
+        result, operand = trace.values[out].array, trace.values[given].array
+        if isinstance(result, Fingerprint) or isinstance(operand, Fingerprint):
+            continue
+        if result.shape != operand.shape or result.dtype.kind != "f" or not trace.values[given].data:
+            continue
+        for parent in walk.cells[found.cell].parents:
+            if parent.number < 0 or given not in parent.same or parent.array.size != operand.size:
+                continue
+            both = zip(layouts(operand, parent.array.shape), layouts(result, parent.array.shape), strict=True)
+            placed = next((theirs for ours, theirs in both if close(ours, parent.array, 1e-6)), None)
+            if placed is not None:
+                yield found._replace(value=out, counterpart=parent.number, arranged=placed)
 
 
 def _following(trace: Trace, op: int) -> list[int]:

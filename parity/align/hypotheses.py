@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from parity.align.replay import Guess, Replay
 
 EPSILONS = (0.0, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+LEFT_OUT = "nothing (it is left out)"
 Function = Callable[[torch.Tensor], torch.Tensor]
 ACTIVATIONS: dict[str, Function] = {
     "exact GELU": F.gelu,
@@ -26,7 +27,7 @@ ACTIVATIONS: dict[str, Function] = {
     "ReLU6": F.relu6,
     "ELU": F.elu,
     "SELU": F.selu,
-    "nothing (it is left out)": lambda x: x,
+    LEFT_OUT: lambda x: x,
 }
 SLOPES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)
 IS = {
@@ -68,7 +69,8 @@ def activations(replay: Replay, number: int) -> Iterator[Guess]:
             for other in SLOPES:
                 yield Guess(f"leaky ReLU with slope {other:g} instead of {slope:g}", {out: F.leaky_relu(x, other)})
         for other, function in ACTIVATIONS.items():
-            yield Guess(f"{other} instead of {name}{trap if 'GELU' in other else ''}", {out: function(x)})
+            words = f"{other} instead of {name}{trap if 'GELU' in other else ''}"
+            yield Guess(words, {out: function(x)}, op.inputs[0] if other == LEFT_OUT else None)
         if base == "sigmoid":
             yield Guess("the gate is inverted: 1 - z instead of z", {out: 1 - replay.tensor(out)})
     if "softmax" in op.name:

@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from parity.align import symbols
@@ -17,11 +15,11 @@ from parity.align.bindings import Bindings
 from parity.align.found import Stop
 from parity.align.symbols import Symbol
 from parity.align.trial import ZEROS
+from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import Index, arranged, close, laid_out
-from parity.trace.jax_eval import as_numpy, bind, floating
+from parity.trace.jax_eval import bind, floating, is_floating, is_key
 from parity.trace.lines import Line
-from parity.trace.torch_trace import is_single
-from parity.trace.values import Trace
+from parity.trace.values import Trace, is_single
 
 # How near a value must be, after one operation or a few on equal operands, by the precision that it is computed in.
 NEAR = {8: 1e-9, 4: 3e-6, 2: 3e-2}
@@ -62,6 +60,7 @@ class Walk:
 
     trace: Trace
     index: Index
+    low: Index  # of those values that may hold float32's precision only
     bindings: Bindings
     forces: Mapping[int, np.ndarray] = field(default_factory=dict)  # by step: what is put in its place
     near: float = NEAR[8]
@@ -74,9 +73,9 @@ class Walk:
 
     def constant(self, array: Any) -> Cell:
         """Return the cell of a constant or a literal."""
-        if jnp.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+        if is_key(array):
             return Cell(array)
-        array = as_numpy(jnp.asarray(array))
+        array = np.asarray(array)
         low = floating(array) and is_single(np.asarray(array))
         return Cell(array, bits=min(4, array.dtype.itemsize) if low else 8)
 
@@ -152,13 +151,17 @@ class Walk:
 
     def matches(self, array: np.ndarray, bits: int) -> list[int]:
         """Return PyTorch's values that hold these numbers: the nearest precision first that finds any."""
-        for near, low_only in ((self.near, False), (max(NEAR[4], self.near), True)):
-            found = self.index.find(array, near if bits == 8 or low_only else NEAR[bits])
-            if low_only and bits == 8:
-                found = [number for number in found if self._low(number)]
-            if found:
-                return found
-        return []
+        found = self.index.find(array, self.near if bits == 8 else NEAR[bits])
+        if found or bits < 8:
+            return found
+        return [number for number in self.low.find(array, max(NEAR[4], self.near)) if self._low(number)]
+
+    def holds(self, array: np.ndarray, bits: int, few: int = 0) -> np.ndarray:
+        """Tell of each number (of so many) whether it can belong to a part of an array that `matches` finds."""
+        held = self.index.holds(array, self.near if bits == 8 else NEAR[bits], few)
+        if bits < 8 or not len(self.low):
+            return held
+        return held | self.low.holds(array, max(NEAR[4], self.near), few)
 
     def _low(self, number: int, depth: int = 20) -> bool:
         """Tell whether PyTorch's value holds float32's precision only, since the last value that JAX has met."""
@@ -254,7 +257,7 @@ class Walk:
         if self.stop is not None and cell.number > self.stop:
             raise Stop
         self.cells.append(cell)
-        if not jnp.issubdtype(cell.array.dtype, jax.dtypes.prng_key):
+        if not is_key(cell.array):
             cell.computed = cell.array
             if cell.number in self.forces:
                 cell.forced, cell.alike = True, True
@@ -279,15 +282,16 @@ class Walk:
         for number in order[:MOST_ALIKE]:
             reference = self.trace.values[number].array
             if reference.dtype.kind in "fiub":
-                best = laid_out(np.asarray(reference, np.float64), array, near)
+                best = laid_out(reference, array, near)
             if best is not None:
                 break
         cell.alike = cell.alike or best is not None
         if best is not None:
             self.found.update(cell.same)
-        if cell.same and floating(cell.array):
+        known = [a for n in cell.same if not isinstance(a := self.trace.values[n].array, Fingerprint)]
+        if known and best is not array and floating(cell.array):
             if best is None:
-                best = arranged(self.trace.values[cell.same[0]].array, array)
+                best = arranged(known[0], array)
             if close(best, array, near):
                 cell.exact = best
                 cell.array = np.asarray(best, cell.array.dtype)
@@ -309,4 +313,4 @@ def _array(cell: Cell, found: Mapping[Any, Any]) -> Any:
 
 
 def _bytes(dtype: Any) -> int:
-    return min(8, dtype.itemsize) if jnp.issubdtype(dtype, jnp.floating) else 8
+    return min(8, dtype.itemsize) if is_floating(dtype) else 8

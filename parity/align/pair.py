@@ -1,13 +1,11 @@
 """Both sides of a port, recorded and aligned: what every check of it starts from."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import torch
 
 from data import UserError
 from parity.align.found import CONFIRMED
@@ -18,16 +16,16 @@ from parity.mapping import file as mapping_file
 from parity.mapping.assembled import assembled
 from parity.mapping.candidates import rules
 from parity.mapping.rule import Rule
-from parity.sides.arrays import to_numpy, x64
 from parity.sides.draw import Inputs
-from parity.sides.inputs import both_sides
-from parity.sides.jax_side import JaxSide
-from parity.sides.outputs import Leaves, named_leaves
+from parity.sides.frameworks import x64
+from parity.sides.numbers import to_numpy, tree_map
+from parity.sides.outputs import named_leaves
 from parity.sides.pairing import twins
-from parity.sides.torch_module import TorchModule
-from parity.trace.jax_eval import traced
+from parity.sides.reference import Reference
 from parity.trace.lines import Line
-from parity.trace.torch_trace import record
+
+if TYPE_CHECKING:
+    from parity.sides.jax_side import JaxSide
 
 SEED = 0
 
@@ -35,11 +33,11 @@ SEED = 0
 class PortPair(NamedTuple):
     """A PyTorch module and a JAX model with the same weights, and what both compute."""
 
-    torch: TorchModule
-    jax: JaxSide
+    torch: Reference
+    jax: "JaxSide"
     torch_inputs: Inputs
     jax_inputs: Inputs
-    outputs: Leaves  # PyTorch's, as tensors of the recorded pass
+    outputs: Mapping[str, Any]  # PyTorch's, as tensors of the recorded pass, or as arrays of a record
     aligned: Aligned
     weights: Weights
     leaves: dict[str, np.ndarray]  # JAX's, as PyTorch's weights make them
@@ -72,43 +70,41 @@ def align(
     Raises:
         UserError: a side cannot be called so.
     """
+    from parity.sides.inputs import both_sides  # here: PyTorch may be missing where a record is compared
+
     inputs, jax_inputs = (None if i is None else _wide(i) for i in (inputs, jax_inputs))
     module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
     module.randomise(seed, *ours)
+    return aligned(module, side, ours, theirs, words, mapping)
+
+
+def aligned(
+    module: Reference, side: "JaxSide", ours: Inputs, theirs: Inputs, words: str = "", mapping: Any = None
+) -> PortPair:
+    """Find which value of both sides is which.
+
+    Args:
+        module: the reference, with its weights.
+        side: JAX's.
+        ours: PyTorch's inputs.
+        theirs: JAX's.
+        words: what is said of their layout.
+        mapping: as for `align`.
+    """
     known = _known(mapping, module, side)
-    args, kwargs = module.tensors_of(ours.args), module.tensors_of(dict(ours.kwargs))
-    tensors = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
-    with module.defaults(), module.kept():
-        output, recorder = record(
-            module.module, lambda: module.call(args, kwargs, train=False), tensors, module.tensors
-        )
-    outputs = named_leaves(output)
+    trace, outputs, numbers = module.recorded(ours)
     stand_ins = {name: np.zeros(array.shape) for name, array in named_leaves(side.output).items()}
     pairs = twins({name: to_numpy(array) for name, array in outputs.items()}, stand_ins)
-    targets = recorder.numbers_of(
-        [outputs[twin.name] for twin in pairs if isinstance(outputs[twin.name], torch.Tensor)]
-    )
+    targets = [numbers[twin.name] for twin in pairs if twin.name in numbers]
     with x64():
-        closed, arrays, _ = traced_pass(side, theirs)
-        search = Search(recorder.trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
-        aligned = search.run()
-        narrow = tuple(dict.fromkeys(c.line for c in aligned.walk.cells if c.narrow and c.line is not None))
-    weights, unconfirmed = _weights(module, side, aligned)
-    leaves = {path: array if (v := _value(aligned, path, array)) is None else v for path, array in side.leaves.items()}
-    notes = (words, *module.notes, *side.notes)
-    return PortPair(
-        module,
-        side,
-        ours,
-        theirs,
-        outputs,
-        aligned,
-        weights,
-        leaves,
-        unconfirmed,
-        narrow,
-        tuple(n for n in notes if n),
-    )
+        closed, arrays = _traced(side, theirs)
+        search = Search(trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
+        found = search.run()
+        narrow = tuple(dict.fromkeys(c.line for c in found.walk.cells if c.narrow and c.line is not None))
+    weights, unconfirmed = _weights(module, side, found)
+    leaves = {path: array if (v := _value(found, path, array)) is None else v for path, array in side.leaves.items()}
+    notes = tuple(n for n in (words, *module.notes, *side.notes) if n)
+    return PortPair(module, side, ours, theirs, outputs, found, weights, leaves, unconfirmed, narrow, notes)
 
 
 def _wide(inputs: Any) -> Any:
@@ -119,10 +115,10 @@ def _wide(inputs: Any) -> Any:
 
     if isinstance(inputs, Mapping):  # in the order given: `jax.tree.map` would sort the names
         return {name: wide(array) for name, array in inputs.items()}
-    return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else jax.tree.map(wide, inputs)
+    return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else tree_map(wide, inputs)
 
 
-def _known(mapping: Any, module: TorchModule, side: JaxSide) -> dict[str, Rule]:
+def _known(mapping: Any, module: Reference, side: "JaxSide") -> dict[str, Rule]:
     """Return the rules that a mapping gives."""
     shapes = {key: array.shape for key, array in module.parameters.items()}
     leaves = {path: array.shape for path, array in side.leaves.items()}
@@ -144,20 +140,15 @@ def _known(mapping: Any, module: TorchModule, side: JaxSide) -> dict[str, Rule]:
     return mapping
 
 
-def traced_pass(side: JaxSide, inputs: Inputs) -> tuple[Any, list[Any], Any]:
-    """Return the jaxpr of the JAX side's pass in evaluation mode, its inputs in the jaxpr's order, the output tree."""
-    leaves = {path: jnp.asarray(array) for path, array in side.leaves.items()}
-    if side.concrete:  # it looks at its inputs' values in Python
-        run = lambda leaves: side.call(leaves, *inputs, train=False)[0]  # noqa: E731
-        closed, output = traced(run, leaves)
-        return closed, [], output
-    given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
-    run_all = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
-    closed, output = traced(run_all, leaves, given)
-    return closed, jax.tree.leaves(given), output
+def _traced(side: "JaxSide", inputs: Inputs) -> tuple[Any, list[Any]]:
+    """Return the jaxpr of the JAX side's pass in evaluation mode, and its inputs in the jaxpr's order."""
+    found: Any = side
+    if hasattr(found, "program"):  # a record's
+        return found.program(inputs)
+    return importlib.import_module("parity.trace.jax_trace").traced_pass(side, inputs)[:2]  # here: JAX may be missing
 
 
-def _weights(module: TorchModule, side: JaxSide, aligned: Aligned) -> tuple[Weights, dict[str, str]]:
+def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weights, dict[str, str]]:
     """Return the mapping of weights that was found, and what of it nothing confirms."""
     known, rules, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
     kept: dict[str, np.ndarray] = {}
@@ -191,7 +182,3 @@ def _value(aligned: Aligned, path: str, array: np.ndarray) -> np.ndarray | None:
 
 def _gives(rule: Rule, state: Mapping[str, np.ndarray], value: np.ndarray | None) -> bool:
     return value is not None and np.array_equal(np.asarray(rule(state), np.float64), np.asarray(value, np.float64))
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [t for t in jax.tree.leaves(tree) if isinstance(t, torch.Tensor)]

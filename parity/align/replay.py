@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map
 
-from parity.trace.values import VIEWS, Op, Ref, Trace
+from parity.align.harmless import HARMLESS
+from parity.trace.values import VIEWS, Constant, Op, Ref, Trace
 
 MOST = 14  # operations that are run again behind a changed value
 
@@ -18,6 +19,7 @@ class Guess(NamedTuple):
 
     words: str
     changed: Mapping[int, torch.Tensor]
+    given: int | None = None  # what is handed on, if operations are left out
 
 
 class Replay:
@@ -48,6 +50,8 @@ class Replay:
 
     def run(self, op: Op, changed: Mapping[int, torch.Tensor]) -> list[torch.Tensor]:
         """Run an operation with some values changed."""
+        if self.trace.foreign and op.name.rstrip("_") not in HARMLESS:
+            raise ValueError(f"{op.name} of a file is not run")
         args, keywords = self._filled(op.settings, changed), self._filled(op.keywords, changed)
         if op.name.endswith("_") and isinstance(args[0], torch.Tensor):
             args[0] = args[0].clone()
@@ -113,9 +117,17 @@ class Replay:
 
     def _filled(self, tree: Any, changed: Mapping[int, torch.Tensor]) -> Any:
         def fill(x: Any) -> Any:
+            if isinstance(x, Constant):
+                return _constant(x)
             if not isinstance(x, Ref):
                 return x
             return changed[x.number] if x.number in changed else self.tensor(x.number)
 
-        filled = tree_map(fill, tree, is_leaf=lambda x: isinstance(x, Ref))
+        filled = tree_map(fill, tree, is_leaf=lambda x: isinstance(x, Ref | Constant))
         return list(filled) if isinstance(filled, tuple) else filled
+
+
+def _constant(constant: Constant) -> Any:
+    """Return the dtype, layout or memory format that a record names; the device is this machine's."""
+    found = getattr(torch, constant.text.removeprefix("torch."), None)
+    return found if isinstance(found, torch.dtype | torch.layout | torch.memory_format) else None

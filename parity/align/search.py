@@ -15,8 +15,10 @@ import numpy as np
 
 from parity.align.bindings import Bindings
 from parity.align.found import CONFIRMED, GIVEN, Found, Stop
-from parity.align.frontier import Difference, differences, torch_frontier
+from parity.align.frontier import Difference, counterparts, differences, handed_on, torch_frontier
 from parity.align.lockstep import Cell, Walk
+from parity.align.made import Made
+from parity.align.places import lines_of
 from parity.align.symbols import Piece, whole
 from parity.mapping.rule import Rule
 from parity.trace.index import Index
@@ -28,6 +30,8 @@ MOST_DIFFERENCES, MOST_CELLS = 12, 10**9
 MOST_TRIES, MOST_SOLID = 150, 40  # trials for one difference, and for one that no weight in doubt is near
 SETTLED = 10  # operations in a row that are not met, as some are in any port
 FEW = 6  # options of a weight that are tried before other weights
+MOST_COUNTERPARTS = 5  # of a value that differs, which are tried
+ALIKE = 0.5  # how much alike a counterpart must be behind which nothing more agrees
 MOST_TIED = 6  # weights that met the same data, of which all orders are tried
 # What is tried for one weight, how far it is walked on, how far back one is looked for, how far ahead.
 MOST_OPTIONS, WINDOW, BEHIND, AHEAD = 80, 60, 60, 30
@@ -59,10 +63,13 @@ class Search:
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
         self.leaves, self.trained, self.state = leaves, trained, state
         self.given = {whole(path, leaves[path].shape): Found(rule, GIVEN) for path, rule in (given or {}).items()}
-        self.index = Index()
+        self.index, self.low, low = Index(), Index(), trace.low()
         for number, value in enumerate(trace.values):
             if value.data and value.array.dtype.kind in "fiub":
                 self.index.add(number, value.array)
+                if low[number]:
+                    self.low.add(number, value.array)
+        self.made = Made(state)
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
         self.given_up: set[Piece] = set()
@@ -77,7 +84,8 @@ class Search:
         while True:
             here = differences(walk, self.targets, self.results)
             here = [d for d in here if d.op not in {f.op for _, f in found}]
-            better = self._improved(walk, here[0], tried) if here else None
+            known = {self._lines(w, d) for w, d in found}
+            better = self._improved(walk, here[0], tried) if here and self._lines(walk, here[0]) not in known else None
             if better is not None:  # what was found under other weights means nothing
                 walk, found = better, []
                 if self.forces:
@@ -90,6 +98,7 @@ class Search:
                 continue
             if not here:
                 break
+            here = [self._placed(walk, d) for d in here]
             found += [(walk, d) for d in here]
             new = {d.counterpart: d.arranged for d in here if d.counterpart is not None and d.arranged is not None}
             if not new or len(found) >= MOST_DIFFERENCES:
@@ -99,7 +108,11 @@ class Search:
         return Aligned(walk, self.results or [], found)
 
     def walk(
-        self, given: Mapping[Piece, Found] | None = None, stop: int | None = None, before: Sequence[Cell] = ()
+        self,
+        given: Mapping[Piece, Found] | None = None,
+        stop: int | None = None,
+        before: Sequence[Cell] = (),
+        forces: Mapping[int, np.ndarray] | None = None,
     ) -> Walk:
         """Walk once.
 
@@ -107,15 +120,17 @@ class Search:
             given: what is taken to be known of weights.
             stop: step at which the walk ends.
             before: cells of an earlier walk that are the same in this one.
+            forces: by step, what is put in its place, beside what is known to be.
         """
         self.walks += 1
-        known = Bindings(self.leaves, self.trained, self.state, {**self.given, **(given or {})})
+        known = Bindings(self.leaves, self.trained, self.made, {**self.given, **(given or {})})
         given_up = self.given_up if stop is None else None
         walk = Walk(
             self.trace,
             self.index,
+            self.low,
             known,
-            self.forces,
+            {**self.forces, **(forces or {})},
             stop=stop,
             hasty=stop is not None,
             given_up=given_up,
@@ -139,10 +154,10 @@ class Search:
         front = difference.cell if difference.cell is not None else len(walk.cells)
         stop = front + WINDOW
         reached = {n for cell in walk.cells[:stop] if cell.alike for n in cell.same}
-        best, chosen, start, known = len(reached), None, 0, walk.bindings
+        best, chosen, start = len(reached), None, 0
         left = MOST_TRIES if self._in_doubt(walk, front) else MOST_SOLID
         for at, options in self._choices(walk, front):
-            sure = {p: f for p, f in known.found.items() if p not in known.trials or known.trials[p].at < at}
+            sure = self._sure(walk, at)
             for option in itertools.islice(options, MOST_OPTIONS):
                 key = (frozenset(self.forces), tuple(option.items()))
                 if key in tried or left <= 0 or time.monotonic() > self.until:
@@ -156,6 +171,37 @@ class Search:
                     if self._settles(trial, difference, front, stop):
                         return self._taken(walk, chosen, start)
         return self._taken(walk, chosen, start) if chosen is not None else None
+
+    def _placed(self, walk: Walk, difference: Difference) -> Difference:
+        """Return a difference with the counterpart behind which most of what follows agrees."""
+        options = [
+            *_likely(counterparts(walk, difference)),
+            *itertools.islice(handed_on(walk, difference), MOST_COUNTERPARTS),
+        ]
+        if not options:
+            return difference
+        at = min(option.counterpart or 0 for option in options)
+        stop = max(option.counterpart or 0 for option in options) + WINDOW
+        sure, before = self._sure(walk, at), walk.cells[:at]
+        # What is put in place is found itself: more than that has to agree.
+        best = len(self.walk(sure, stop, before).found) + 1
+        chosen = options[0] if options[0].score > ALIKE else difference  # an operand that is handed on has no score
+        for option in options:
+            if option.counterpart is not None and option.arranged is not None:
+                trial = self.walk(sure, stop, before, {option.counterpart: option.arranged})
+                if len(trial.found) > best:
+                    best, chosen = len(trial.found), option
+        return chosen
+
+    def _sure(self, walk: Walk, at: int) -> dict[Piece, Found]:
+        """Return what was known of weights before a step."""
+        known = walk.bindings
+        return {p: f for p, f in known.found.items() if p not in known.trials or known.trials[p].at < at}
+
+    def _lines(self, walk: Walk, found: Difference) -> Any:
+        """Return both lines of a difference: layers of one kind have them in common."""
+        lines = lines_of(walk, found)
+        return lines if all(lines) else (found.op, found.cell)
 
     def _taken(self, walk: Walk, chosen: Mapping[Piece, Found], start: int) -> Walk:
         self.given = {**self.given, **chosen}
@@ -213,6 +259,17 @@ class Search:
             if len(trial.pieces) == 1 and trial.at in above:
                 yield trial.at, ({trial.pieces[0]: other} for other in trial.alternatives(trial.pieces[0]))
         yield from rest
+
+
+def _likely(ranked: Sequence[Difference]) -> list[Difference]:
+    """Return the counterparts to try, one for each of JAX's values: the most alike, and the last of the line."""
+    by_cell: dict[int | None, Difference] = {}
+    for difference in ranked:
+        by_cell.setdefault(difference.counterpart, difference)
+    options = list(by_cell.values())
+    here = sorted((d for d in options if d.here), key=lambda d: d.counterpart or 0)
+    chosen = [*options[:MOST_COUNTERPARTS], *here[-2:], *here[:1]]
+    return list({d.counterpart: d for d in chosen}.values())
 
 
 def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[dict[Piece, Found]]:

@@ -52,7 +52,7 @@ def left_out(replay: Replay, number: int) -> Iterator[Guess]:
                 x = x.reshape(out.shape) if x.numel() == out.numel() else x.expand(out.shape)
             except RuntimeError:
                 continue
-            yield Guess(_left_out_words(replay, op, place), {op.outputs[0]: x})
+            yield Guess(_left_out_words(replay, op, place), {op.outputs[0]: x}, given)
 
 
 def _left_out_words(replay: Replay, op: Op, place: int) -> str:
@@ -99,12 +99,25 @@ def chains(replay: Replay, number: int) -> Iterator[Guess]:
             continue
         for given_ in dict.fromkeys((given, *_makers_inputs(replay, given))):
             x = replay.tensor(given_)
-            for count, other in enumerate(behind[1:], 2):
+            for other in behind[1:]:
                 op = replay.op(other)
                 if op.name in VIEWS or not op.outputs or replay.tensor(op.outputs[0]).shape != x.shape:
                     continue
-                names = [replay.op(n).name.rstrip("_") for n in behind[:count]]
-                yield Guess(_chain_words(names), {op.outputs[0]: x})
+                names = [replay.op(n).name.rstrip("_") for n in _between(replay, given_, other)]
+                yield Guess(_chain_words(names), {op.outputs[0]: x}, given_)
+
+
+def _between(replay: Replay, given: int, last: int) -> list[int]:
+    """Return the operations by which a value is made from another, in order."""
+    found, front = set[int](), [last]
+    while front and len(found) < 4 * CHAIN:
+        number = front.pop()
+        if number in found:
+            continue
+        found.add(number)
+        makers = [replay.trace.values[n].maker for n in replay.op(number).inputs if n != given and replay.data(n)]
+        front += [m for m in makers if m is not None and m > (replay.trace.values[given].maker or -1)]
+    return sorted(found)
 
 
 def _makers_inputs(replay: Replay, number: int) -> tuple[int, ...]:

@@ -27,6 +27,8 @@ MOST_NEAR = 60  # rules whose results are compared with PyTorch's values, if non
 MOST_PARTS = 60  # rules that are tried for a part of a leaf
 MOST_FAR = 60  # rules that are tried from parameters elsewhere in the network
 NEAR_ENOUGH, CLEARLY = 0.9, 0.02  # of correlations: the best, and how much the next source's must be below
+SAMPLES = 8  # numbers of a result that are looked for before all are
+LEAST_SHARE = 4  # of a result that is a part
 ZEROS = ("dot_general", "conv_general_dilated", "mul", "gather")  # operations that turn zeros into zeros
 
 
@@ -89,6 +91,8 @@ class Trial:
             if found and not all(self.known.is_fresh(f) for f in combination.values()):
                 self.again = self.again or (combination if found != OTHER_ORDER else None)
                 continue
+            if found == VALUE and not self.known.keeps_all(combination.values()):
+                found = PART  # numbers that are there twice: a value of PyTorch's that was repeated for itself
             if found == VALUE:
                 return self.choose(combination, VALUE)
             if found:
@@ -110,7 +114,7 @@ class Trial:
         for option in self.known.rules_for([*self.keys, *further], piece, self.equation):
             computed = self._result({piece: option})
             why = self._is_found(computed, {piece: option}) if computed is not None else ""
-            if why:
+            if why and self.known.keeps_all([option]):
                 result[why].append(option)
         return [*result[VALUE], *result[PART], *result[OTHER_ORDER]]
 
@@ -125,7 +129,7 @@ class Trial:
             for option in self.known.rules_for(self.keys, piece, self.equation):
                 arrays = {**dummy, piece: self.known.array_of(piece, option)}
                 result = self._computed(arrays)
-                if result is not None and any(self._strict(part) for parts in chunks(result) for part in parts):
+                if result is not None and self._in_part(result):
                     found[piece] = option
                     dummy[piece] = arrays[piece]
                     break
@@ -158,7 +162,7 @@ class Trial:
                 continue
             view[...] = self.known.array_of(part, option)
             result = self._computed({piece: array.copy()})
-            if result is not None and any(self._strict(p) for chunks in chunks(result) for p in chunks):
+            if result is not None and self._in_part(result):
                 return option
         view[...] = before
         return None
@@ -167,7 +171,7 @@ class Trial:
         """Take the combination whose result is most like one of PyTorch's, if it is by far."""
         walk, scores = self.walk, []
         targets = self._targets()
-        arrays = [walk.trace.values[n].array for n in targets]
+        arrays = [a for n in targets if isinstance(a := walk.trace.values[n].array, np.ndarray)]
         for combination, result in self.tried[:MOST_NEAR]:
             near = [array for array in arrays if array.size == result.size and array.dtype.kind == "f"]
             score = max((nearest_layout(reference, result)[0] for reference in near), default=-1.0)
@@ -227,6 +231,8 @@ class Trial:
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
         if (
             self.met
+            and self._holds(result, SAMPLES).all()  # most are refused by a few numbers
+            and self._holds(result).all()
             and self.known.keeps_all(combination.values())
             and any(all(self._strict(part) for part in parts) for parts in chunks(result))
         ):
@@ -253,6 +259,20 @@ class Trial:
                 return False
         return True
 
+    def _in_part(self, result: np.ndarray) -> bool:
+        """Tell whether a part of a result is among PyTorch's values."""
+        held = self._holds(result).reshape(result.shape)
+        if held.sum() < result.size / LEAST_SHARE:
+            return False
+        return any(
+            may.all() and self._strict(part)
+            for parts, mays in zip(chunks(result), chunks(held), strict=True)
+            for part, may in zip(parts, mays, strict=True)
+        )
+
+    def _holds(self, array: np.ndarray, few: int = 0) -> np.ndarray:
+        return self.walk.holds(array, min(cell.bits for cell in self.cells), few)
+
     def _strict(self, array: np.ndarray) -> bool:
         return any(self._alike(number, array) for number in self._matches(array))
 
@@ -261,8 +281,7 @@ class Trial:
         return self.walk.matches(array, bits) if array.size > 2 else []
 
     def _alike(self, number: int, array: np.ndarray) -> bool:
-        reference = np.asarray(self.walk.trace.values[number].array, np.float64)
-        return laid_out(reference, array, 3e-6) is not None
+        return laid_out(self.walk.trace.values[number].array, array, 3e-6) is not None
 
     def choose(self, combination: Mapping[Piece, Found], why: str) -> bool:
         """Settle on a combination."""

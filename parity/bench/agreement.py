@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.compare import relative_error, total_norm
 from parity.copy import flatten, is_flax, to_flax
+from parity.report.compare import relative_error, total_norm
 
 # Of logits, first loss, norm of the first gradients, what the first step has added to the weights, and later losses.
 # In float32 the first three are those of `parity check`. Then it is wider: where a rounding decides whether a ReLU
@@ -25,7 +25,7 @@ BOUNDS = {
 DIVIDING, DIVIDED = ("adam", "adamw", "rmsprop", "muon"), 5e-1
 
 
-AS_NEAR = 3.0  # to PyTorch's float64 steps, in units of how near PyTorch's own are, as in `parity.checks`
+AS_NEAR = 3.0  # to PyTorch's float64 steps, in units of how near PyTorch's own are, as in `parity.checks.layers`
 UNRELATED = 0.9  # what the steps of other weights, batches or options are at least apart
 
 

@@ -19,12 +19,20 @@ from parity.bench.plan import (
     torch_modes,
 )
 from parity.bench.roofline import ACTIVATION_BYTES
+from parity.report.console import load_module
 
 OPTIMIZERS: tuple[str, ...] = get_args(get_type_hints(Config)["optimizer"])
 
 
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("bench", help="measure the throughput of both frameworks on the same work")
+    add_options(parser)
+    parser.set_defaults(run=lambda args: load_module("bench.command").run(args))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add them to a parser."""
+    """Add the options to a parser."""
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="networks; by default all")
     add("--device", choices=("cpu", "gpu"), help="(default: a GPU, if both frameworks find one)")

@@ -11,8 +11,8 @@ from parity.compiler.one_by_one import Evaluator
 from parity.compiler.program import Program, Values, as_array, flatten_function
 from parity.compiler.script import write_script
 from parity.compiler.smallest import LIMITS, Judge, smallest_part
-from parity.flax_side import FlaxSide
 from parity.report import CompilerFault, Failure, Result
+from parity.sides.flax_side import FlaxSide
 
 CHECK, STAGE = "compiled", "compiler"
 MOST_NAMED = 6  # operations in a diagnosis

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from jaxnets.compiler_guard import FLAG, NAME, REPORTS
 from jaxnets.environment import start_device
-from parity.compare import relative_error
 from parity.compiler.faults import Known, known_faults
 from parity.compiler.isolated import Compiler, CrashError
+from parity.report.compare import relative_error
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "torchvision", "numpy")
 # Reductions in another order than numpy's: rounding is 1e-7 and 1e-16, faults are 1e-1 and above.

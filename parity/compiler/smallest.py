@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from parity.compare import norm, relative_error
 from parity.compiler.isolated import Compiler, CrashError
 from parity.compiler.one_by_one import Evaluator
 from parity.compiler.program import Equation, Program, Values, as_array
+from parity.report.compare import norm, relative_error
 
 # A part is wrong if an output is further off than this, and much further than the part itself moves when its inputs
 # are rounded once: a comparison that a rounding decides is no fault of the compiler.

@@ -9,8 +9,8 @@ import numpy as np
 
 from data.registry import nearest
 from experiment.weights.conversion import COUNTER, leaves, unflatten
-from experiment.weights.files import to_arrays
 from experiment.weights.layout import CopyError
+from experiment.weights.loaded import to_arrays
 from parity.mapping.rule import Rule
 
 Shape = tuple[int, ...]

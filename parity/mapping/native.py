@@ -5,7 +5,7 @@ from typing import Any
 from flax import nnx
 
 from experiment.weights.layout import layer_path
-from parity.nnx_module import COLLECTIONS
+from parity.sides.nnx_module import COLLECTIONS
 
 
 def native_names(model: Any) -> dict[str, str]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from einops import EinopsError
 
 from data.registry import nearest
 from experiment.weights.layout import CopyError
@@ -212,7 +211,7 @@ def _run(rule: Rule, stack: list[Any], how: Any) -> Any:
     for step in map(parse, rule.steps):
         try:
             stack = _apply(step, stack, how)
-        except (ValueError, IndexError, EinopsError) as error:
+        except (ValueError, IndexError) as error:
             shapes = " ".join(dict.fromkeys(str(how.shape(value)) for value in stack))
             why = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
             raise CopyError(f"{', '.join(rule.sources)}: step '{step.text}' does not fit {shapes}: {why}") from None

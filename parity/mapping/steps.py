@@ -17,11 +17,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import einops
 import numpy as np
 
 from data.errors import UserError
 from data.registry import nearest
+from parity.mapping.axes import rearranged
 
 WORDS = ("flip", "take", "reorder", "slice", "index", "blank", "add", "concat", "stack", "sum")
 BLOCK = r"(\d+) of (\d+) along (-?\d+)"
@@ -78,8 +78,8 @@ def _pattern(body: str, text: str) -> tuple[str, str, dict[str, int]]:
     return "repeat" if new else "rearrange", pattern.strip(), {name: int(size) for name, _, size in pairs}
 
 
-def _einops(function: str, pattern: str, sizes: dict[str, int]) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda array: getattr(einops, function)(array, pattern, **sizes)
+def _einops(_function: str, pattern: str, sizes: dict[str, int]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda array: rearranged(array, pattern, sizes)
 
 
 def _join(word: str, rest: str, text: str) -> Step:

@@ -1,4 +1,4 @@
-"""Arrays of any library, the names of a tree's leaves, and 64 bits."""
+"""Arrays for JAX, the names of a tree's leaves, and 64 bits."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
+
+from parity.sides.frameworks import is_tensor
+from parity.sides.numbers import is_array, is_float, to_numpy, unique
+
+__all__ = [
+    "bits",
+    "flat_tree",
+    "is_array",
+    "is_float",
+    "is_narrow",
+    "joined",
+    "narrowed",
+    "narrowing",
+    "to_jax",
+    "to_numpy",
+    "unique",
+    "wide",
+    "x64",
+]
 
 
 def x64() -> Any:
@@ -52,31 +70,9 @@ def narrowed(tree: Any) -> Any:
     return jax.tree.map(cast, tree)
 
 
-def is_array(value: Any) -> bool:
-    """Return whether a value is an array of numbers of JAX (a traced one, too), NumPy or PyTorch; a key is not."""
-    if isinstance(value, jax.Array):
-        return not jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-    return isinstance(value, np.ndarray | np.generic | torch.Tensor)
-
-
-def is_float(array: Any) -> bool:
-    """Return whether an array holds real or complex numbers, not integers or booleans."""
-    if isinstance(array, torch.Tensor):
-        return array.is_floating_point() or array.is_complex()
-    return jnp.issubdtype(array.dtype, jnp.inexact)
-
-
-def to_numpy(array: Any) -> np.ndarray:
-    """Return a copy as numpy, also of bfloat16 and of tensors that want a gradient (trap 22)."""
-    if isinstance(array, torch.Tensor):
-        array = array.detach().cpu().resolve_conj().resolve_neg()
-        array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
-    return np.array(array)
-
-
 def wide(array: Any) -> np.ndarray:
     """Return a copy as numpy: real numbers in float64, complex ones in complex128, all others as they are."""
-    if isinstance(array, torch.Tensor) or not is_float(array):
+    if is_tensor(array) or not is_float(array):
         array = to_numpy(array)
     if not is_float(array):
         return np.array(array)
@@ -99,16 +95,6 @@ def _part(key: Any) -> Any:
         if hasattr(key, attribute):
             return getattr(key, attribute)
     return key
-
-
-def unique(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Return pairs of a name and a value, names that occur before numbered: "w", "w#1"."""
-    seen: dict[str, int] = {}
-    found = []
-    for name, value in pairs:
-        number = seen[name] = seen.get(name, -1) + 1
-        found.append((f"{name}#{number}" if number else name, value))
-    return found
 
 
 def to_jax(tree: Any) -> Any:

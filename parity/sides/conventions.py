@@ -1,6 +1,5 @@
 """How a callable wants to be called: words for training, keys of random numbers, one example at a time."""
 
-import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -9,12 +8,25 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from parity.nnx_module import TRAINING_WORDS
-from parity.sides.arrays import is_array
+from parity.sides.nnx_module import TRAINING_WORDS
+from parity.sides.numbers import is_array
+from parity.sides.signatures import is_key_word, key_words, parameters
+
+__all__ = [
+    "MODE_WORDS",
+    "Convention",
+    "batch_size",
+    "called",
+    "convention_of",
+    "is_key_word",
+    "key_for",
+    "key_words",
+    "learned",
+    "parameters",
+]
 
 # Words for the mode, and what they are in training.
 MODE_WORDS = {**TRAINING_WORDS, "inference": False, "is_train": True, "eval_mode": False}
-KEY_WORD = re.compile(r"(\w+_)?(key|keys|p?rng|rngs)")
 MISSING = re.compile(r"missing \d+ required [\w-]+ arguments?: (.*)")
 
 
@@ -36,14 +48,6 @@ class Convention(NamedTuple):
         return tuple(k for k in self.keys + (self.optional_keys if train else ()) if k not in given)
 
 
-def parameters(function: Any) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a callable, or of a module's `__call__`; none where Python cannot tell."""
-    try:
-        return dict(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return {}
-
-
 def convention_of(function: Any, given: int = 0, consumed: Collection[str] = ()) -> Convention:
     """Read a convention off a signature, less what is consumed and what the positional inputs take."""
     found = parameters(function)
@@ -54,17 +58,6 @@ def convention_of(function: Any, given: int = 0, consumed: Collection[str] = ())
     required = tuple(n for n, p in free.items() if n in keys and p.default is p.empty)
     optional = tuple(n for n, p in free.items() if n in keys and p.default is not p.empty)
     return Convention(tuple(n for n in free if n in MODE_WORDS), required, optional)
-
-
-def key_words(names: Collection[str]) -> tuple[str, ...]:
-    """Return those of a callable's words that mean random numbers; the key of an attention is an input."""
-    attention = any(other in names for other in ("query", "queries", "value", "values", "q", "v"))
-    return tuple(n for n in names if is_key_word(n) and not (n in ("key", "keys") and attention))
-
-
-def is_key_word(name: str) -> bool:
-    """Return whether a parameter is called as a key of random numbers is: "key", "dropout_rng"."""
-    return KEY_WORD.fullmatch(name) is not None
 
 
 def learned(convention: Convention, error: BaseException) -> Convention | None:

@@ -9,9 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import jax
-from flax import errors
-
 OWN = Path(__file__).resolve().parents[1]  # this package
 LIBRARIES = re.compile(
     r"/(site|dist)-packages/(jax|jaxlib|flax|torch|equinox|haiku|numpy|jaxtyping|einops|typeguard|beartype)/"
@@ -85,34 +82,3 @@ REMEDIES = (
     ),
     (r"'NoneType' object has no attribute '(ndim|shape|dtype|size|reshape)'", "an input that is needed is not given"),
 )
-
-
-def is_traced_value(error: BaseException) -> bool:
-    """Return whether JAX was asked for the value of a traced array."""
-    kinds = (
-        jax.errors.ConcretizationTypeError,
-        jax.errors.TracerArrayConversionError,
-        jax.errors.TracerIntegerConversionError,
-        jax.errors.NonConcreteBooleanIndexError,
-    )
-    return isinstance(error, kinds)
-
-
-def is_mixed(error: BaseException) -> bool:
-    """Return whether JAX may have refused to mix two precisions."""
-    text = str(error)
-    return (
-        bool(re.search(r"dtype|same type|equal type|identical type|matching type", text))
-        and "32" in text
-        and "64" in text
-    )
-
-
-def wants_keys(error: BaseException) -> bool:
-    """Return whether a Linen module asks for random numbers."""
-    return isinstance(error, errors.InvalidRngError)
-
-
-def wants_mutable(error: BaseException) -> bool:
-    """Return whether a Linen module writes a collection in evaluation mode, such as a cache."""
-    return isinstance(error, errors.ModifyScopeVariableError)

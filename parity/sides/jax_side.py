@@ -10,8 +10,9 @@ from flax import nnx
 
 from data import UserError
 from parity.sides.arrays import is_narrow, narrowing, to_jax, x64
-from parity.sides.faults import described, explained, is_mixed
+from parity.sides.faults import described, explained
 from parity.sides.function import FunctionSide
+from parity.sides.jax_faults import is_mixed
 from parity.sides.linen import made
 from parity.sides.opened import is_equinox, of_nnx, opened
 from parity.sides.outputs import named_leaves

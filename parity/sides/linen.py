@@ -14,7 +14,7 @@ from jax.extend import core
 from parity.sides.arrays import bits, is_float, is_narrow, joined, narrowed, to_jax, to_numpy, wide, x64
 from parity.sides.carries import wide_carries
 from parity.sides.conventions import convention_of
-from parity.sides.faults import is_traced_value, wants_keys, wants_mutable
+from parity.sides.jax_faults import is_traced_value, wants_keys, wants_mutable
 from parity.sides.opened import NARROW
 from parity.sides.trial import settle
 

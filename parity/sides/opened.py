@@ -15,9 +15,9 @@ from flax import linen as nn
 from flax import nnx
 
 from experiment.weights.layout import layer_path
-from parity.nnx_module import COLLECTIONS
 from parity.sides.arrays import flat_tree, is_array, is_float, joined
 from parity.sides.conventions import parameters
+from parity.sides.nnx_module import COLLECTIONS
 
 PARAMETERS = "params"
 FUNCTION = types.FunctionType

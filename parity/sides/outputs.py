@@ -5,17 +5,17 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
-import torch
 
-from parity.sides.arrays import is_array, unique
+from parity.sides.frameworks import is_a
+from parity.sides.numbers import is_array, unique
 from parity.sides.pairing import paired
 
 __all__ = ["Leaves", "named_leaves", "paired"]
 
 ONLY = "output"  # the name of an output that is a single array
 DEEPEST = 12
+SHAPE = "jax:ShapeDtypeStruct"
 
 
 class Leaves(dict[str, Any]):
@@ -35,7 +35,7 @@ def named_leaves(output: Any) -> Leaves:
     arrays, others = [], []
     for path, value, inside in _walk(output, (), frozenset(), False):
         name = "/".join(path) or ONLY
-        if is_array(value) or isinstance(value, jax.ShapeDtypeStruct):
+        if is_array(value) or is_a(value, SHAPE):
             arrays.append((name, value))
         elif isinstance(value, float | int | complex) and not isinstance(value, bool) and not inside:
             arrays.append((name, np.asarray(value)))
@@ -48,7 +48,7 @@ def _walk(
     value: Any, path: tuple[str, ...], above: frozenset[int], inside: bool
 ) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
     """Yield every leaf with its path, and whether it is an attribute of an object; what holds itself is left out."""
-    final = is_array(value) or isinstance(value, jax.ShapeDtypeStruct) or id(value) in above or len(path) > DEEPEST
+    final = is_array(value) or is_a(value, SHAPE) or id(value) in above or len(path) > DEEPEST
     children = None if final else _children(value)
     if children is None:
         yield path, value, inside
@@ -75,7 +75,7 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(str(i), child) for i, child in enumerate(value)]
     if dataclasses.is_dataclass(value):
         return [(f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value)]
-    if isinstance(value, torch.nn.Module) or callable(value) or not hasattr(value, "__dict__"):
+    if is_a(value, "torch.nn:Module") or callable(value) or not hasattr(value, "__dict__"):
         return None
     own = [(name.lstrip("_"), child) for name, child in vars(value).items()]
     return own or None

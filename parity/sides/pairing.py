@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.sides.arrays import to_numpy
+from parity.sides.numbers import to_numpy
 
 ALIKE = 1e-2  # relative: nearer than this, a layout is told by the values
 ALL_ORDERS = 4  # dimensions up to which any order of the axes is tried

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from parity.sides.arrays import to_numpy
+from parity.sides.numbers import to_numpy
 
 GAIN = 1 / np.sqrt(3)  # of a linear layer as PyTorch makes it; smaller ones are raised to it
 TABLE = 0.3  # least root mean square of embeddings and other tables

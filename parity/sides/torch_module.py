@@ -5,15 +5,17 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 import torch
 from torch import nn
 
 from data import UserError
-from parity.sides.arrays import is_array, is_float, to_numpy
+from parity.sides import torch_passes
+from parity.sides.draw import Inputs
 from parity.sides.faults import explained
+from parity.sides.numbers import is_array, is_float, to_numpy, tree_map
 from parity.sides.randomise import randomise_, with_statistics_of
+from parity.sides.reference import Pass, Statistics
 
 COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
@@ -46,6 +48,11 @@ class TorchModule:
         """Return copies of parameters and buffers, those that are not saved, too; one name of each (see `tied`)."""
         return {name: to_numpy(tensor) for name, tensor in self.tensors.items()}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Return how many numbers each tensor has."""
+        return {name: tensor.numel() for name, tensor in self.tensors.items()}
+
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, train: bool) -> Any:
         """Return the output tree; gradients are enabled, and in training mode the statistics move on.
 
@@ -60,7 +67,7 @@ class TorchModule:
 
     def tensors_of(self, tree: Any) -> Any:
         """Return inputs as tensors: floats in the module's dtype, integers in int64."""
-        return jax.tree.map(self._tensor, tree, is_leaf=lambda x: x is None)
+        return tree_map(self._tensor, tree)
 
     def _tensor(self, array: Any) -> Any:
         if isinstance(array, torch.Tensor) or not is_array(array):
@@ -77,6 +84,28 @@ class TorchModule:
         randomise_(self.module, self.trained, seed)
         if args or kwargs:
             with_statistics_of(self.module, seed, lambda: self.call(args, kwargs, train=False))
+
+    def recorded(self, inputs: Inputs) -> Pass:
+        """Return a forward pass in evaluation mode, operation by operation."""
+        return torch_passes.recorded(self, inputs)
+
+    def float32_outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Return the outputs of the module in float32."""
+        return torch_passes.float32_outputs(self, inputs)
+
+    def gradients(self, inputs: Inputs) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the gradients of a weighted sum of the outputs, and the weights of the sum by output."""
+        return torch_passes.gradients(self, inputs)
+
+    def float32_errors(
+        self, inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Return the relative error of each gradient of the same sum in float32."""
+        return torch_passes.float32_errors(self, inputs, reference, cotangents)
+
+    def statistics(self, inputs: Inputs) -> Statistics:
+        """Return what a training step makes of running statistics."""
+        return torch_passes.statistics(self, inputs)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:

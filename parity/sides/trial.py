@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from parity.sides.arrays import is_array
-from parity.sides.faults import is_traced_value
+from parity.sides.jax_faults import is_traced_value
 
 
 def settle(side: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -1,30 +1,42 @@
 """Finding a value among many, whatever its layout and shape: by its sorted numbers."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from parity.trace.fingerprint import Fingerprint
+from parity.trace.masks import LEAST, unmasked
+
 MOST_ORDERS = 120  # of axes that are tried
-MASKED = 1e29  # what is larger stands for infinity
-# A mask's numbers are at least this large, so many times larger than the others', and the same but for this share.
-LEAST, FAR, ABOUT = 1e3, 30, 0.05
+MOST_NUMBERS = 5 * 10**7  # among which single numbers are looked for
 
 
 class Index:
     """Arrays by number; `find` returns those that hold the same numbers in any order."""
 
     def __init__(self) -> None:
-        self._sorted: dict[int, np.ndarray] = {}
+        self._sorted: dict[int, np.ndarray | Fingerprint] = {}
         self._sizes: dict[int, list[tuple[int, float, float]]] = {}  # by size: number, norm, sum
 
         self._by_size: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._least: float = np.inf  # size of the smallest array of which the fingerprint alone is known
+        self._all: np.ndarray | None = None  # every number of every array, sorted, and infinity
 
-    def add(self, number: int, array: np.ndarray) -> None:
-        """Add an array under a number."""
-        flat = np.sort(np.asarray(array, np.float64), axis=None)
-        self._sorted[number] = flat
-        self._sizes.setdefault(flat.size, []).append((number, *_moments(flat)))
+    def add(self, number: int, array: np.ndarray | Fingerprint) -> None:
+        """Add an array, or the fingerprint of one, under a number."""
+        if isinstance(array, Fingerprint):
+            self._sorted[number], moments = array, (array.norm, array.total)
+            self._least = min(self._least, array.size)
+        else:
+            flat = np.sort(np.asarray(array, np.float64), axis=None)
+            self._sorted[number], moments = flat, _moments(flat)
+        self._all = None
+        self._sizes.setdefault(array.size, []).append((number, *moments))
+
+    def __len__(self) -> int:
+        return len(self._sorted)
 
     def find(self, array: np.ndarray, near: float) -> list[int]:
         """Return the numbers of the arrays that are within `near`, relative, in the order in which they were added."""
@@ -39,7 +51,26 @@ class Index:
         if not fits.any():
             return []
         flat = np.sort(flat)
-        return [number for number in numbers[fits].tolist() if close(self._sorted[number], flat, near)]
+        return [number for number in numbers[fits].tolist() if _agrees(self._sorted[number], flat, near)]
+
+    def holds(self, array: np.ndarray, near: float, few: int = 0) -> np.ndarray:
+        """Tell of each number whether it can belong to a part of this array that is among the arrays.
+
+        A part that is found within `near` has each of its numbers there, so far off at most. Beside numbers that may
+        be a mask's, all are possible. `few`: tell of so many numbers alone.
+        """
+        flat = np.asarray(array, np.float64).ravel()
+        if flat.size >= self._least:
+            return np.ones(flat.size, bool)
+        if self._all is None:
+            known = [array for array in self._sorted.values() if isinstance(array, np.ndarray)]
+            self._all = np.append(np.sort(np.concatenate([np.zeros(0), *known])), np.inf)
+        if not np.abs(flat).max(initial=0) < LEAST or self._all.size > MOST_NUMBERS:
+            return np.ones(flat.size, bool)
+        slack = 2 * near * np.linalg.norm(flat) + 1e-14
+        flat = flat[:: max(1, flat.size // few)] if few else flat
+        at = np.searchsorted(self._all, flat - slack)
+        return self._all[at] <= flat + slack
 
     def _columns(self, size: int, known: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return numbers, norms and sums of the arrays of a size."""
@@ -52,6 +83,12 @@ class Index:
     def of_size(self, size: int) -> list[int]:
         """Return the numbers of all arrays of a size."""
         return [number for number, *_ in self._sizes.get(size, ())]
+
+
+def _agrees(known: np.ndarray | Fingerprint, flat: np.ndarray, near: float) -> bool:
+    if isinstance(known, Fingerprint):
+        return close(known.sorted, known.holds(flat), near)
+    return close(known, flat, near)
 
 
 def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
@@ -67,19 +104,6 @@ def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
         reference, found = reference[kept], found[kept]
     size = np.linalg.norm(reference)
     return bool(np.linalg.norm(found - reference) <= near * size + (1e-300 if size else 1e-15))
-
-
-def unmasked(array: np.ndarray) -> np.ndarray:
-    """Tell which numbers of an array are not a mask's: infinite ones, and large ones that are all about the same."""
-    sizes = np.abs(array)
-    kept = sizes < MASKED
-    if not kept.any() or sizes[kept].max() < LEAST:
-        return kept
-    middle = np.median(sizes[kept])
-    far = kept & (sizes > max(FAR * middle, LEAST))
-    if far.any() and np.ptp(array[far]) <= ABOUT * sizes[far].max():
-        kept = kept & ~far
-    return kept
 
 
 def arranged(reference: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -99,8 +123,14 @@ def layouts(reference: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarra
         yield squeezed.transpose(order).reshape(shape)
 
 
-def laid_out(reference: np.ndarray, found: np.ndarray, near: float) -> np.ndarray | None:
-    """Return the reference in `found`'s layout if they are equal up to an order of axes and a shape, else None."""
+def laid_out(reference: np.ndarray | Fingerprint, found: np.ndarray, near: float) -> np.ndarray | None:
+    """Return the reference in `found`'s layout if they are equal up to an order of axes and a shape, else None.
+
+    The numbers of a fingerprint are not known: `found` itself is returned.
+    """
+    if isinstance(reference, Fingerprint):
+        return found if reference.fits_in_any_order(found, near) else None
+    reference = np.asarray(reference, np.float64)
     for candidate in layouts(reference, found.shape):
         if close(candidate, found, near):
             return candidate
@@ -134,5 +164,7 @@ def _centred(array: np.ndarray) -> np.ndarray:
 
 
 def _moments(flat: np.ndarray) -> tuple[float, float]:
+    if flat.size and max(flat.max(), -flat.min()) < LEAST:
+        return math.sqrt(flat.dot(flat)), float(flat.sum())
     kept = flat[unmasked(flat)]
     return float(np.linalg.norm(kept)), float(kept.sum())

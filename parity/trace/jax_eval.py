@@ -1,16 +1,14 @@
-"""Evaluating a JAX function equation by equation, into every call, loop and branch.
+"""Evaluating a jaxpr, JAX's or that of a record, equation by equation, into every call, loop and branch.
 
 Whoever evaluates (`Visitor`) is shown each equation with its operands, and says what comes out. The operands are
 cells: a number of the visitor's choosing around an array, or what stands for one.
 """
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from parity.trace.lines import Line, line_of_frames
 from parity.trace.numpy_ops import computed
@@ -39,19 +37,6 @@ class Visitor(Protocol):
         """Return the cell of rows put together."""
 
 
-def traced(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """Return a function's jaxpr and the tree of its output.
-
-    Functions that are jitted inside keep the lines of their first call, so they are traced anew at each call; where a
-    function does not allow that, the lines of the outer call are what is shown.
-    """
-    try:
-        with jax.disable_jit():
-            return jax.make_jaxpr(function, return_shape=True)(*args)
-    except Exception:
-        return jax.make_jaxpr(function, return_shape=True)(*args)
-
-
 def evaluate(jaxpr: Any, consts: Sequence[Any], cells: Sequence[Any], visitor: Visitor) -> list[Any]:
     """Evaluate a jaxpr; return the cells of its results."""
     env: dict[Any, Any] = {}
@@ -59,13 +44,18 @@ def evaluate(jaxpr: Any, consts: Sequence[Any], cells: Sequence[Any], visitor: V
     env |= zip(jaxpr.invars, cells, strict=True)
 
     def read(variable: Any) -> Any:
-        return visitor.constant(variable.val) if isinstance(variable, core.Literal) else env[variable]
+        return visitor.constant(_literal(variable)) if hasattr(variable, "val") else env[variable]
 
     for equation in jaxpr.eqns:
         operands = [read(variable) for variable in equation.invars]
         outputs = _run(equation, operands, visitor)
         env |= zip(equation.outvars, outputs, strict=True)
     return [read(variable) for variable in jaxpr.outvars]
+
+
+def _literal(literal: Any) -> Any:
+    """Return a literal in its dtype, which its value may not tell: a number of Python's stands for float32, too."""
+    return literal.val if is_key(literal.val) else np.asarray(literal.val, literal.aval.dtype)
 
 
 def _run(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
@@ -81,21 +71,29 @@ def _run(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
 
 
 def bind(equation: Any, values: Sequence[Any]) -> list[Any]:
-    """Compute an equation's results: by numpy where it can, else by JAX."""
+    """Compute an equation's results: by numpy where it can, else by JAX; of a record, by what is there."""
     found = computed(equation.primitive.name, values, equation.params)
     if found is not None:
         return found
-    outputs = equation.primitive.bind(*map(jnp.asarray, values), **equation.primitive.get_bind_params(equation.params))
-    return [as_numpy(o) for o in (outputs if equation.primitive.multiple_results else [outputs])]
+    if hasattr(equation, "compute"):
+        return equation.compute(equation, values)
+    return importlib.import_module("parity.trace.jax_trace").compute(equation, values)  # here: JAX may be missing
+
+
+def is_key(array: Any) -> bool:
+    """Tell whether an array holds keys of random numbers."""
+    return str(getattr(array, "dtype", "")).startswith("key<")
 
 
 def as_numpy(array: Any) -> Any:
     """Return an array as numpy's, but for keys of random numbers."""
-    return array if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) else np.asarray(array)
+    return array if is_key(array) else np.asarray(array)
 
 
 def line_of(equation: Any) -> Line | None:
     """Return the user's line that an equation comes from."""
+    if hasattr(equation, "line"):
+        return equation.line
     traceback = equation.source_info.traceback
     if traceback is None:
         return None
@@ -145,4 +143,9 @@ LOOPS = {"scan": _scan, "while": _while, "cond": _cond}
 
 def floating(array: Any) -> bool:
     """Tell whether an array holds floating-point numbers."""
-    return bool(jnp.issubdtype(array.dtype, jnp.floating))
+    return is_floating(array.dtype)
+
+
+def is_floating(dtype: Any) -> bool:
+    """Tell whether a dtype is one of real numbers, bfloat16 among them."""
+    return getattr(dtype, "name", str(dtype)).startswith(("float", "bfloat"))

@@ -36,14 +36,22 @@ class Line(NamedTuple):
     file: str
     number: int
     function: str = ""
+    written: str = ""  # what a record says that it is: the file is not on this machine
 
     @property
     def text(self) -> str:
         """Return the line as it is written, without its indentation."""
+        if self.written:
+            return self.written.strip()
         return linecache.getline(self.file, self.number).strip()
 
+    @property
+    def place(self) -> str:
+        """Return "file.py:12"."""
+        return f"{short_file(self.file)}:{self.number}"
+
     def __str__(self) -> str:
-        return f"{_short(self.file)}:{self.number}" + (f" `{self.text}`" if self.text else "")
+        return self.place + (f" `{self.text}`" if self.text else "")
 
 
 @lru_cache(maxsize=4096)
@@ -77,7 +85,7 @@ def line_of_frames(frames: Iterable[tuple[str, int, str]]) -> Line | None:
     return next((Line(*frame) for frame in frames if belongs_to_user(frame[0])), None)
 
 
-def _short(file: str) -> str:
+def short_file(file: str) -> str:
     """Return the part of a path that people look for: below the working folder or the installed packages."""
     path = Path(file)
     parts = path.parts

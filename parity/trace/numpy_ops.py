@@ -1,11 +1,12 @@
 """Equations in numpy: no compilation for each shape, and another opinion than XLA's on what an equation means."""
 
-import string
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
+
+from parity.trace import special
 
 Operation = Callable[..., Any]
 
@@ -43,15 +44,14 @@ def _convert(x: np.ndarray, *, new_dtype: Any, **_: Any) -> np.ndarray:
 
 def _dot(x: np.ndarray, y: np.ndarray, *, dimension_numbers: Any, preferred_element_type: Any = None, **_: Any) -> Any:
     (contract_x, contract_y), (batch_x, batch_y) = dimension_numbers
-    letters = iter(string.ascii_letters)
-    names_x, names_y = [next(letters) for _ in x.shape], [next(letters) for _ in y.shape]
-    for a, b in zip((*contract_x, *batch_x), (*contract_y, *batch_y), strict=True):
-        names_y[b] = names_x[a]
-    batch = [names_x[a] for a in batch_x]
-    rest = [n for i, n in enumerate(names_x) if i not in (*contract_x, *batch_x)]
-    rest += [n for i, n in enumerate(names_y) if i not in (*contract_y, *batch_y)]
-    pattern = f"{''.join(names_x)},{''.join(names_y)}->{''.join(batch + rest)}"
-    out = np.einsum(pattern, x, y, optimize=True)
+    rest_x = [axis for axis in range(x.ndim) if axis not in (*contract_x, *batch_x)]
+    rest_y = [axis for axis in range(y.ndim) if axis not in (*contract_y, *batch_y)]
+    batch = [x.shape[axis] for axis in batch_x]
+    sides = [x.shape[axis] for axis in rest_x], [y.shape[axis] for axis in rest_y]
+    length = math.prod(x.shape[axis] for axis in contract_x)
+    left = x.transpose((*batch_x, *rest_x, *contract_x)).reshape((*batch, math.prod(sides[0]), length))
+    right = y.transpose((*batch_y, *contract_y, *rest_y)).reshape((*batch, length, math.prod(sides[1])))
+    out = np.matmul(left, right).reshape((*batch, *sides[0], *sides[1]))
     return out.astype(preferred_element_type) if preferred_element_type is not None else out
 
 

@@ -18,9 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from parity.trace.lines import line_of_stack
 from parity.trace.partials import partials, parts
-from parity.trace.values import VIEWS, Op, Ref, Trace, Value
-
-SINGLE_BITS = 12  # a number of float32 that needs more bits than this was rounded to float32
+from parity.trace.values import VIEWS, Op, Ref, Trace, Value, is_single
 
 
 def record(
@@ -61,6 +59,11 @@ class TorchRecorder(TorchDispatchMode):
             array = as_numpy(tensor)
             low = not tensor.requires_grad and is_single(array)
             self._remember(tensor, Value(array, keys=frozenset([key]), low=low))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that TorchDynamo need not be kept out of the mode: to do so, PyTorch imports it, which takes seconds."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and record it."""
@@ -176,18 +179,6 @@ def as_numpy(tensor: torch.Tensor) -> np.ndarray:
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
     return tensor.cpu().numpy().copy()
-
-
-def is_single(array: np.ndarray) -> bool:
-    """Tell whether floats are float32's: all are exactly, and some need most of its bits."""
-    if array.dtype.kind != "f" or array.size == 0:
-        return False
-    finite = array[np.isfinite(array)].astype(np.float64)
-    with np.errstate(over="ignore"):
-        if not np.array_equal(finite.astype(np.float32).astype(np.float64), finite):
-            return False
-    mantissa = np.frexp(finite)[0] * 2.0**SINGLE_BITS
-    return bool((mantissa != np.round(mantissa)).any())
 
 
 def _keep_double(kwargs: dict[str, Any]) -> bool:

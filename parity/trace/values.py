@@ -26,6 +26,7 @@ VIEWS = frozenset(
         "_to_copy",
     ]
 )
+SINGLE_BITS = 12  # a number of float32 that needs more bits than this was rounded to float32
 
 
 class Op(NamedTuple):
@@ -46,11 +47,17 @@ class Ref(NamedTuple):
     number: int
 
 
+class Constant(NamedTuple):
+    """A dtype, a device or a layout among the arguments of a recorded operation: "torch.float64"."""
+
+    text: str
+
+
 @dataclass(slots=True)
 class Value:
     """A tensor at one time of the computation."""
 
-    array: np.ndarray
+    array: Any  # numpy's; or, in a record, the fingerprint of one that was too large
     maker: int | None = None  # number of the operation; None for inputs, parameters and constants
     data: bool = False  # whether it depends on the inputs
     keys: frozenset[str] = frozenset()  # parameters and buffers that it is computed from, if not from data
@@ -66,6 +73,7 @@ class Trace:
     ops: list[Op] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     users: dict[int, list[int]] = field(default_factory=dict)  # operations by the value that they take
+    foreign: bool = False  # whether it was read from a file, which may ask for anything
 
     def add(self, value: Value) -> int:
         """Add a value; return its number."""
@@ -97,6 +105,40 @@ class Trace:
                 if self.values[number].data:
                     yield from self.makers(number, depth - 1)
 
+    def low(self) -> list[bool]:
+        """Tell of each value whether it, or one that it comes from, holds float32's precision only."""
+        result = list[bool]()
+        for value in self.values:
+            given = () if value.maker is None else self.ops[value.maker].inputs
+            result.append(value.low or any(result[number] for number in given))
+        return result
+
+    def masks(self) -> list[bool]:
+        """Tell of each value whether it is of two numbers, made from integers or truth values of the inputs alone."""
+        whole = list[bool]()
+        for value in self.values:
+            given = () if value.maker is None else self.ops[value.maker].inputs
+            root = value.maker is not None or not value.data or value.array.dtype.kind in "iub"
+            whole.append(root and not value.keys and all(whole[number] for number in given))
+        return [w and v.data and two_numbers(v.array) for w, v in zip(whole, self.values, strict=True)]
+
     def results(self, op: int) -> Iterator[Value]:
         """Yield what an operation returned."""
         return (self.values[n] for n in self.ops[op].outputs)
+
+
+def is_single(array: np.ndarray) -> bool:
+    """Tell whether floats are float32's: all are exactly, and some need most of its bits."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return False
+    finite = array[np.isfinite(array)].astype(np.float64)
+    with np.errstate(over="ignore"):
+        if not np.array_equal(finite.astype(np.float32).astype(np.float64), finite):
+            return False
+    mantissa = np.frexp(finite)[0] * 2.0**SINGLE_BITS
+    return bool((mantissa != np.round(mantissa)).any())
+
+
+def two_numbers(array: np.ndarray) -> bool:
+    """Tell whether an array holds no more than two different numbers."""
+    return array.size > 0 and bool(((array == array.min()) | (array == array.max())).all())

@@ -1,0 +1,35 @@
+"""The lines of a difference on both sides, and what one side leaves out."""
+
+from parity.align.frontier import Difference
+from parity.align.lockstep import Walk
+from parity.trace.lines import Line
+
+
+def lines_of(walk: Walk, found: Difference) -> tuple[Line | None, Line | None]:
+    """Return the lines of the two operations at which the sides part."""
+    cell = walk.cells[found.cell] if found.cell is not None else None
+    return walk.trace.ops[found.op].line, cell.line if cell is not None else None
+
+
+def line_without(walk: Walk, found: Difference, given: int) -> Line | None:
+    """Return JAX's line at which an operation of PyTorch's is left out: what it is given there is handed on.
+
+    That is where the operand is used next, unless PyTorch's operation belongs to the module that made the operand,
+    and the next one to another: then it is where the operand is made, at the end of a block.
+    """
+    trace, op = walk.trace, walk.trace.ops[found.op]
+    cells = [cell for cell in walk.cells[: found.cell] if cell.alike and not cell.forced and cell.line]
+    made = next((cell.line for cell in reversed(cells) if given in cell.same), None)
+    used = walk.cells[found.cell].line if found.cell is not None else None
+    maker = trace.values[given].maker
+    users = [user for number in op.outputs for user in trace.takers(number)]
+    if made is None or used is None or maker is None or not users:
+        return used or made
+    near = _common(op.scope, trace.ops[maker].scope) > _common(op.scope, trace.ops[min(users)].scope)
+    return made if near else used
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many names two scopes begin with in common."""
+    pairs = list(zip(one.split("."), other.split("."), strict=False))
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))

@@ -1,0 +1,310 @@
+"""The checks of any port: each a function from the aligned pair to results.
+
+What the walk of `parity.align` found equal, it found operation by operation, with PyTorch's numbers in JAX's place.
+Here the JAX model computes by itself, as its user would run it.
+"""
+
+import importlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiment.weights.layout import CopyError
+from parity.align.frontier import Difference
+from parity.align.lockstep import NEAR, Walk
+from parity.align.pair import PortPair
+from parity.align.places import line_without, lines_of
+from parity.align.words import explained
+from parity.report import Failure, Result
+from parity.report.compare import difference, relative_error, total_norm, worst
+from parity.sides.frameworks import x64
+from parity.sides.numbers import to_numpy
+from parity.sides.outputs import named_leaves, paired
+from parity.sides.pairing import twins
+from parity.trace.fingerprint import Fingerprint, comparable, sized
+from parity.trace.lines import Line
+
+# In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
+FORWARD, GRADIENT, STATISTICS = 1e-12, 1e-10, 1e-12
+# Where a port computes in float32, it must be as near to PyTorch's float64 as PyTorch's float32 is, times this.
+AS_NEAR, FLOAT32 = 5.0, 1e-6
+BIASED = "the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
+ACCEPT_BIASED = (
+    "give --accept trap-1 (accept=['trap-1']) if Flax's BatchNorm is to stay; or keep the unbiased variance"
+)
+ZERO = 1e-13  # a gradient this small against all of them is zero but for rounding (trap 28)
+
+
+def check_weights(pair: PortPair) -> Result:
+    """Check that every leaf of the JAX model is made of PyTorch's tensors, or is a table of its own."""
+    lost = [
+        path
+        for path in pair.weights.kept_leaves
+        if path in pair.jax.trained and (path in pair.unconfirmed or not _own(pair, path))
+    ]
+    if not lost or pair.aligned.differences:
+        count = len(pair.weights.rules)
+        return Result("weights", 0.0, 0, f"{count} of {len(pair.jax.leaves)} leaves are made of PyTorch's tensors")
+    words = f"no tensor of PyTorch's gives {lost[0]} {pair.jax.leaves[lost[0]].shape}"
+    more = f"; and {len(lost) - 1} more leaves" if len(lost) > 1 else ""
+    failure = Failure("weights", "structure", lost[0], np.inf, 0, f"{words}{more}; say it with a mapping")
+    return Result("weights", np.inf, 0, lost[0], "", failure)
+
+
+def _own(pair: PortPair, path: str) -> bool:
+    return any(piece.path == path for piece in pair.aligned.walk.bindings.found)
+
+
+def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
+    """Compare the outputs; a failure for each independent difference, with both lines."""
+    reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
+    with x64():
+        output = pair.jax.call(pair.leaves, *pair.jax_inputs, train=False)[0]
+    compared, _ = paired(reference, named_leaves(output), mask)
+    bounds = _bounds(pair, FORWARD, compared, mask)
+    found = [difference(name, ours, theirs, bounds.get(name, FORWARD)) for name, ours, theirs in compared]
+    if not found:
+        failure = Failure("forward, eval", "forward", "output", np.inf, 0, "the outputs have nothing in common")
+        return [Result("forward, eval", np.inf, 0, "output", "", failure)]
+    top = worst(found)
+    failures = _failures(pair.aligned.differences)
+    if not failures and not top.ok:
+        cause = _swapped(compared)
+        words = "; ".join(filter(None, (top.detail, cause)))
+        failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words)
+        failures = [failure._replace(values=top.values, cause=cause)]
+    if not failures:
+        return [Result("forward, eval", top.error, top.bound, top.name, _yardstick(pair))]
+    return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
+
+
+def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
+    """Return one failure for each cause: layers of one kind have their lines in common, and are listed."""
+    groups: dict[Any, list[tuple[Walk, Difference]]] = {}
+    for walk, found in differences:
+        lines = lines_of(walk, found)
+        groups.setdefault(lines if all(lines) else len(groups), []).append((walk, found))
+    causes: dict[Any, tuple[Failure, dict[str, None]]] = {}
+    for group in groups.values():
+        failure = _failure(*group[0])
+        lines = failure.torch_line, failure.jax_line
+        _, layers = causes.setdefault(lines if all(lines) else len(causes), (failure, {}))
+        layers |= dict.fromkeys(w.trace.ops[d.op].scope or w.trace.ops[d.op].name for w, d in group)
+    return [
+        f._replace(diagnosis=f"{f.diagnosis}; in {len(layers)} layers: {', '.join(layers)}") if len(layers) > 1 else f
+        for f, layers in causes.values()
+    ]
+
+
+def _failure(walk: Walk, found: Difference) -> Failure:
+    """Return a difference in words, with the line on each side."""
+    op = walk.trace.ops[found.op]
+    cell = walk.cells[found.cell] if found.cell is not None else None
+    looks = explained(walk, found)
+    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given)
+    words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
+    values = None
+    if found.arranged is not None and found.counterpart is not None:
+        other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
+        apart = difference("", found.arranged, other, NEAR[8])
+        error, values = apart.error, apart.values
+        words += f": {apart.detail}"
+    else:
+        words += _norms(walk, found)
+    if looks.words:
+        words += f"; {looks.words}"
+    layer = op.scope or op.name
+    return Failure(
+        "forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs, values, looks.words
+    )
+
+
+def _norms(walk: Walk, found: Difference) -> str:
+    """Return words for a result of which a record has the fingerprint alone."""
+    ours = next((walk.trace.values[n].array for n in walk.trace.ops[found.op].outputs), None)
+    theirs = walk.cells[found.cell].computed if found.cell is not None else None
+    if not isinstance(ours, Fingerprint) or theirs is None or np.size(theirs) != ours.size:
+        return ""
+    norm = np.linalg.norm(np.asarray(theirs, np.float64))
+    return f": the norm is {ours.norm:.9g} in PyTorch, {norm:.9g} in Flax"
+
+
+def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
+    """Say that outputs are in another order, if they are."""
+    for name, ours, _ in compared:
+        for other, _, theirs in compared:
+            if name != other and ours.shape == theirs.shape and relative_error(ours, theirs) < NEAR[4]:
+                return f"PyTorch's {name} is JAX's {other}: the outputs are in another order"
+    return ""
+
+
+def _yardstick(pair: PortPair) -> str:
+    return f"float32 inside, judged by PyTorch's own float32 error times {AS_NEAR:g}" if pair.float32 else ""
+
+
+def _bounds(pair: PortPair, bound: float, compared: Any, mask: Any) -> dict[str, float]:
+    """Return the bound of each output: wider where the JAX side computes in float32."""
+    if not pair.float32:
+        return {name: bound for name, *_ in compared}
+    output = pair.torch.float32_outputs(pair.torch_inputs)
+    reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
+    rows, _ = paired(reference, output, mask)
+    return {name: max(FLOAT32, AS_NEAR * relative_error(ours, own)) for name, ours, own in rows}
+
+
+def check_round_trip(pair: PortPair) -> Result:
+    """Carry the weights to JAX's leaves and back, which must give every bit that a leaf holds."""
+    state = {key: array for key, array in pair.torch.parameters.items() if key in pair.torch.saved}
+    try:
+        back = pair.weights.to_torch(pair.weights.to_flax(state))
+    except CopyError as error:  # a tensor that no leaf holds all of: a sum of two biases, a table that is cut off
+        return Result("round trip", 0.0, 0, "", f"forward alone: {error}")
+    sums = {
+        k
+        for r in pair.weights.rules.values()
+        if "sum" in " ".join(r.steps) or "add" in " ".join(r.steps)
+        for k in r.sources
+    }
+    wrong = [key for key in state if key not in sums and not np.array_equal(state[key], back[key])]
+    if not wrong:
+        return Result("round trip", 0.0, 0, "", "sums apart" if sums else "")
+    failure = Failure("round trip", "copy", wrong[0], np.inf, 0, f"{wrong[0]} does not come back")
+    return Result("round trip", np.inf, 0, wrong[0], "", failure)
+
+
+def check_gradients(pair: PortPair) -> list[Result]:
+    """Compare the gradients of every trained tensor and floating-point input."""
+    reference, cotangents = pair.torch.gradients(pair.torch_inputs)
+    found = _jax_gradients(pair, cotangents)
+    bounds = dict.fromkeys(reference, GRADIENT)
+    if pair.float32:
+        errors = pair.torch.float32_errors(pair.torch_inputs, reference, cotangents)
+        bounds = {name: max(FLOAT32 * 10, AS_NEAR * error) for name, error in errors.items()}
+    whole, rows = total_norm({name: sized(array) for name, array in reference.items()}), []
+    for name, ours in reference.items():
+        theirs = found.get(name)
+        if theirs is None:
+            continue
+        scale = whole if np.linalg.norm(sized(ours)) <= ZERO * whole else None
+        ours, theirs = comparable(ours, theirs)
+        rows.append(difference(name, ours, theirs, bounds[name], scale))
+    if not rows:
+        return []
+    top = worst(rows)
+    bad = [row for row in rows if not row.ok]
+    if not bad:
+        return [Result("gradients", top.error, top.bound, top.name, _yardstick(pair))]
+    # The last layer is the first of the backward pass; the inputs come last of all.
+    last = next((row for row in reversed(bad) if not row.name.startswith("input")), bad[-1])
+    located = _located(pair, cotangents)
+    if not located:
+        mine, theirs = _lines_of(pair, last.name)
+        words = f"{last.detail}; it is used at {mine} against {theirs}"
+        failure = Failure("gradients", "backward", last.name, last.error, last.bound, words, None, mine, theirs)
+        located = [failure._replace(values=last.values)]
+    return [Result("gradients", top.error, top.bound, last.name, "", failure) for failure in located]
+
+
+def _located(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> list[Failure]:
+    """Return a failure for each operation whose gradient differs, none if none could be found."""
+    if not hasattr(pair.torch, "module") or hasattr(pair.jax, "program"):  # a record holds no backward pass
+        return []
+    culprits = importlib.import_module("parity.align.culprits")  # here: a framework may be missing
+    try:
+        found = culprits.gradient_differences(pair, cotangents)
+    except Exception:  # a pass that cannot be walked backwards: the tensor is all there is to say
+        return []
+    bound = GRADIENT if not pair.float32 else FLOAT32 * 10
+    failures = []
+    for one in found:
+        apart = difference("", one.ours, one.theirs, bound)
+        words = f"{one.torch_line} against {one.jax_line}: {one.words}; {apart.detail}"
+        lines = one.torch_line, one.jax_line
+        failure = Failure("gradients", "backward", one.scope or "gradient", apart.error, bound, words, None, *lines)
+        failures.append(failure._replace(values=apart.values))
+    return failures
+
+
+def _lines_of(pair: PortPair, key: str) -> tuple[Line | None, Line | None]:
+    """Return the lines at which a tensor meets data on both sides."""
+    walk = pair.aligned.walk
+    ops = [op for op in walk.trace.ops if any(key in walk.trace.values[n].keys for n in op.inputs)]
+    with_data = [op for op in ops if any(walk.trace.values[n].data for n in op.inputs)]
+    mine = next((op.line for op in [*with_data, *ops] if op.line), None)
+    for piece, found in walk.bindings.found.items():
+        trial = walk.bindings.trials.get(piece)
+        if found.rule is not None and key in found.rule.sources and trial is not None and trial.at < len(walk.cells):
+            return mine, walk.cells[trial.at].line
+    return mine, None
+
+
+def _jax_gradients(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return JAX's gradients of the same sum, as gradients of PyTorch's tensors."""
+    side: Any = pair.jax
+    shapes = {key: array.shape for key, array in pair.torch.parameters.items()}
+    reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
+    with x64():
+        # The layout of square outputs is told by their values.
+        output = named_leaves(side.call(pair.leaves, *pair.jax_inputs, train=False)[0])
+        pairs = twins(reference, {name: to_numpy(array) for name, array in output.items()})
+        given = {
+            twin.jax_name: twin.way.back(cotangents[twin.name], tuple(output[twin.jax_name].shape))
+            for twin in pairs
+            if twin.way is not None and twin.name in cotangents
+        }
+        if hasattr(side, "gradients"):  # a record's
+            gradients = side.gradients(pair.leaves, given)
+        else:
+            passes = importlib.import_module("parity.sides.jax_passes")  # here: JAX may be missing
+            gradients = passes.gradients(side, pair.leaves, pair.jax_inputs, given)
+    found: dict[str, np.ndarray] = {}
+    for path, gradient in gradients.items():
+        rule = pair.weights.rules.get(path)
+        for key, array in rule.back(np.asarray(gradient, np.float64), shapes).items() if rule is not None else ():
+            found[key] = found[key] + array if key in found else array
+    return found
+
+
+def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
+    """Compare what a training step makes of running statistics, if there are any."""
+    step = pair.torch.statistics(pair.torch_inputs)
+    if not step.layers:
+        return []
+    if step.noisy:
+        return [Result("statistics", 0.0, STATISTICS, "", "not compared: dropout draws its own masks on each side")]
+    state = pair.torch.parameters
+    after = {**state, **step.after}
+    with x64():
+        changed = pair.jax.call(pair.leaves, *pair.jax_inputs, train=True)[1]
+    moved = {k for k in state if "running_" in k}
+    rows, biased = [], set[str]()
+    for path, rule in pair.weights.rules.items():
+        if not moved & set(rule.sources):
+            continue
+        ours = np.asarray(rule(after), np.float64)
+        theirs = np.asarray(changed.get(path, pair.leaves[path]), np.float64)
+        row = difference(path, ours, theirs, STATISTICS if not pair.float32 else 1e-5)
+        share = step.shares.get(rule.sources[0].rpartition(".")[0], 1.0)
+        if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
+            biased.add(path)
+            row = row._replace(detail=f"{row.detail}; {BIASED}")
+            if "trap-1" in accept:
+                row = row._replace(error=0.0)
+        rows.append(row)
+    if not rows:
+        return []
+    top = worst(rows)
+    if top.ok:
+        note = f"accepted by name: trap-1, in {len(biased)} tensors" if biased else ""
+        return [Result("statistics", top.error, top.bound, top.name, note)]
+    cause, advice = (BIASED, ACCEPT_BIASED) if top.name in biased else ("", "")
+    failure = Failure("statistics", "statistics", top.name, top.error, top.bound, top.detail)
+    failure = failure._replace(values=top.values, cause=cause, advice=advice)
+    return [Result("statistics", top.error, top.bound, top.name, "", failure)]
+
+
+def _is_biased(before: np.ndarray, ours: np.ndarray, theirs: np.ndarray, share: float) -> bool:
+    """Tell whether both moved to a variance, JAX's smaller by one factor throughout, (n - 1) / n."""
+    ratio = (theirs - (1 - share) * before) / (ours - (1 - share) * before)
+    return bool(np.ptp(ratio) < 1e-6 and 0 < ratio.mean() < 1)

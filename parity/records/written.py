@@ -1,0 +1,22 @@
+"""What a recording says of itself."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+LIMIT = 32_768  # numbers of a value; of what has more, a fingerprint is kept
+
+
+class Written(NamedTuple):
+    """What was recorded."""
+
+    path: Path
+    size: int  # bytes
+    operations: int
+    values: int
+    fingerprints: int
+    words: str  # the layout of the inputs
+
+    def __str__(self) -> str:
+        more = f", {self.fingerprints} of them as fingerprints" if self.fingerprints else ""
+        size = f"{self.size / 1e6:.1f} MB" if self.size < 1e9 else f"{self.size / 1e9:.2f} GB"
+        return f"{self.path}: {self.operations} operations, {self.values} values{more}, {size}"

@@ -1,0 +1,95 @@
+"""What is asked of a PyTorch module beside its forward pass: its trace, its gradients, its statistics, its float32."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from parity.report.compare import relative_error
+from parity.sides.draw import Inputs
+from parity.sides.numbers import to_numpy, tree_leaves
+from parity.sides.outputs import named_leaves
+from parity.sides.reference import Pass, Statistics
+from parity.trace.torch_trace import record
+
+if TYPE_CHECKING:
+    from parity.sides.torch_module import TorchModule
+
+
+def recorded(module: "TorchModule", inputs: Inputs) -> Pass:
+    """Return a forward pass in evaluation mode, operation by operation."""
+    args, kwargs = module.tensors_of(inputs.args), module.tensors_of(dict(inputs.kwargs))
+    tensors = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
+    with module.defaults(), module.kept():
+        output, recorder = record(
+            module.module, lambda: module.call(args, kwargs, train=False), tensors, module.tensors
+        )
+    outputs = named_leaves(output)
+    names = [name for name, tensor in outputs.items() if isinstance(tensor, torch.Tensor)]
+    numbers = recorder.numbers_of([outputs[name] for name in names])
+    return Pass(recorder.trace, outputs, dict(zip(names, numbers, strict=True)))
+
+
+def float32_outputs(module: "TorchModule", inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return the outputs of the module in float32."""
+    single = type(module)(module.module, torch.float32)
+    with torch.no_grad():
+        output = named_leaves(single.call(*inputs, train=False))
+    return {name: to_numpy(array) for name, array in output.items()}
+
+
+def gradients(
+    module: "TorchModule", inputs: Inputs, cotangents: Mapping[str, np.ndarray] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return PyTorch's gradients of a weighted sum of the outputs, and the weights of the sum."""
+    args, kwargs = (module.tensors_of(part) for part in (inputs.args, dict(inputs.kwargs)))
+    floats = {
+        f"input {i}": tensor.requires_grad_()
+        for i, tensor in enumerate(_tensors((args, kwargs)))
+        if tensor.is_floating_point()
+    }
+    rng = np.random.default_rng(1)
+    with module.kept():  # tensors are put back only when the gradients are there: they count what is written to them
+        outputs = {
+            name: array
+            for name, array in named_leaves(module.call(args, kwargs, train=False)).items()
+            if isinstance(array, torch.Tensor) and array.requires_grad
+        }
+        if cotangents is None:
+            cotangents = {name: rng.normal(size=tuple(array.shape)) for name, array in outputs.items()}
+        total = sum((outputs[n] * torch.from_numpy(c).to(outputs[n].dtype)).sum() for n, c in cotangents.items())
+        named = {k: t for k, t in module.tensors.items() if k in module.trained and t.requires_grad} | floats
+        found = torch.autograd.grad(total, list(named.values()), allow_unused=True)  # type: ignore[arg-type]
+    return {
+        name: np.zeros(tuple(tensor.shape)) if grad is None else to_numpy(grad)
+        for (name, tensor), grad in zip(named.items(), found, strict=True)
+    }, dict(cotangents)
+
+
+def float32_errors(
+    module: "TorchModule", inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Return the relative error of each gradient of the same sum in float32."""
+    single, _ = gradients(type(module)(module.module, torch.float32), inputs, cotangents)
+    return {name: relative_error(array, single[name]) for name, array in reference.items()}
+
+
+def statistics(module: "TorchModule", inputs: Inputs) -> Statistics:
+    """Return what a training step makes of running statistics."""
+    named = dict(module.module.named_modules())
+    moving = {n: layer for n, layer in named.items() if isinstance(getattr(layer, "running_mean", None), torch.Tensor)}
+    noisy = sum(isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0 for m in named.values())
+    if not moving or noisy:
+        return Statistics(len(moving), noisy, {}, {})
+    with module.kept():
+        with torch.no_grad():
+            module.call(*inputs, train=True)
+        after = {name: array for name, array in module.parameters.items() if name not in module.trained}
+    module.module.eval()
+    shares = {n: 1.0 if (m := getattr(layer, "momentum", None)) is None else float(m) for n, layer in moving.items()}
+    return Statistics(len(moving), noisy, after, shares)
+
+
+def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+    return (t for t in tree_leaves(tree) if isinstance(t, torch.Tensor))
