@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.utils.checkpoint
 
+from parity.align.culprits import gradient_differences
+from parity.align.pair import align
 from parity.ports import check_port
 from tests.ports import pair
 from tests.ports.bugs import BUGS
@@ -278,6 +280,20 @@ def test_each_independent_difference_is_reported_once():
         "`gate = Doubled.apply(h)`",
         "`return h * gate.detach()`",
     ]
+
+
+@pytest.mark.slow
+def test_the_gradient_of_an_input_alone_is_located():
+    def apply(params, x):
+        x = jax.lax.stop_gradient(x)
+        h = jnp.tanh(x @ params["a"]["w"] + params["a"]["b"])
+        return h @ params["b"]["w"] + params["b"]["b"]
+
+    port = align(Net(torch.tanh), (apply, PARAMS), INPUT)
+    found = gradient_differences(port, {"output": np.random.default_rng(0).normal(size=(4, 3))})
+    assert len(found) == 1
+    assert "x = jax.lax.stop_gradient(x)" in str(found[0].jax_line)
+    assert "self.inner(x)" in str(found[0].torch_line)
 
 
 def test_a_right_pair_has_no_difference_value_by_value():
