@@ -26,6 +26,7 @@ from parity.trace.lines import Line, belongs_to_user, line_of_stack
 from parity.trace.torch_trace import TorchRecorder, record
 from parity.trace.values import Trace
 
+RUN = "run"  # the function that calls the module: what is further out calls the checker
 Edge = tuple[Any, int]  # a node of autograd's graph and the number of its result
 
 
@@ -229,9 +230,9 @@ def _nodes(root: Any) -> dict[Any, None]:
 
 
 def _stack(frame: FrameType | None) -> tuple[Line, ...]:
-    """Return the user's lines on the stack, the innermost first."""
+    """Return the lines of the module on the stack, the innermost first."""
     lines = []
-    while frame is not None:
+    while frame is not None and (frame.f_code.co_name, frame.f_code.co_filename) != (RUN, __file__):
         if belongs_to_user(frame.f_code.co_filename):
             lines.append(Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         frame = frame.f_back

@@ -158,13 +158,8 @@ def counterpart(line: Line | None, stack: Sequence[Line], other: Sequence[Line])
     """Return the line of another stack that is the call in which a line of one is, None if it is the innermost."""
     if line is None or line not in stack[1:] or not other:
         return None
-    base = 0  # lines that call both sides
-    for a, b in zip(reversed(stack), reversed(other), strict=False):
-        if a != b:
-            break
-        base += 1
-    outer = len(stack) - 1 - base - list(stack).index(line)  # calls further out, without those
-    return other[max(len(other) - 1 - base - outer, 0)]
+    outer = len(stack) - 1 - list(stack).index(line)  # calls further out
+    return other[max(len(other) - 1 - outer, 0)]
 
 
 def _size(use: Use) -> float:
