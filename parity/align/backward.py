@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.align.cotangents import TorchCotangents, torch_cotangents
 from parity.align.lockstep import Walk
-from parity.align.matched import Group, Use, equal, grouped, sources, torch_sources
+from parity.align.matched import Group, Use, equal, grouped, placed, sources, torch_sources
 from parity.align.pair import PortPair
 from parity.align.search import Search
 from parity.align.tape import STOP, Entry, Node, Tape, pulled
@@ -80,12 +80,30 @@ def both_passes(pair: PortPair, cotangents: Mapping[str, np.ndarray]) -> Passes:
     seeds = _seeds(pair, cotangents, shapes, results)
     nodes = [n for entry in tape.entries for n in entry.outputs if n.number >= 0]
     groups = grouped(torch, nodes, [cell.same for cell in walk.cells])
+    _add_inputs(torch, groups, inputs)
     sizes = [
         np.linalg.norm(a) for a in (*cotangents.values(), *(torch.arrays.get(e, 0.0) for e in torch.keys.values()))
     ]
     largest = max((float(size) for size in sizes if np.isfinite(size)), default=0.0)
     low = pair.narrow
     return Passes(pair, torch, tape, leaves, seeds, groups, NEAR[low], FLOOR[low] * largest)
+
+
+def _add_inputs(torch: TorchCotangents, groups: dict[Node, Group], inputs: Sequence[Node]) -> None:
+    """Put the inputs into the groups of what holds the same numbers, or into groups of their own."""
+    values = torch.trace.values
+    known = {number: group for group in groups.values() for number in group.numbers}
+    for node in inputs:
+        for number in torch.edges if node.active else ():
+            value = values[number]
+            if value.maker is not None or not value.data or value.array.size != np.size(node.array):
+                continue
+            if placed(np.asarray(value.array, np.float64), np.asarray(node.array, np.float64)) is None:
+                continue
+            group = known.get(number) or Group([number], [], np.asarray(value.array, np.float64))
+            group.nodes.append(node)
+            groups[node] = group
+            break
 
 
 def _walk(pair: PortPair, torch: TorchCotangents, closed: Any, arrays: Sequence[Any]) -> Walk:
@@ -128,11 +146,15 @@ class Pulled:
 def partings(passes: Passes) -> Iterator[tuple[Parting, Pulled]]:
     """Yield where the two backward passes part, the first one first, each with the pass that found it."""
     corrected: set[Group] = set()
+    inputs = [group for node, group in passes.groups.items() if node.maker is None]
     first = _first_nodes(passes.groups)
     while len(corrected) < MOST:
         pulled_ = _pulled(passes, first, corrected)
         excused = _Excused(passes, pulled_)
-        group = next((g for g in pulled_.compared if g not in pulled_.agreed | corrected and not excused(g)), None)
+        bad = [g for g in pulled_.compared if g not in pulled_.agreed | corrected]
+        group = next((g for g in bad if g not in inputs and not excused(g)), None)
+        if group is None and not corrected and not pulled_.bad_keys:  # the gradient of an input alone
+            group = next((g for g in bad if g in inputs), None)
         if group is None:
             break
         corrected.add(group)
@@ -166,6 +188,12 @@ def _pulled(passes: Passes, first: Mapping[Node, Group], corrected: Collection[G
                 _correct(kept, group, node, ours, theirs)
         for node, array in pulled(entry, [total(kept, node) for node in entry.outputs]):
             kept.setdefault(node, []).append((entry, array))
+    for group in {g for node, g in passes.groups.items() if node.maker is None}:
+        ours, theirs = torch_delivered(passes, group), delivered(group, kept)
+        if ours is not None and theirs is not None:
+            found.compared[group] = ours, theirs
+            if group in corrected or passes.same(ours, theirs):
+                found.agreed.add(group)
     _weights(passes, found)
     return found
 
@@ -242,9 +270,8 @@ def _first_nodes(groups: Mapping[Node, Group]) -> dict[Node, Group]:
     """Return the groups by the node that is computed first, where all that uses them is behind."""
     first: dict[Node, Group] = {}
     for group in dict.fromkeys(groups.values()):
-        made = [node for node in group.nodes if node.maker is not None]
-        if made:
-            first[min(made, key=lambda node: node.maker.place if node.maker else 0)] = group
+        if all(node.maker is not None for node in group.nodes):
+            first[min(group.nodes, key=lambda node: node.maker.place if node.maker else 0)] = group
     return first
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import torch
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
@@ -22,10 +22,11 @@ from parity.sides.arrays import to_numpy
 from parity.sides.draw import Inputs
 from parity.sides.outputs import named_leaves
 from parity.sides.torch_module import TorchModule
-from parity.trace.lines import Line, line_of_stack
+from parity.trace.lines import Line, belongs_to_user, line_of_stack
 from parity.trace.torch_trace import TorchRecorder, record
 from parity.trace.values import Trace
 
+RUN = "run"  # the function that calls the module: what is further out calls the checker
 Edge = tuple[Any, int]  # a node of autograd's graph and the number of its result
 
 
@@ -48,6 +49,7 @@ class TorchCotangents:
     makers: dict[Any, int] = field(default_factory=dict)  # the operation of a node
     keys: dict[str, Edge] = field(default_factory=dict)  # of parameters
     calls: dict[int, Line] = field(default_factory=dict)  # where a Function of the user's is called, by operation
+    stacks: dict[int, tuple[Line, ...]] = field(default_factory=dict)  # the user's lines, the innermost first
     hooks: dict[int, Line] = field(default_factory=dict)  # where a hook is put on a value
 
     def cotangent(self, number: int) -> np.ndarray | None:
@@ -72,6 +74,7 @@ class _EdgeRecorder(TorchRecorder):
         self.edges: dict[int, Edge] = {}
         self.leaves: dict[int, torch.Tensor] = {}
         self.calls: dict[int, Line] = {}
+        self.stacks: dict[int, tuple[Line, ...]] = {}
         super().__init__(inputs, states)
 
     def number(self, tensor: torch.Tensor) -> int:
@@ -88,8 +91,10 @@ class _EdgeRecorder(TorchRecorder):
         """Record an operation, and where the user calls the Function that it runs in."""
         before = len(self.trace.ops)
         out = super().__torch_dispatch__(func, types, args, kwargs)
-        if len(self.trace.ops) > before and (line := _call(sys._getframe(1))) is not None:
-            self.calls[before] = line
+        if len(self.trace.ops) > before:
+            self.stacks[before] = _stack(sys._getframe(1))
+            if (line := _call(sys._getframe(1))) is not None:
+                self.calls[before] = line
         return out
 
 
@@ -158,22 +163,31 @@ def _recorded(
         total = sum((t * torch.from_numpy(cotangents[n]).to(t.dtype)).sum() for n, t in outputs.items())
         assert isinstance(recorder, _EdgeRecorder)
         found = TorchCotangents(
-            recorder.trace, recorder.edges, opener[0].opened, calls=recorder.calls, hooks=opener[0].hooks
+            recorder.trace,
+            recorder.edges,
+            opener[0].opened,
+            calls=recorder.calls,
+            stacks=recorder.stacks,
+            hooks=opener[0].hooks,
         )
         for number, tensor in recorder.leaves.items():
-            found.edges[number] = _edge(tensor)
+            if (node := _accumulator(tensor)) is None:
+                continue
+            found.edges[number] = node, 0
             value = recorder.trace.values[number]
             if value.data and value.maker is not None:
                 found.opened.add(number)
         trained = {k: t for k, t in states.items() if k in module.trained and t.requires_grad}
-        found.keys |= {key: _edge(tensor) for key, tensor in trained.items()}
+        found.keys |= {key: (node, 0) for key, t in trained.items() if (node := _accumulator(t)) is not None}
         _backward(found, total)
     return found
 
 
-def _edge(tensor: torch.Tensor) -> Edge:
-    edge = get_gradient_edge(tensor)
-    return edge.node, edge.output_nr
+def _accumulator(tensor: torch.Tensor) -> Any:
+    """Return the node that keeps the gradient of a leaf, None for a view that was made under `no_grad`."""
+    with torch.enable_grad():
+        view = tensor.view_as(tensor)
+    return view.grad_fn.next_functions[0][0] if view.grad_fn is not None else None
 
 
 def _backward(found: TorchCotangents, total: Any) -> None:
@@ -213,6 +227,16 @@ def _nodes(root: Any) -> dict[Any, None]:
                 nodes[node] = None
                 front.append(node)
     return nodes
+
+
+def _stack(frame: FrameType | None) -> tuple[Line, ...]:
+    """Return the lines of the module on the stack, the innermost first."""
+    lines = []
+    while frame is not None and (frame.f_code.co_name, frame.f_code.co_filename) != (RUN, __file__):
+        if belongs_to_user(frame.f_code.co_filename):
+            lines.append(Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    return tuple(lines)
 
 
 def _call(frame: FrameType | None) -> Line | None:

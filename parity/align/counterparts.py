@@ -1,5 +1,8 @@
 """The other side's operation where one side has something of its own, and what each side's gradient comes from."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 
 from parity.align.backward import Parting, Passes, Pulled
@@ -28,19 +31,19 @@ class Counterparts:
             self.numbers = [n for n, v in enumerate(self.trace.values) if v.maker is None and self.key in v.keys]
 
     def twin_op(self, entry: Entry) -> tuple[int | None, Line | None]:
-        """Return PyTorch's operation where JAX has a rule of its own: that of the statement that it stands in."""
-        arrays = self._behind(entry)
-        users = [(use, self._user_of(use)) for use in arrays]
-        same = next((op for use, op in users if use.entry and use.entry.line == entry.line and op is not None), None)
-        if same is not None:
-            return same, None
+        """Return PyTorch's operation, and its line, where JAX has a rule of its own."""
+        stacks = self.torch.stacks
+        pairs = [(use.entry.stack, op) for use in self._behind(entry) if use.entry and (op := self._user_of(use))]
         makers = [n.maker for n in self.nodes if n.maker is not None and n.maker is not entry]
-        if self.group is not None and any(m.line == entry.line and m.name != STOP for m in makers):
-            made = [m for n in self.numbers if (m := self.trace.values[n].maker) is not None]
-            if made:
-                return made[0], None
-        op = next((op for _, op in users if op is not None), None)
-        return (op if op is not None else self.torch_op()), None
+        made = [m for n in self.numbers if (m := self.trace.values[n].maker) is not None]
+        sources = [(m.stack, made[0]) for m in makers if made and m.name != STOP and self.group is not None]
+        for stack, op in _statements(entry.line, pairs, sources):
+            return op, counterpart(entry.line, stack, stacks.get(op, ()))
+        op = self.torch_op() if not pairs else pairs[0][1]
+        users = [use.entry.stack for use in self._behind(entry) if use.entry] if not pairs and op is not None else []
+        for stack, found in _statements(entry.line, [(stack, op) for stack in users], ()):
+            return found, counterpart(entry.line, stack, stacks.get(found, ()))
+        return op, None
 
     def _behind(self, entry: Entry) -> list[Use]:
         """Return what is added to a rule's result by its users, in the group's layout if it is in the group."""
@@ -52,9 +55,9 @@ class Counterparts:
                     if self._same_numbers(user, node):
                         front += user.outputs
                         continue
-                    if self.group is not None and self._in_group(node):
-                        array = self.group.arranged(node, node.array, array)
-                    found.append(Use(None, user, array))
+                    group = self.group if self._in_group(node) else None
+                    placed = array if group is None else group.arranged(node, node.array, array)
+                    found.append(Use(None, user, placed))
         return found
 
     def _in_group(self, node: Node) -> bool:
@@ -72,27 +75,22 @@ class Counterparts:
                     return self._with_data(other.op)
         return None
 
-    def twin_entry(self, number: int, line: Line | None) -> Entry | None:
-        """Return JAX's operation where PyTorch has a value that autograd does not follow."""
+    def twin_entry(self, number: int, line: Line | None) -> tuple[Entry | None, Line | None]:
+        """Return JAX's operation, and its line, where PyTorch has a value that autograd does not follow."""
         assert self.group is not None
-        edge = self.torch.edges.get(number)
-        uses = [] if edge is None else self.torch.uses.get(edge, [])
-        pairs = []
-        for use in uses:
-            array = None
-            if use.array is not None:
-                array = self.group.arranged(number, self.trace.values[number].array, use.array)
-            op = self.torch.makers.get(use.node)
-            pairs.append((op, self._entry_of(array)))
-        same = next((e for op, e in pairs if e is not None and self.torch.line(op) == line), None)
-        if same is not None:
-            return same
-        makers = [m for n in self.numbers if (m := self.trace.values[n].maker) is not None]
-        made = [n.maker for n in self.nodes if n.maker is not None]
-        if made and any(self.torch.line(m) == line and self.trace.ops[m].name not in VIEWS for m in makers):
-            return min(made, key=lambda e: e.place)
-        found = next((e for _, e in pairs if e is not None), None)
-        return found or self.jax_entry()
+        edge, value, pairs = self.torch.edges.get(number), self.trace.values[number].array, []
+        for use in () if edge is None else self.torch.uses.get(edge, ()):
+            array = None if use.array is None else self.group.arranged(number, value, use.array)
+            op, entry = self.torch.makers.get(use.node), self._entry_of(array)
+            entry = entry or self.jax_entry()  # PyTorch may compute at once what JAX computes in several operations
+            if op is not None and entry is not None:
+                pairs.append((self.torch.stacks.get(op, ()), entry))
+        ops = [m for n in self.numbers if (m := self.trace.values[n].maker) is not None]
+        made = min((n.maker for n in self.nodes if n.maker is not None), key=lambda e: e.place, default=None)
+        stacks = [self.torch.stacks.get(m, ()) for m in ops if self.trace.ops[m].name not in VIEWS]
+        for stack, entry in _statements(line, pairs, [(stack, made) for stack in stacks if made is not None]):
+            return entry, counterpart(line, stack, entry.stack)
+        return (pairs[0][1] if pairs else self.jax_entry()), None
 
     def _entry_of(self, array: np.ndarray | None) -> Entry | None:
         for use in self.parting.their_uses:
@@ -147,6 +145,21 @@ class Counterparts:
             users = [user for n in self.trace.ops[op].outputs for user in self.trace.users.get(n, ())]
             op = users[0] if users else None
         return op
+
+
+def _statements(line: Line | None, users: Sequence[Any], makers: Sequence[Any]) -> Iterator[Any]:
+    """Yield the pairs of a stack and an operation that a line belongs to: users first, then what makes the value."""
+    for pairs in (users, makers):
+        yield from (pair for pair in pairs if pair[0] and pair[0][0] == line)
+        yield from (pair for pair in pairs if line in pair[0])
+
+
+def counterpart(line: Line | None, stack: Sequence[Line], other: Sequence[Line]) -> Line | None:
+    """Return the line of another stack that is the call in which a line of one is, None if it is the innermost."""
+    if line is None or line not in stack[1:] or not other:
+        return None
+    outer = len(stack) - 1 - list(stack).index(line)  # calls further out
+    return other[max(len(other) - 1 - outer, 0)]
 
 
 def _size(use: Use) -> float:

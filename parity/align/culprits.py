@@ -187,15 +187,18 @@ class _Culprit(Counterparts):
             how = "detach()" if is_detach else "no_grad"
             words = f"PyTorch's {how} lets no gradient through here (detached); JAX has no stop_gradient in its place"
             line = self.torch.line(op)
-            entry = self.twin_entry(number, line) if number in inside and self.group is not None else self.jax_entry()
-            return _Place(op, entry, words)
+            own = number in inside and self.group is not None
+            entry, other = self.twin_entry(number, line) if own else (self.jax_entry(), None)
+            return _Place(op, entry, words, None, other)
         if self.key and not self.left and (op := next((o for o in ops if self._cuts(o)), None)) is not None:
-            words = "PyTorch's detach() lets no gradient through to the weight here"
-            return _Place(op, self.jax_entry(), words)
+            how = "detach()" if self.trace.ops[op].name == "detach" else "no_grad"
+            return _Place(op, self.jax_entry(), f"PyTorch's {how} lets no gradient through to the weight here")
         return None
 
     def _cuts(self, op: int) -> bool:
-        return self.trace.ops[op].name == "detach" and any(self.trace.users.get(n) for n in self.trace.ops[op].outputs)
+        """Tell whether autograd does not follow an operation's result, which something is computed from."""
+        outputs = self.trace.ops[op].outputs
+        return any(self.trace.users.get(n) for n in outputs) and not any(n in self.torch.edges for n in outputs)
 
     def _is_difference(self, number: int, array: np.ndarray) -> bool:
         """Tell whether what a detached value keeps back is what the two sides differ by."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.align.adjoints import adjoint
 from parity.trace.jax_eval import as_numpy, bind, floating, line_of
-from parity.trace.lines import Line
+from parity.trace.lines import HERE, Line, belongs_to_user
 
 CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 STOP = "stop_gradient"
@@ -47,6 +47,19 @@ class Entry:
     equation: Any = None  # None: rows are taken or put together
     row: int = 0
     inside: list[Node] = field(default_factory=list)  # what a function with its own derivative computes by itself
+
+    @property
+    def stack(self) -> tuple[Line, ...]:
+        """Return the user's lines on the stack, the innermost first."""
+        if self.equation is None or self.equation.source_info.traceback is None:
+            return (self.line,) if self.line is not None else ()
+        lines = []
+        for frame in self.equation.source_info.traceback.frames:
+            if frame.file_name.startswith(str(HERE)):  # what is further out calls the checker
+                break
+            if belongs_to_user(frame.file_name):
+                lines.append(Line(frame.file_name, frame.line_num, frame.function_name))
+        return tuple(lines)
 
     @property
     def data(self) -> bool:
