@@ -17,7 +17,7 @@ from parity.align.explain import explained
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import PortPair
-from parity.align.places import line_without, lines_of
+from parity.align.places import line_without, lines_of, lines_of_outputs
 from parity.compare import Difference as Compared
 from parity.compare import describe, relative_error, total_norm, worst
 from parity.report import Failure, Result
@@ -71,9 +71,12 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     top = worst(found)
     failures = _failures(pair.aligned.differences)
     if not failures and not top.ok:
-        failures = [
-            Failure("forward, eval", "forward", top.name, top.error, top.bound, top.detail + _swapped(compared))
-        ]
+        bad = {row.name for row in found if not row.ok}
+        lines = lines_of_outputs(
+            pair.aligned.walk, pair.aligned.results, [(ours, theirs) for name, ours, theirs in compared if name in bad]
+        )
+        words = top.detail + _swapped(compared)
+        failures = [Failure("forward, eval", "forward", top.name, top.error, top.bound, words, None, *lines)]
     if not failures:
         return [Result("forward, eval", top.error, top.bound, top.name, _yardstick(pair))]
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
