@@ -102,10 +102,12 @@ def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
 
 def _failure(walk: Walk, found: Difference) -> Failure:
     """Return a difference in words, with the line on each side."""
+    looks = explained(walk, found)
+    before = looks.op is not None
+    found = found._replace(op=looks.op) if looks.op is not None else found
     op = walk.trace.ops[found.op]
     cell = walk.cells[found.cell] if found.cell is not None else None
-    looks = explained(walk, found)
-    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given)
+    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given, before)
     words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
     if found.arranged is not None and found.counterpart is not None:
         other = np.asarray(walk.cells[found.counterpart].computed, np.float64)

@@ -55,6 +55,7 @@ class Looks(NamedTuple):
 
     words: str = ""  # "": no hypothesis gives JAX's numbers
     given: int | None = None  # PyTorch's value that JAX hands on, if it leaves an operation out
+    op: int | None = None  # that operation, if it is before the one at which the two part
 
 
 def explained(walk: Walk, found: Difference) -> Looks:
@@ -120,7 +121,7 @@ def _ends_early(walk: Walk, replay: Replay, number: int) -> Looks | None:
     for guess in left_out(replay, number):
         array = guess.changed[op.outputs[0]].numpy()
         if laid_out(array, np.asarray(last.computed, np.float64), max(NEAR[8], NEAR[last.bits])) is not None:
-            return Looks(guess.words, guess.given)
+            return Looks(guess.words, guess.given, guess.op)
     return None
 
 
@@ -153,7 +154,7 @@ def _first(
             if guess is None:
                 break
             if any(_is_there(replay, targets, n, tensor) for n, tensor in replay.follow(guess.changed)):
-                return Looks(guess.words, guess.given)
+                return Looks(guess.words, guess.given, guess.op)
     return None
 
 
