@@ -114,7 +114,7 @@ def _ends_early(walk: Walk, replay: Replay, number: int) -> Looks | None:
     for guess in left_out(replay, number):
         array = guess.changed[op.outputs[0]].numpy()
         if laid_out(array, np.asarray(last.computed, np.float64), max(NEAR[8], NEAR[last.bits])) is not None:
-            return Looks(guess.words, guess.given)
+            return Looks(guess.words, guess.given, guess.op)
     return None
 
 
@@ -147,7 +147,7 @@ def _first(
             if guess is None:
                 break
             if any(_is_there(replay, targets, n, tensor) for n, tensor in replay.follow(guess.changed)):
-                return Looks(guess.words, guess.given)
+                return Looks(guess.words, guess.given, guess.op)
     return None
 
 

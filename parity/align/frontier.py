@@ -19,6 +19,7 @@ from parity.trace.values import Op, Trace, two_numbers
 
 AHEAD, CELLS_AHEAD = 12, 80  # PyTorch's operations and JAX's in which a counterpart is looked for
 CORRELATED = 0.1  # how much alike a wrong value must be to be tried as the counterpart
+STEPS = 3  # of a loop, at least
 CHANCE = 2.0  # standard deviations by which numbers correlate that have nothing to do with each other
 
 
@@ -84,7 +85,9 @@ def _jax_frontier(walk: Walk, results: Sequence[Cell] | None) -> list[Cell]:
     """Return the cells whose parents are fine and which are not."""
     cells = walk.cells
     masks = _masks(cells)
-    fine = {id(cell): cell.alike or id(cell) in masks for cell in cells}
+    # The steps of a loop may be stacked in the opposite order: what is done with them tells.
+    turned = {id(cell) for cell in cells if cell.same and _is_stack(cell)}
+    fine = {id(cell): cell.alike or id(cell) in masks or id(cell) in turned for cell in cells}
     used = {id(cell): results is None for cell in cells} | {id(cell): True for cell in results or ()}
     for cell in reversed(cells):
         for parent in cell.parents:
@@ -100,6 +103,14 @@ def _jax_frontier(walk: Walk, results: Sequence[Cell] | None) -> list[Cell]:
         and not fine[id(cell)]
         and all(fine.get(id(parent), True) for parent in cell.parents if parent.data)
     ]
+
+
+def _is_stack(cell: Cell) -> bool:
+    """Tell whether a cell is the stack of a loop's steps, which is a concatenation if the loop is unrolled."""
+    if cell.name != "concatenate" or len(cell.parents) < STEPS:
+        return cell.name == "stack"
+    shapes = {parent.shape for parent in cell.parents}
+    return len(shapes) == 1 and 1 in shapes.pop() and all(p.name == "broadcast_in_dim" for p in cell.parents)
 
 
 def _masks(cells: Sequence[Cell]) -> set[int]:

@@ -1,26 +1,59 @@
 """The lines of a difference on both sides, and what one side leaves out."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from parity.align.frontier import Difference
-from parity.align.lockstep import Walk
+from parity.align.lockstep import Cell, Walk
+from parity.trace.index import close
 from parity.trace.lines import Line
 
 
 def lines_of(walk: Walk, found: Difference) -> tuple[Line | None, Line | None]:
     """Return the lines of the two operations at which the sides part."""
-    cell = walk.cells[found.cell] if found.cell is not None else None
-    return walk.trace.ops[found.op].line, cell.line if cell is not None else None
+    cells = walk.cells[found.cell :] if found.cell is not None else walk.cells[::-1]  # JAX may end early: its last one
+    return walk.trace.ops[found.op].line, cells[0].line if cells else None
 
 
-def line_without(walk: Walk, found: Difference, given: int) -> Line | None:
+def lines_of_outputs(
+    walk: Walk, results: Sequence[Cell], pairs: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[Line | None, ...]:
+    """Return the lines at which outputs are made that differ although every operation agrees: others are returned.
+
+    Of several outputs, the last line of each side is taken, at which they are put together.
+    """
+    mine, theirs = list[Line](), list[Line]()
+    for ours, found in pairs:
+        values = [v for v in walk.trace.values if v.data and v.maker is not None and not v.partial]
+        made = next((walk.trace.ops[v.maker or 0].line for v in reversed(values) if _equal(v.array, ours)), None)
+        cells = [cell for cell in results if cell.array is not None and _equal(cell.array, found)]
+        mine += [made] if made else []
+        theirs += [cell.line for cell in cells[:1] if cell.line]
+    return tuple(max(lines, key=lambda line: line.number, default=None) for lines in (mine, theirs))
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    one, other = np.asarray(one), np.asarray(other)
+    if one.size != other.size or one.dtype.kind not in "fiub":
+        return False
+    return close(np.sort(one, axis=None).astype(np.float64), np.sort(other, axis=None).astype(np.float64), 1e-6)
+
+
+def line_without(walk: Walk, found: Difference, given: int, first: bool = False) -> Line | None:
     """Return JAX's line at which an operation of PyTorch's is left out: what it is given there is handed on.
 
     That is where the operand is used next, unless PyTorch's operation belongs to the module that made the operand,
-    and the next one to another: then it is where the operand is made, at the end of a block.
+    and the next one to another: then it is where the operand is made, at the end of a block. `first`: the operand is
+    used before the sides part, too.
     """
     trace, op = walk.trace, walk.trace.ops[found.op]
     cells = [cell for cell in walk.cells[: found.cell] if cell.alike and not cell.forced and cell.line]
     made = next((cell.line for cell in reversed(cells) if given in cell.same), None)
     used = walk.cells[found.cell].line if found.cell is not None else None
+    if first:
+        takers = (c.line for c in walk.cells if c.line and any(given in parent.same for parent in c.parents))
+        used = next(takers, used)
     maker = trace.values[given].maker
     users = [user for number in op.outputs for user in trace.takers(number)]
     if made is None or used is None or maker is None or not users:

@@ -20,6 +20,7 @@ class Guess(NamedTuple):
     words: str
     changed: Mapping[int, torch.Tensor]
     given: int | None = None  # what is handed on, if operations are left out
+    op: int | None = None  # the operation that is left out, if it is another than the one that was asked about
 
 
 class Replay:

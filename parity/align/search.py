@@ -212,7 +212,7 @@ class Search:
 
     def _taken(self, walk: Walk, chosen: Mapping[Piece, Found], start: int) -> Walk:
         trials = walk.bindings.trials
-        new = {*chosen} - {*self.given}
+        new = {*chosen} - {*self.given} if not self.forces else set[Piece]()  # behind what is put right it may stay
         self.settled_at |= {piece: trials[piece].at if piece in trials else start for piece in new}
         self.given = {**self.given, **chosen}
         return self.walk(before=walk.cells[:start])

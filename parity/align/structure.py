@@ -178,6 +178,13 @@ def elsewhere(replay: Replay, number: int) -> Iterator[Guess]:
                 result = replay.run(op, {given: replay.tensor(other)})[0]
             except Exception:  # it does not fit
                 continue
+            # What follows a norm agrees without a scale before it: where the scale itself is missed, both part later.
+            maker = replay.trace.values[replay.source(given)].maker
+            inputs = [] if maker is None else [replay.source(n) for n in replay.op(maker).inputs]
+            if maker is not None and replay.source(other) in inputs:
+                words = _left_out_words(replay, replay.op(maker), inputs.index(replay.source(other)))
+                yield Guess(words, {op.outputs[0]: result}, other, maker)
+                continue
             yield Guess(f"{what} taken from elsewhere: {place}", {op.outputs[0]: result})
 
 

@@ -14,6 +14,7 @@ class Looks(NamedTuple):
 
     words: str = ""  # "": no hypothesis gives JAX's numbers
     given: int | None = None  # PyTorch's value that JAX hands on, if it leaves an operation out
+    op: int | None = None  # that operation, if it is before the one at which the two part
 
 
 def explained(walk: Walk, found: Difference) -> Looks:

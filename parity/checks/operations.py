@@ -14,7 +14,7 @@ from experiment.weights.layout import CopyError
 from parity.align.frontier import Difference
 from parity.align.lockstep import NEAR, Walk
 from parity.align.pair import UNMET, PortPair
-from parity.align.places import line_without, lines_of
+from parity.align.places import line_without, lines_of, lines_of_outputs
 from parity.align.words import explained
 from parity.report import Failure, Result
 from parity.report.compare import difference, relative_error, total_norm, worst
@@ -72,9 +72,12 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     top = worst(found)
     failures = _failures(pair.aligned.differences)
     if not failures and not top.ok:
+        bad = {row.name for row in found if not row.ok}
+        apart = [(ours, theirs) for name, ours, theirs in compared if name in bad]
+        lines = lines_of_outputs(pair.aligned.walk, pair.aligned.results, apart)
         cause = _swapped(compared)
         words = "; ".join(filter(None, (top.detail, cause)))
-        failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words)
+        failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words, None, *lines)
         failures = [failure._replace(values=top.values, cause=cause)]
     if not failures:
         return [Result("forward, eval", top.error, top.bound, top.name, _yardstick(pair))]
@@ -101,10 +104,12 @@ def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
 
 def _failure(walk: Walk, found: Difference) -> Failure:
     """Return a difference in words, with the line on each side."""
+    looks = explained(walk, found)
+    before = looks.op is not None
+    found = found._replace(op=looks.op) if looks.op is not None else found
     op = walk.trace.ops[found.op]
     cell = walk.cells[found.cell] if found.cell is not None else None
-    looks = explained(walk, found)
-    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given)
+    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given, before)
     words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
     values = None
     if found.arranged is not None and found.counterpart is not None:

@@ -64,9 +64,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         "# Planted bugs in ports of every kind",
         "",
         f"`python -m tests.ports.table planted.json --markdown planted-ports.md`, {time.strftime('%Y-%m-%d')}, "
-        f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}, a shared machine of two cores.",
+        f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}, two cores shared with much other work.",
         "",
-        f"{len(rows)} bugs of the forward pass (`tests/ports/bugs.py`): {sum(r['caught'] for r in rows)} caught; the "
+        f"{len(rows)} of {sum(not bug.backward for bug in BUGS)} bugs of the forward pass (`tests/ports/bugs.py`): "
+        f"{sum(r['caught'] for r in rows)} caught; the "
         f"first failure names the right line of both files for {both} ({100 * both / len(rows):.0f}%), PyTorch's for "
         f"{sum(r['torch'] for r in rows)}, JAX's for {sum(r['jax'] for r in rows)}; the diagnosis has the word that "
         f"is asked for in {sum(asked)} of {len(asked)}. Processor time: {middle:g} s in the middle, "
