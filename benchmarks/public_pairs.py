@@ -85,7 +85,7 @@ def truth(folder: Path, name: str) -> str:
         spec = json.loads((folder / "pairs.json").read_text())[name]
         return "; ".join(filter(None, [spec["expected"], spec.get("wrong_at", "")]))
     text = re.search(r"Truth: (.*?)\n\n|Truth: (.*?)\"\"\"", (folder / f"{name}_torch.py").read_text(), re.DOTALL)
-    return " ".join(next(filter(None, text.groups()), "").split()) if text else "not known"
+    return " ".join(next(filter(None, text.groups()), "").split()).strip(' ."') if text else "not known"
 
 
 def checked(folder: Path, name: str) -> Row:
