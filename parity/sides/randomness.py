@@ -5,12 +5,12 @@ PyTorch's draws are seen by a mode, JAX's in the jaxpr, where `jax.random` leave
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from jax.core import Tracer
 from jax.extend import core
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -95,7 +95,7 @@ def jax_supplied(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any], suppl
 
     def read(variable: Any) -> Any:
         if isinstance(variable, core.Literal):
-            return np.asarray(variable.val, variable.aval.dtype)
+            return np.asarray(variable.val, cast(Any, variable.aval).dtype)
         return env[variable]
 
     for equation in jaxpr.eqns:
@@ -116,7 +116,7 @@ def _step(equation: Any, values: list[Any], supply: Supply) -> list[Any]:
     name = equation.primitive.name
     if name == "scan":
         return _scan(equation, values, supply)
-    if name == "cond" and not isinstance(values[0], jax.core.Tracer):
+    if name == "cond" and not isinstance(values[0], Tracer):
         branches = equation.params["branches"]
         return _inside(branches[int(np.clip(int(values[0]), 0, len(branches) - 1))], values[1:], supply)
     body = next((equation.params[key] for key in BODIES if key in equation.params), None)
@@ -127,7 +127,7 @@ def _step(equation: Any, values: list[Any], supply: Supply) -> list[Any]:
 
 def _drawn(equation: Any, kind: str, values: list[Any], supply: Supply) -> Any:
     shape = equation.outvars[0].aval
-    known = [v for v in values[1:] if not isinstance(v, jax.core.Tracer)]
+    known = [v for v in values[1:] if not isinstance(v, Tracer)]
     keep = float(np.asarray(known[0])) if kind == MASK and known and np.size(known[0]) == 1 else None
     numbers = jnp.asarray(supply(Draw(kind, tuple(shape.shape), keep, line_of(equation))))
     if kind == UNIFORM and len(values) > 2:
