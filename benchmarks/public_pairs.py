@@ -85,7 +85,7 @@ def truth(folder: Path, name: str) -> str:
         spec = json.loads((folder / "pairs.json").read_text())[name]
         return "; ".join(filter(None, [spec["expected"], spec.get("wrong_at", "")]))
     text = re.search(r"Truth: (.*?)\n\n|Truth: (.*?)\"\"\"", (folder / f"{name}_torch.py").read_text(), re.DOTALL)
-    return " ".join(next(filter(None, text.groups()), "").split()) if text else "not known"
+    return " ".join(next(filter(None, text.groups()), "").split()).strip(' ."') if text else "not known"
 
 
 def checked(folder: Path, name: str) -> Row:
@@ -116,27 +116,32 @@ def _words(report: dict[str, Any]) -> Iterator[str]:
             yield f"{failure['check']}: {text}"
 
 
-def table(rows: Sequence[Row], command: str) -> str:
-    """Return the rows as Markdown."""
+def row_of(row: Row) -> str:
+    """Return a row of the table as Markdown."""
+    said = "; ".join([*row.lines[:6], *row.notes[:2]]).replace("|", "\\|")
+    return f"| `{row.name}` | {row.verdict} | {row.seconds:.0f} | {row.truth} | {said} |"
+
+
+def table(rows: Sequence[Row], before: str) -> str:
+    """Return the rows as Markdown; pairs that are in the table before and not among the rows keep theirs."""
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     versions = ", ".join(f"{name} {installed[name]}" for name in VERSIONS if name in installed)
-    found = [f"`{command}`, on {os.cpu_count()} cores, Python {platform.python_version()}, {versions}:", ""]
-    found += ["| pair | verdict | seconds | truth | said |", "| --- | --- | --- | --- | --- |"]
-    for row in rows:
-        said = "; ".join([*row.lines[:6], *row.notes[:2]]).replace("|", "\\|")
-        found.append(f"| `{row.name}` | {row.verdict} | {row.seconds:.0f} | {row.truth} | {said} |")
-    return "\n".join(found) + "\n"
+    machine = f"on {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+    known = {m[1]: m[0] for m in re.finditer(r"^\| `(\w+)` \|.*$", before, re.MULTILINE)}
+    known |= {row.name: row_of(row) for row in rows}
+    lines = [f"`python -m benchmarks.public_pairs`, {machine}:", ""]
+    lines += ["| pair | verdict | seconds | truth | said |", "| --- | --- | --- | --- | --- |", *known.values()]
+    return "\n".join(lines) + "\n"
 
 
-def written(file: Path, text: str) -> None:
+def written(file: Path, rows: Sequence[Row]) -> None:
     """Put a table into a file, in place of the one that is there between the two comments."""
     before = file.read_text() if file.exists() else ""
-    if START in before:
-        head, rest = before.split(START, 1)
-        before, after = head.rstrip() + "\n\n", rest.split(END, 1)[1]
-    else:
-        before, after = before.rstrip() + "\n\n", "\n"
-    file.write_text(f"{before}{START}\n\n{text}\n{END}{after}".lstrip())
+    if START not in before:
+        before = f"{before.rstrip()}\n\n{START}\n{END}\n"
+    head, rest = before.split(START, 1)
+    old, after = rest.split(END, 1)
+    file.write_text(f"{head.rstrip()}\n\n{START}\n\n{table(rows, old)}\n{END}{after}".lstrip())
 
 
 def main() -> None:
@@ -153,8 +158,8 @@ def main() -> None:
                 rows.append(checked(folder, name))
                 said = (rows[-1].verdict, f"{rows[-1].seconds:.0f} s", *rows[-1].lines)
                 print(rows[-1].name, *said, sep="\n  ", flush=True)
-    if args.write:
-        written(args.write, table(rows, "python -m benchmarks.public_pairs"))
+                if args.write:
+                    written(args.write, rows)
 
 
 if __name__ == "__main__":

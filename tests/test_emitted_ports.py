@@ -117,12 +117,12 @@ def test_what_is_written_works_in_an_nnx_module(suffix, files, convert):
                 node = node.setdefault(part, {})
             node[name] = array
     elif suffix == "msgpack":
-        tree = serialization.msgpack_restore(Path("net.msgpack").read_bytes())
+        tree = dict(serialization.msgpack_restore(Path("net.msgpack").read_bytes()))
     else:
         import orbax.checkpoint
 
         with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.restore(Path("net.orbax").absolute())
+            tree = dict(checkpointer.restore(Path("net.orbax").absolute()))
     nnx.replace_by_pure_dict(state, tree)
     nnx.update(model, state)
     np.testing.assert_allclose(np.asarray(model(ids)), expected, rtol=1e-4, atol=1e-5)

@@ -103,6 +103,7 @@ class Attention(tn.Module):
         return tn.functional.scaled_dot_product_attention(q, k, k)
 
 
+@pytest.mark.slow
 def test_a_function_without_weights():
     inputs = tuple(RNG.normal(size=(2, 3, n, 4)) for n in (5, 6))
     right = lambda q, k: jax.nn.softmax(q @ k.swapaxes(-1, -2) / 2) @ k  # noqa: E731
@@ -125,7 +126,7 @@ class Table(tn.Module):
 
     def forward(self, x):
         if self.table is None:
-            self.table = torch.cos(torch.arange(5.0)[:, None] * self.frequencies)
+            self.table = torch.cos(torch.outer(torch.arange(5.0), torch.as_tensor(self.frequencies)))
         return self.fc(x) * self.table, x.sum()
 
 
@@ -141,6 +142,7 @@ def test_numbers_of_float32_on_pytorchs_side_and_an_output_that_only_it_has():
     assert "only PyTorch returns 1" in notes
 
 
+@pytest.mark.slow
 def test_a_dtype_that_is_a_field_and_a_compiled_module():
     class Narrow(nn.Module):
         dtype: jnp.dtype = jnp.dtype(jnp.bfloat16)

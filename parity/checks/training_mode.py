@@ -191,6 +191,8 @@ def _shared(
         words = f"PyTorch draws {_counted(ours)} in training mode, JAX {_counted(theirs)}"
         if not theirs and not switched:
             return [], _not_compared(f"{words}: it has no training mode")
+        if any(draw.kind != MASK for draw in [*ours, *theirs]):
+            return [], _not_compared(words)
         if ACCEPTED in accept:
             return [], _not_compared(f"{words}, accepted by name: {ACCEPTED}")
         mine, other = (next((d.line for d in draws if d.line), None) for draws in (ours, theirs))

@@ -70,7 +70,11 @@ def _add_pair(check: argparse.ArgumentParser) -> None:
         "--for", dest="purpose", default="training", choices=("training", "inference"), help="what it must do"
     )
     pair.add_argument(
-        "--accept", action="append", default=[], metavar="NAME", help="convention that is no fault: trap-1"
+        "--accept",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="convention that is no fault: trap-1 (BatchNorm), trap-20 (dropout)",
     )
     pair.add_argument("--html", type=Path, metavar="FILE", help="write a page that shows both sources to FILE")
 

@@ -34,6 +34,7 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("--num-classes", metavar="N", type=int, help="by default those of SOURCE's last layer")
     pair = convert.add_argument_group("a pair of yours, proved before anything is written")
     pair.add_argument("--input", action="append", metavar="SHAPE", help="as for check")
+    pair.add_argument("--jax-input", action="append", metavar="SHAPE", help="where the JAX side is given others")
     pair.add_argument("--inputs", metavar="FILE.py:NAME", help="function that makes the inputs")
     pair.add_argument("--layout", metavar="LAYOUT", help="of images and sequences, if it is not found")
     pair.add_argument("--mapping", type=Path, metavar="FILE", help="rules that are known already")

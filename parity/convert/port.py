@@ -64,8 +64,9 @@ def convert_port(args: argparse.Namespace) -> str:
         said.append(f"{function.stem}() in {function}")
     for path, content in files.items():
         write_new(path, content) if isinstance(content, bytes) else _write_orbax(path, content)
-    alone = mapping.without_twin()
-    return f"{name}: {'; '.join([found.verdict, *said])}" + "".join(f"\n  without a twin: {line}" for line in alone)
+    notes = [f"without a twin: {line}" for line in mapping.without_twin()]
+    notes += [note for note in getattr(getattr(found, "report", None), "notes", ()) if " is taken by " in note]
+    return f"{name}: {'; '.join([found.verdict, *said])}" + "".join(f"\n  {note}" for note in notes)
 
 
 def proved(args: argparse.Namespace) -> Found:

@@ -43,7 +43,8 @@ def align_record(
     if jax_inputs is not None:
         theirs = fitted(normalised(jax_inputs), jax_parameters(model), "JAX")[0]
         words = "both sides are given inputs of their own"
-        return aligned(module, jax_side(model, *theirs, bare=not module.trained), module.inputs, theirs, words, mapping)
+        side = jax_side(model, *theirs, bare=not module.trained)
+        return aligned(module, side, module.inputs, theirs, words, mapping)
     side, theirs, words = _laid_out(module, model, layout)
     return aligned(module, side, module.inputs, theirs, "; ".join(words), mapping)
 

@@ -5,7 +5,7 @@ PyTorch's draws are seen by a mode, JAX's in the jaxpr, where `jax.random` leave
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +95,7 @@ def jax_supplied(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any], suppl
 
     def read(variable: Any) -> Any:
         if isinstance(variable, core.Literal):
-            return np.asarray(variable.val, getattr(variable.aval, "dtype", None))
+            return np.asarray(variable.val, cast(Any, variable.aval).dtype)
         return env[variable]
 
     for equation in jaxpr.eqns:

@@ -50,9 +50,7 @@ def run_check(args: argparse.Namespace) -> int:
         if ":" not in name:
             raise UserError(f"{name}: expected file.py:name or module:name")
     start = time.perf_counter()
-    module, outcome, load = (
-        load_module(m) for m in ("training.check_training", "training.outcome", "sides.target")
-    )
+    module, outcome, load = (load_module(m) for m in ("training.check_training", "training.outcome", "sides.target"))
     made = [load.load_function(name) for name in (*args.names, args.batches)]
     report = module.check_training(*made, args.steps, name=" ".join(args.names))
     alone = str(args.json) == "-"
