@@ -90,6 +90,8 @@ def test_what_is_left_out_at_the_end_of_a_block_is_located_there_and_layers_are_
     params = {layer: {"enter": np.zeros((6, 8)), "leave": np.zeros((8, 6))} for layer in "ab"}
     inputs = np.random.default_rng(0).normal(size=(5, 6))
     (failure,) = check_port(module, (blocks_without_the_sum, params), inputs).report.failures
+    assert failure.torch_line is not None
+    assert failure.jax_line is not None
     assert failure.torch_line.text == "return x + self.leave(y)"
     assert failure.jax_line.text == 'return y @ params["leave"]'
     assert "residual" in failure.diagnosis
@@ -117,6 +119,8 @@ def masked_inverted(params, x, visible):
 def test_a_mask_is_judged_where_it_meets_the_data():
     inputs = {"x": np.random.default_rng(0).normal(size=(4, 6)), "visible": np.array([1, 1, 0, 1, 0, 1])}
     failure = check_port(Masked(), (masked_inverted, {"w": np.zeros((6, 6))}), inputs).report.failures[0]
+    assert failure.torch_line is not None
+    assert failure.jax_line is not None
     assert failure.torch_line.text == "scores = self.scores(x) + far"
     assert failure.jax_line.text == "scores = jnp.where(hidden, -1e30, scores)"
     assert "mask is inverted" in failure.diagnosis

@@ -18,7 +18,7 @@ def lines_of(walk: Walk, found: Difference) -> tuple[Line | None, Line | None]:
 
 def lines_of_outputs(
     walk: Walk, results: Sequence[Cell], pairs: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> tuple[Line | None, ...]:
+) -> tuple[Line | None, Line | None]:
     """Return the lines at which outputs are made that differ although every operation agrees: others are returned.
 
     Of several outputs, the last line of each side is taken, at which they are put together.
@@ -30,7 +30,11 @@ def lines_of_outputs(
         cells = [cell for cell in results if cell.array is not None and _equal(cell.array, found)]
         mine += [made] if made else []
         theirs += [cell.line for cell in cells[:1] if cell.line]
-    return tuple(max(lines, key=lambda line: line.number, default=None) for lines in (mine, theirs))
+    return _last(mine), _last(theirs)
+
+
+def _last(lines: Sequence[Line]) -> Line | None:
+    return max(lines, key=lambda line: line.number, default=None)
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:

@@ -74,10 +74,10 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     if not failures and not top.ok:
         bad = {row.name for row in found if not row.ok}
         apart = [(ours, theirs) for name, ours, theirs in compared if name in bad]
-        lines = lines_of_outputs(pair.aligned.walk, pair.aligned.results, apart)
+        mine, other = lines_of_outputs(pair.aligned.walk, pair.aligned.results, apart)
         cause = _swapped(compared)
         words = "; ".join(filter(None, (top.detail, cause)))
-        failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words, None, *lines)
+        failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words, None, mine, other)
         failures = [failure._replace(values=top.values, cause=cause)]
     if not failures:
         return [Result("forward, eval", top.error, top.bound, top.name, _yardstick(pair))]
