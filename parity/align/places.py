@@ -9,11 +9,24 @@ from parity.align.lockstep import Cell, Walk
 from parity.trace.index import close
 from parity.trace.lines import Line
 
+# PyTorch's operations of two arrays, and JAX's: one without an effect may stand for another one with it.
+CHANGES = {"add": "add", "sub": "sub", "mul": "mul", "div": "div", "where": "select_n", "masked_fill": "select_n"}
+
 
 def lines_of(walk: Walk, found: Difference) -> tuple[Line | None, Line | None]:
     """Return the lines of the two operations at which the sides part."""
+    op = walk.trace.ops[found.op]
     cells = walk.cells[found.cell :] if found.cell is not None else walk.cells[::-1]  # JAX may end early: its last one
-    return walk.trace.ops[found.op].line, cells[0].line if cells else None
+    if found.cell is not None and op.name.rstrip("_") in CHANGES and cells[0].name not in CHANGES.values():
+        without = next((parent for parent in cells[0].parents if _without_effect(parent)), None)
+        cells = [without] if without is not None and without.line else cells
+    return op.line, cells[0].line if cells else None
+
+
+def _without_effect(cell: Cell) -> bool:
+    """Tell whether a cell is one of its operands, such as a sum with zeros: a mask that hides nothing."""
+    same = set(cell.same)
+    return cell.data and cell.name in CHANGES.values() and any(same & set(p.same) for p in cell.parents if p.data)
 
 
 def lines_of_outputs(

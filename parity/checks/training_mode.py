@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from parity.align.pair import PortPair
+from parity.checks.operations import ACCEPT_BIASED, BIASED
+from parity.checks.padding import padding_rows, without_padding
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
-from parity.report.compare import describe, relative_error, total_norm, worst
+from parity.report.compare import difference, relative_error, total_norm, worst
 from parity.sides.arrays import bits, to_numpy, x64
 from parity.sides.outputs import named_leaves
 from parity.sides.pairing import Twin, twins, ways_between
@@ -284,7 +286,10 @@ def _compared(
     if top is not None:
         results.append(Result("forward, train", top.error, top.bound, top.name))
     results += _statistics_compared(pair, ours.after, found.after, accept)
-    return results + _gradients_compared(ours.gradients, found.gradients, single and single.gradients)
+    padding = padding_rows(pair.torch)
+    kept = {k: without_padding(padding, k, ours.gradients[k], g) for k, g in found.gradients.items() if k in padding}
+    theirs_by_key = found.gradients | {k: g for k, g in kept.items() if g is not None}  # judged in evaluation mode
+    return results + _gradients_compared(ours.gradients, theirs_by_key, single and single.gradients)
 
 
 def _rows(
@@ -294,8 +299,7 @@ def _rows(
     for name in ours.keys() & theirs.keys():
         near = bound if single is None else max(narrow, AS_NEAR * relative_error(ours[name], single[name]))
         small = scale is not None and np.linalg.norm(ours[name]) <= ZERO * scale
-        error = relative_error(ours[name], theirs[name], scale if small else None)
-        rows.append(Compared(name, error, near, describe(ours[name], theirs[name])))
+        rows.append(difference(name, ours[name], theirs[name], near, scale if small else None))
     return rows
 
 
@@ -307,6 +311,7 @@ def _gradients_compared(ours: Arrays, theirs: Arrays, single: Arrays | None) -> 
     if top.ok:
         return [Result("gradients, train", top.error, top.bound, top.name)]
     failure = Failure("gradients, train", "backward", top.name, top.error, top.bound, top.detail)
+    failure = failure._replace(values=top.values)
     return [Result("gradients, train", top.error, top.bound, top.name, "", failure)]
 
 
@@ -335,19 +340,18 @@ def _statistics_compared(pair: PortPair, after: Arrays, changed: Arrays, accept:
     """Compare what a training step makes of running statistics, if there are any."""
     state = pair.torch.parameters
     moved = {key for key in state if "running_" in key}
-    rows, biased = [], 0
+    rows, biased = [], set[str]()
     for path, rule in pair.weights.rules.items():
         if not moved & set(rule.sources):
             continue
         ours = np.asarray(rule(after), np.float64)
         theirs = np.asarray(changed.get(path, pair.leaves[path]), np.float64)
         bound = NARROW_STATISTICS if pair.narrow else STATISTICS
-        row = Compared(path, relative_error(ours, theirs), bound, describe(ours, theirs))
+        row = difference(path, ours, theirs, bound)
         share = _share(_live(pair).module, rule.sources[0])
         if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
-            biased += 1
-            words = "; the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
-            row = row._replace(detail=row.detail + words)
+            biased.add(path)
+            row = row._replace(detail=f"{row.detail}; {BIASED}")
             if "trap-1" in accept:
                 row = row._replace(error=0.0)
         rows.append(row)
@@ -355,9 +359,11 @@ def _statistics_compared(pair: PortPair, after: Arrays, changed: Arrays, accept:
         return []
     top = worst(rows)
     if top.ok:
-        note = f"accepted by name: trap-1, in {biased} tensors" if biased else ""
+        note = f"accepted by name: trap-1, in {len(biased)} tensors" if biased else ""
         return [Result("statistics", top.error, top.bound, top.name, note)]
     failure = Failure("statistics", "statistics", top.name, top.error, top.bound, top.detail)
+    cause, advice = (BIASED, ACCEPT_BIASED) if top.name in biased else ("", "")
+    failure = failure._replace(values=top.values, cause=cause, advice=advice)
     return [Result("statistics", top.error, top.bound, top.name, "", failure)]
 
 

@@ -74,7 +74,7 @@ def _add_pair(check: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="convention that is no fault: trap-1 (BatchNorm), trap-20 (dropout)",
+        help="convention that is no fault: trap-1 (BatchNorm), trap-20 (dropout), trap-36 (padding_idx)",
     )
     pair.add_argument("--html", type=Path, metavar="FILE", help="write a page that shows both sources to FILE")
 

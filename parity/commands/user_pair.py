@@ -28,7 +28,7 @@ from parity.checks import layers as checks
 from parity.checks.layer_match import NAME, Match, match
 from parity.commands.compiled_cache import keep_compiled
 from parity.mapping.file import dump, text_of
-from parity.ports import check_port, inputs_of, located
+from parity.ports import Port, check_port, inputs_of, located
 from parity.report import Report, print_report
 from parity.sides import load
 from parity.sides.flax_side import FlaxSide
@@ -86,7 +86,10 @@ def _check_layers(console: Console, args: argparse.Namespace) -> Report:
     if report.failures:
         if report.failures[0].stage == "structure":
             raise NotPlain
-        report = located(report, torch_module, flax_module, inputs, name=name, mapping=found.keys)
+        # What the weights are is found anew, by values: names and shapes may have told it wrong.
+        report, port = located(report, torch_module, flax_module, inputs, name=name, mapping=given or None)
+        if port is not None and report is port.report:
+            return _shown(console, args, port)
     _print_match(console, found, torch_module)
     if args.save_mapping and found.keys:
         write_new(args.save_mapping, (json.dumps(found.keys, indent=2) + "\n").encode())
@@ -105,7 +108,11 @@ def _check_operations(console: Console, args: argparse.Namespace, reference: Any
     inputs, jax_inputs = inputs_of(args)
     options = {"purpose": args.purpose, "accept": args.accept, "layout": args.layout, "mapping": args.mapping}
     name = f"{args.names[0]} {args.names[1]}"
-    port = check_port(torch_module, model, inputs, jax_inputs, name=name, **options)
+    return _shown(console, args, check_port(torch_module, model, inputs, jax_inputs, name=name, **options), kind)
+
+
+def _shown(console: Console, args: argparse.Namespace, port: Port, kind: str = "PyTorch") -> Report:
+    """Print the weights and the report, save the rules if they are asked for; return the report."""
     table = Table("JAX", "", f"made of {kind}'s", title="weights", title_justify="left")
     for path, rule in port.mapping.rules.items():
         table.add_row(path, str(port.mapping.leaves[path]), Text(text_of(rule)))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.report.compare import relative_error
 from parity.sides.draw import Inputs
@@ -67,6 +68,22 @@ def gradients(
     return found, dict(cotangents)
 
 
+class _ExactBackward(TorchDispatchMode):
+    """A backward pass in float64 throughout: PyTorch's own of hardsigmoid multiplies by 1/6 in float32."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that TorchDynamo need not be kept out of the mode; to do so, PyTorch imports it."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation."""
+        if func is torch.ops.aten.hardsigmoid_backward.default:
+            given, x = args
+            return torch.where((x > -3) & (x < 3), given / 6, 0.0)
+        return func(*args, **(kwargs or {}))
+
+
 def gradients_of(total: torch.Tensor, named: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     """Return the gradients of a number by some leaves; zeros where it does not depend on one.
 
@@ -74,7 +91,8 @@ def gradients_of(total: torch.Tensor, named: Mapping[str, torch.Tensor]) -> dict
     """
     for tensor in named.values():
         tensor.grad = None
-    total.backward()
+    with _ExactBackward():
+        total.backward()
     found = {
         name: np.zeros(tuple(tensor.shape)) if tensor.grad is None else to_numpy(tensor.grad)
         for name, tensor in named.items()
