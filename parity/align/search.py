@@ -265,9 +265,14 @@ class Search:
             pieces = [p for trial in reversed(group) for p in trial.chosen]
             if given and 1 < len(pieces) <= MOST_TIED:
                 yield min(trial.at for trial in group), _orders(pieces, known.found)
+        later = []
         for trial in late:
             if len(trial.pieces) == 1 and trial.at in above:
-                yield trial.at, ({trial.pieces[0]: other} for other in trial.alternatives(trial.pieces[0]))
+                others = trial.alternatives(trial.pieces[0])
+                yield trial.at, ({trial.pieces[0]: other} for other in others[:FEW])
+                later.append((trial, others[FEW:]))
+        for trial, others in later:
+            yield trial.at, ({trial.pieces[0]: other} for other in others)
         yield from rest
 
 

@@ -12,6 +12,7 @@ from parity.align.found import NAME, NEAREST, NOTHING, OTHER_ORDER, OWN, PART, V
 from parity.align.names import alike
 from parity.align.nearby import nearby_keys, nearby_ops
 from parity.align.symbols import Piece
+from parity.mapping.rule import Rule
 from parity.trace.index import laid_out, nearest_layout
 from parity.trace.jax_eval import bind, floating
 
@@ -25,6 +26,7 @@ MOST_LOST = 5  # operations that a value may be behind the last one that was met
 HOPS = 3  # how many operations further on parameters are looked for
 MOST_NEAR = 60  # rules whose results are compared with PyTorch's values, if none agrees
 MOST_PARTS = 60  # rules that are tried for a part of a leaf
+MOST_SUMS = 4  # sums of two biases that are tried though nothing confirms them
 MOST_FAR = 60  # rules that are tried from parameters elsewhere in the network
 NEAR_ENOUGH, CLEARLY = 0.9, 0.02  # of correlations: the best, and how much the next source's must be below
 SAMPLES = 8  # numbers of a result that are looked for before all are
@@ -110,13 +112,16 @@ class Trial:
         if len(self.pieces) > 1:
             return []
         result: dict[str, list[Found]] = {VALUE: [], PART: [], OTHER_ORDER: []}
+        sums: list[Found] = []  # of two biases: what follows tells, as both are in no value before the gates are summed
         further = [key for key in nearby_keys(self.walk, self.cells, HOPS) if key not in self.keys]
         for option in self.known.rules_for([*self.keys, *further], piece, self.equation):
             computed = self._result({piece: option})
             why = self._is_found(computed, {piece: option}) if computed is not None else ""
             if why and self.known.keeps_all([option]):
                 result[why].append(option)
-        return [*result[VALUE], *result[PART], *result[OTHER_ORDER]]
+            elif option.rule is not None and len(sums) < MOST_SUMS and _of_two_biases(option.rule):
+                sums.append(option)
+        return [*result[VALUE], *result[PART], *result[OTHER_ORDER], *sums]
 
     def one_by_one(self) -> bool:
         """Find the pieces one after another, each by a part of the result, where all meet data at once."""
@@ -293,6 +298,12 @@ class Trial:
         self.best = dict(combination)
         self.chosen = {p: f if f.why == OWN else f._replace(why=why) for p, f in combination.items()}
         return True
+
+
+def _of_two_biases(rule: Rule) -> bool:
+    """Tell whether a rule adds the two biases of a recurrent cell, in PyTorch's order of gates."""
+    rearranged = any(step.startswith(("reorder", "add")) for step in rule.steps)
+    return "sum" in rule.steps and "_hh" in rule.sources[-1] and not rearranged
 
 
 def _sources(combination: Mapping[Piece, Found]) -> tuple[Any, ...]:
