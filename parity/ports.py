@@ -19,6 +19,7 @@ from parity.align.idle import IDLE
 from parity.align.pair import PortPair, align
 from parity.checks import layers as checks
 from parity.checks.operations import (
+    FLOAT32,
     check_forward,
     check_gradients,
     check_round_trip,
@@ -69,6 +70,12 @@ class Port(NamedTuple):
     def ok(self) -> bool:
         """Whether both are proved to be the same."""
         return self.report.ok
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each leaf is one tensor of PyTorch's, up to the order of its axes."""
+        steps = [rule.steps for rule in self.mapping.rules.values()]
+        return all(len(some) <= 1 and all("->" in step and "(" not in step for step in some) for some in steps)
 
     @property
     def verdict(self) -> str:
@@ -260,10 +267,15 @@ def is_plain(inputs: Any) -> bool:
 
 def better_of(report: Report, port: Port) -> Report:
     """Return the report that says more of a port that the check of layers does not pass."""
-    if report.failures[0].stage == "structure" or report.failures[0].layer == CRASHED:
+    if report.failures[0].stage == "structure":
         return port.report
-    if port.ok and not any("reorder" in step for rule in port.mapping.rules.values() for step in rule.steps):
-        return port.report  # layers that are in no order that they could be compared in, or laid out otherwise
+    whole = not any("not compared" in result.note for result in port.report.results)
+    if report.failures[0].layer == CRASHED and whole:
+        return port.report
+    rounding = report.fault is None or report.fault.error <= FLOAT32
+    low = port.pair.narrow or any("here instead of" in note for note in port.pair.notes)
+    if port.ok and whole and rounding and (low or (report.fault is None and port.is_plain)):
+        return port.report  # float32 inside, or layers that are laid out or called in another way
     if report.verdict == "compiler":
         return report
     line = next((f for f in port.report.failures if f.torch_line and f.stage == report.failures[0].stage), None)

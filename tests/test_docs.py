@@ -23,7 +23,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"`([\w*.-]+/[\w*./-]+\.(?:py|md|json|png|toml|txt|sh))`")
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
-COMMAND = re.compile(r"\bpython (?:-m ([\w.]+)|(\w+/\w+\.py))(?: ([a-z]+))?")
+COMMAND = re.compile(r"\bpython (?:-m ([\w.]+)|(\w+/\w+\.py))(?: ([a-z][a-z-]*))?")
 COMMANDS_OF_COMMANDS = ("parity", "data")  # these take one: parity check, data download
 LAUNCHERS = {
     "--nproc-per-node",

@@ -207,7 +207,7 @@ def test_the_command_fails_with_a_missing_twin(monkeypatch, tmp_path, capsys):
     assert run_checks(["mlp"], tmp_path / "report.json") == 1
     assert "missing in jaxnets" in capsys.readouterr().out
     (report,) = json.loads((tmp_path / "report.json").read_text())
-    assert report["failures"][0].keys() == {"check", "stage", "layer", "error", "bound", "diagnosis"}
+    assert report["failures"][0].keys() >= {"check", "stage", "layer", "error", "bound", "diagnosis"}
 
 
 def test_an_unknown_network_is_refused_before_anything_runs():

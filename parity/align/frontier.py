@@ -175,7 +175,9 @@ def _order(walk: Walk, found: Difference) -> tuple[int, ...] | None:
     parents = walk.cells[found.cell].parents if found.cell is not None else ()
     for given, parent in itertools.product(walk.trace.ops[found.op].inputs, parents):
         operand = walk.trace.values[given].array
-        if given not in parent.same or not parent.alike or operand.ndim != parent.array.ndim:
+        if isinstance(operand, Fingerprint) or given not in parent.same or not parent.alike:
+            continue
+        if operand.ndim != parent.array.ndim:
             continue
         for order in itertools.islice(itertools.permutations(range(operand.ndim)), MOST_ORDERS):
             turned = operand.transpose(order)

@@ -112,7 +112,9 @@ class Trial:
         if len(self.pieces) > 1:
             return []
         result: dict[str, list[Found]] = {VALUE: [], PART: [], OTHER_ORDER: []}
-        sums: list[Found] = []  # of two biases: what follows tells, as both are in no value before the gates are summed
+        sums: list[
+            Found
+        ] = []  # of two biases: what follows tells, as both are in no value before the gates are summed
         further = [key for key in nearby_keys(self.walk, self.cells, HOPS) if key not in self.keys]
         for option in self.known.rules_for([*self.keys, *further], piece, self.equation):
             computed = self._result({piece: option})
