@@ -113,6 +113,7 @@ def test_nnx_is_the_pytorch_network(name):
     assert {r.check for r in report.results} >= {"forward, train", "gradients", "BatchNorm statistics", "dropout"}
 
 
+@pytest.mark.slow
 @trained
 def test_nnx_is_the_linen_network(name):
     chosen, (_, shape) = without_noise(name), options(name)
@@ -123,6 +124,7 @@ def test_nnx_is_the_linen_network(name):
     assert port.mapping.rules.keys() >= port.pair.jax.trained
 
 
+@pytest.mark.slow
 @trained
 def test_a_training_step_is_the_one_of_linen_and_pytorch(name):
     """Two steps of momentum in float64, from equal weights: new weights, statistics and loss, in four ways."""

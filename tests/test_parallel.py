@@ -150,6 +150,7 @@ def quickly(monkeypatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}")
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.usefixtures("quickly")
 def test_one_process_goes_on_with_what_two_have_begun(run_main, tmp_path):

@@ -129,6 +129,7 @@ def test_a_failure_shows_both_values_and_whether_the_input_agreed():
     assert "what lies between bn1 and fc1 differs" in between.diagnosis
 
 
+@pytest.mark.slow
 def test_chaos_is_no_excuse(monkeypatch):
     """Under RMSprop the plain MLP is chaotic, and each step is judged on its own: a tiny bug is still found."""
 

@@ -93,6 +93,7 @@ def _parity(folder: Path, blocked: str, *args: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_record_is_checked_without_pytorch(folder: Path) -> None:
     found = _parity(folder, "torch,torchvision,functorch,einops", "check", "net.parity", "my_flax.py:Net",
                     "--accept", "trap-1", "--json", "found.json")  # fmt: skip
@@ -348,6 +349,7 @@ def test_the_checker_alone_has_the_version_of_the_project_and_needs_two_packages
     assert alone["optional-dependencies"]["torch"][0] in whole["optional-dependencies"]["torch"]
 
 
+@pytest.mark.slow
 def test_equations_are_what_jax_computes() -> None:
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 8, 8, 4)), rng.normal(size=(3, 3, 2, 6))

@@ -56,6 +56,7 @@ def test_each_training_is_the_one_that_it_would_have_been_alone(more, run_main, 
         assert summaries[0][split] == summaries[1][split]
 
 
+@pytest.mark.slow
 def test_trials_of_a_search_are_trained_together_each_with_its_own_numbers(run_main, tmp_path):
     options = ("--model", "mlp", "--epochs", 1, *OPTIONS[:2], "--optimizer", "nesterov", "--seed", 3, "--trials", 2)
     space = ("--tune", "lr=0.001..0.1", "momentum=0.5,0.9", "weight_decay=0..0.01")

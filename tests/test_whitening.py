@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import pytest
 import numpy as np
 import torch
 from safetensors.numpy import load_file
@@ -39,6 +40,7 @@ def test_a_direction_without_variance_is_not_blown_up():
     assert np.abs(filters(grey, 2)).max() <= EPSILON**-0.5
 
 
+@pytest.mark.slow
 def test_both_trainers_start_with_it_and_never_train_it(run_main, monkeypatch, tmp_path):
     for package in (jaxnets, torchnets):
         entry = package.MODELS["airbench"]
