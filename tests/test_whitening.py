@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-import pytest
 import numpy as np
+import pytest
 import torch
 from safetensors.numpy import load_file
 
