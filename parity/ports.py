@@ -27,7 +27,7 @@ from parity.checks.operations import (
     still_open,
 )
 from parity.checks.training_mode import check_training_mode
-from parity.checks.verdicts import CRASHED
+from parity.checks.verdicts import CRASHED, NOT_LOCATED
 from parity.jax_reference.check import check_jax_port
 from parity.mapping import Mapping as Weights
 from parity.mapping.native import native_names
@@ -267,7 +267,7 @@ def is_plain(inputs: Any) -> bool:
 
 def better_of(report: Report, port: Port) -> Report:
     """Return the report that says more of a port that the check of layers does not pass."""
-    if report.failures[0].stage == "structure":
+    if report.failures[0].stage == "structure" or NOT_LOCATED in report.failures[0].diagnosis:
         return port.report
     whole = not any("not compared" in result.note for result in port.report.results)
     if report.failures[0].layer == CRASHED and whole:

@@ -19,12 +19,14 @@ from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import Index, arranged, close, laid_out
 from parity.trace.jax_eval import bind, floating, is_floating, is_key
 from parity.trace.lines import Line
-from parity.trace.values import Trace, is_single
+from parity.trace.values import VIEWS, Trace, is_single
 
 # How near a value must be, after one operation or a few on equal operands, by the precision that it is computed in.
 NEAR = {8: 1e-9, 4: 3e-6, 2: 3e-2}
 WINDOW = 60  # steps that a walk goes on behind a weight that nothing confirms
 LOST = 16  # operations without one that is met, after which a hasty walk ends
+# Operations after which the same numbers are in other places.
+MOVES = ("roll", "flip", "index", "index_select", "gather", "take", "sort", "rot90", "cat", "stack")
 MOST_ALIKE = 8  # values of equal numbers whose layouts are compared
 
 
@@ -234,6 +236,15 @@ class Walk:
             return cell
         return Cell(np.asarray(cell.symbol.compute(found)), bits=cell.bits)
 
+    def _laid_out_so(self, number: int, array: np.ndarray, near: float) -> bool:
+        """Tell whether PyTorch's value of the same numbers is this one: what an operation moves need not be."""
+        value = self.trace.values[number]
+        while value.maker is not None and self.trace.ops[value.maker].name in VIEWS:
+            value = self.trace.values[self.trace.ops[value.maker].inputs[0]]
+        if value.maker is None or self.trace.ops[value.maker].name not in MOVES:
+            return True
+        return laid_out(self.trace.values[number].array, array, near) is not None
+
     def _made(self, array: Any, cells: Sequence[Cell], name: str, line: Line | None) -> Cell:
         bits = min([cell.bits for cell in cells], default=8)
         data = any(cell.data for cell in cells)
@@ -288,7 +299,7 @@ class Walk:
                 break
         cell.alike = cell.alike or best is not None
         if best is not None:
-            self.found.update(cell.same)
+            self.found |= {n for n in cell.same if n in self.found or self._laid_out_so(n, array, near)}
         known = [a for n in cell.same if not isinstance(a := self.trace.values[n].array, Fingerprint)]
         if known and best is not array and floating(cell.array):
             if best is None:

@@ -16,6 +16,7 @@ from parity.sides.torch_side import TorchSide
 
 MOST_NAMED = 6  # layers in a diagnosis
 CRASHED = "unknown"  # in place of a layer: the check could not be made
+NOT_LOCATED = "it could not be located"
 
 
 def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: float, *, train: bool) -> Result:
@@ -29,7 +30,7 @@ def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: fl
         )
         words = "every layer agrees when it is given PyTorch's input: it is rounding that grows"
     except Exception as error:  # the failure stands, wherever it comes from
-        places, words = [], f"it could not be located: {type(error).__name__}: {error}"
+        places, words = [], f"{NOT_LOCATED}: {type(error).__name__}: {error}"
     if not places:
         failure = Failure(check, "forward", top.name, top.error, bound, f"{top.detail}; {words}", values=top.values)
         return Result(check, top.error, bound, top.name, "", failure)
@@ -81,7 +82,7 @@ def gradient_failure(
     try:
         place = _backward_place(pair, both, differences, bound, train=train)
     except Exception as error:  # the failure stands, wherever it comes from
-        words = f"{failure.diagnosis}; it could not be located: {type(error).__name__}: {error}"
+        words = f"{failure.diagnosis}; {NOT_LOCATED}: {type(error).__name__}: {error}"
         return result._replace(failure=failure._replace(diagnosis=words))
     if place is None:
         return result
