@@ -189,6 +189,9 @@ class Search:
         at = min(option.counterpart or 0 for option in options)
         stop = max(option.counterpart or 0 for option in options) + WINDOW
         sure, before = self._sure(walk, at), walk.cells[:at]
+        steps = {piece: trial.at for piece, trial in walk.bindings.trials.items()}
+        # A weight that meets data here cannot be confirmed: it would end each trial.
+        sure |= {p: f for p, f in walk.bindings.found.items() if steps.get(p) == difference.cell}
         # What is put in place is found itself: more than that has to agree.
         best = len(self.walk(sure, stop, before).found) + 1
         chosen = options[0] if options[0].score > ALIKE else difference  # an operand that is handed on has no score

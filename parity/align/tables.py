@@ -14,13 +14,11 @@ from parity.align.frontier import Difference, Parting
 from parity.align.lockstep import NEAR, Cell, Walk
 from parity.trace.index import close, laid_out
 from parity.trace.lines import Line
-from parity.trace.masks import unmasked
 from parity.trace.values import two_numbers
 
 BEHIND = 6  # operations behind a difference whose tables are compared, too
 LEAST = 3  # numbers of a table
 MOST = 10**6  # numbers of a table that is compared
-DIGITS = 6  # by which numbers are the same where one side repeats them
 SUMS = {"add": "add", "add_any": "add", "sub": "sub", "mul": "mul", "div": "div"}
 
 
@@ -186,8 +184,11 @@ def _same(one: np.ndarray, other: np.ndarray, strict: bool) -> bool:
 def _alike(one: np.ndarray, other: np.ndarray, strict: bool) -> bool:
     one, other = one.astype(np.float64), other.astype(np.float64)
     if one.size != other.size:  # one side repeats what the other one broadcasts
-        a, b = (np.unique(np.round(x[unmasked(x)], DIGITS)) for x in (one, other))
-        return a.size == b.size > 2 and bool(np.allclose(a, b, atol=10.0**-DIGITS))
+        few, many = sorted((one, other), key=np.size)
+        if not few.size or many.size % few.size:
+            return False
+        again = np.repeat(np.sort(few, axis=None), many.size // few.size)
+        return close(again, np.sort(many, axis=None), NEAR[4])
     if strict:
         return close(one.ravel(), other.ravel(), NEAR[4])
     return laid_out(one, other, NEAR[4]) is not None
