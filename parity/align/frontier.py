@@ -15,12 +15,21 @@ import numpy as np
 from parity.align.lockstep import Cell, Walk
 from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import MOST_ORDERS, centred, close, layouts, nearest_layout
+from parity.trace.lines import Line
 from parity.trace.values import Op, Trace, two_numbers
 
 AHEAD, CELLS_AHEAD = 12, 80  # PyTorch's operations and JAX's in which a counterpart is looked for
 CORRELATED = 0.1  # how much alike a wrong value must be to be tried as the counterpart
 STEPS = 3  # of a loop, at least
 CHANCE = 2.0  # standard deviations by which numbers correlate that have nothing to do with each other
+
+
+class Parting(NamedTuple):
+    """Where what depends on no input parts."""
+
+    torch_line: Line
+    jax_line: Line
+    what: str  # "mask", "table of positions" or "table"
 
 
 class Difference(NamedTuple):
@@ -33,6 +42,8 @@ class Difference(NamedTuple):
     arranged: np.ndarray | None = None  # PyTorch's value in the layout of the counterpart
     score: float = 0.0  # how well the two correlate
     here: bool = False  # whether both are of the lines at which the two part
+    tables: Parting | None = None  # where tables part that meet data here
+    joined: int | None = None  # PyTorch's operation at which several come together that are as likely as this one
 
 
 def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | None) -> list[Difference]:
@@ -45,16 +56,33 @@ def differences(walk: Walk, targets: Collection[int], results: Sequence[Cell] | 
     """
     ours, theirs = torch_frontier(walk.trace, walk.found, targets), _jax_frontier(walk, results)
     best: dict[int, tuple[float, int]] = {}  # by cell: of several operations the one that has most in common with it
+    alike: dict[int, list[int]] = {}  # by cell: those that have as much in common with it
     for op in ours:
         score, cell = _partner(walk, op, theirs)
-        if cell is not None and score > best.get(cell.number, (0.0, 0))[0] + 1e-9:
-            best[cell.number] = score, op
+        before = best.get(cell.number, (0.0, 0))[0] if cell is not None else 0.0
+        if cell is not None and score > before + 1e-9:
+            best[cell.number], alike[cell.number] = (score, op), [op]
+        elif cell is not None and abs(score - before) < 1e-9:
+            alike[cell.number].append(op)
     if best:  # what is left now is looked at again behind these
-        return sorted((Difference(op, number) for number, (_, op) in best.items()), key=lambda d: d.op)
+        found = [Difference(op, n, joined=_joined(walk.trace, alike[n])) for n, (_, op) in best.items()]
+        return sorted(found, key=lambda d: d.op)
     if results is None:
         return []
     first = theirs[0].number if theirs else None
     return [Difference(op, first) for op in ours]
+
+
+def _joined(trace: Trace, ops: Sequence[int]) -> int | None:
+    """Return the first operation that depends on several ones, None if there is none soon."""
+    reached = []
+    for op in ops:
+        front, seen = [op], set[int]()
+        for _ in range(AHEAD):
+            front = [user for one in front for n in trace.ops[one].outputs for user in trace.users.get(n, ())]
+            seen.update(front)
+        reached.append(seen)
+    return min(set.intersection(*reached), default=None) if len(ops) > 1 else None
 
 
 def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int]) -> list[int]:
@@ -68,6 +96,10 @@ def torch_frontier(trace: Trace, found: Collection[int], targets: Collection[int
         for number in trace.ops[op].inputs:
             fine[number] = fine[number] or good or (op in met and trace.values[number].data)
             used[number] = used[number] or wanted
+    for op in trace.ops:  # complex numbers are not compared: the first real ones that are made of them are
+        if all(fine[n] for n in op.inputs if trace.values[n].data):
+            for number in op.outputs:
+                fine[number] = fine[number] or trace.values[number].array.dtype.kind == "c"
     # A view of what is fine is fine: its numbers are the same.
     result = []
     for number, op in enumerate(trace.ops):

@@ -100,7 +100,8 @@ class Walk:
         """Return one row of a cell."""
         cell = self._settled(cell)
         if cell.symbol is not None:
-            return Cell(symbol=symbols.row(cell.symbol, index, self.bindings.dtype(cell.symbol)), bits=cell.bits)
+            row = symbols.row(cell.symbol, index, self.bindings.dtype(cell.symbol))
+            return Cell(symbol=row, bits=cell.bits, parents=(cell,), name="slice", line=cell.line)
         if cell.data and len(self.cells) < len(self.before):
             return self._again()
         taken = Cell(cell.array[index], data=cell.data, bits=cell.bits, parents=(cell,), name="slice", line=cell.line)
@@ -113,7 +114,8 @@ class Walk:
             parts = tuple(cells)
             pieces = _pieces(cells)
             make = lambda found: np.stack([_array(c, found) for c in parts])  # noqa: E731
-            return Cell(symbol=Symbol(make, pieces, (len(parts), *parts[0].shape)))
+            symbol = Symbol(make, pieces, (len(parts), *parts[0].shape))
+            return Cell(symbol=symbol, parents=parts, name="stack", line=line)
         if any(cell.data for cell in cells) and len(self.cells) < len(self.before):
             return self._again()
         array = np.stack([cell.array for cell in cells])
@@ -125,7 +127,10 @@ class Walk:
         unknown = [cell for cell in cells if cell.symbol is not None]
         name = equation.primitive.name
         if unknown and not any(cell.data for cell in cells):
-            return self._symbolic(equation, cells)
+            made = self._symbolic(equation, cells)
+            for cell in made:  # the way back, to tell where two tables part
+                cell.parents, cell.name, cell.line = tuple(cells), name, line
+            return made
         data = any(cell.data for cell in cells)
         if data and len(self.cells) + len(equation.outvars) <= len(self.before):
             return [self._again() for _ in equation.outvars]
@@ -234,7 +239,8 @@ class Walk:
         found = self.bindings.values(cell.symbol.pieces)
         if found is None:
             return cell
-        return Cell(np.asarray(cell.symbol.compute(found)), bits=cell.bits)
+        array = np.asarray(cell.symbol.compute(found))
+        return Cell(array, bits=cell.bits, parents=cell.parents, name=cell.name, line=cell.line)
 
     def _laid_out_so(self, number: int, array: np.ndarray, near: float) -> bool:
         """Tell whether PyTorch's value of the same numbers is this one: what an operation moves need not be."""

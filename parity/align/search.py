@@ -18,8 +18,10 @@ from parity.align.found import CONFIRMED, GIVEN, Found, Stop
 from parity.align.frontier import Difference, counterparts, differences, handed_on, torch_frontier
 from parity.align.lockstep import Cell, Walk
 from parity.align.made import Made
+from parity.align.names import alike
 from parity.align.places import lines_of
 from parity.align.symbols import Piece, whole
+from parity.align.tables import table_parting
 from parity.mapping.rule import Rule
 from parity.trace.index import Index
 from parity.trace.jax_eval import evaluate
@@ -99,7 +101,7 @@ class Search:
                 continue
             if not here:
                 break
-            self._forget_behind(min((d.cell for d in here if d.cell is not None), default=0))
+            self._forget_behind(walk, {d.cell or 0 for d in here})
             here = [self._placed(walk, d) for d in here]
             found += [(walk, d) for d in here]
             new = {d.counterpart: d.arranged for d in here if d.counterpart is not None and d.arranged is not None}
@@ -107,7 +109,7 @@ class Search:
                 break
             self.forces |= new
             walk = self.walk()
-        return Aligned(walk, self.results or [], found)
+        return Aligned(walk, self.results or [], [(w, d._replace(tables=table_parting(w, d))) for w, d in found])
 
     def walk(
         self,
@@ -167,6 +169,8 @@ class Search:
                 tried.add(key)
                 left -= 1
                 trial = self.walk({**sure, **option}, stop, walk.cells[:at])
+                if _against_names(option, walk.bindings.found) and not self._settles(trial, difference, front, stop):
+                    continue
                 if len(trial.found) > best:
                     best, start = len(trial.found), at
                     chosen = {**sure, **{p: f._replace(why=FOLLOWS) for p, f in option.items()}}
@@ -185,6 +189,9 @@ class Search:
         at = min(option.counterpart or 0 for option in options)
         stop = max(option.counterpart or 0 for option in options) + WINDOW
         sure, before = self._sure(walk, at), walk.cells[:at]
+        steps = {piece: trial.at for piece, trial in walk.bindings.trials.items()}
+        # A weight that meets data here cannot be confirmed: it would end each trial.
+        sure |= {p: f for p, f in walk.bindings.found.items() if steps.get(p) == difference.cell}
         # What is put in place is found itself: more than that has to agree.
         best = len(self.walk(sure, stop, before).found) + 1
         chosen = options[0] if options[0].score > ALIKE else difference  # an operand that is handed on has no score
@@ -201,9 +208,16 @@ class Search:
         steps = self.settled_at | {piece: trial.at for piece, trial in known.trials.items()}
         return {piece: found for piece, found in known.found.items() if steps.get(piece, -1) < at}
 
-    def _forget_behind(self, step: int) -> None:
-        """Forget what was settled about weights behind a difference: their data was wrong."""
-        self.given = {piece: found for piece, found in self.given.items() if self.settled_at.get(piece, -1) <= step}
+    def _forget_behind(self, walk: Walk, steps: Collection[int]) -> None:
+        """Forget what was settled about weights that met what is computed from these steps: their data was wrong."""
+        behind = set[int]()
+        for cell in walk.cells:
+            if cell.number in steps or any(id(parent) in behind for parent in cell.parents):
+                behind.add(id(cell))
+        numbers = {cell.number for cell in walk.cells if id(cell) in behind} - {*steps}
+        self.given = {
+            piece: found for piece, found in self.given.items() if self.settled_at.get(piece, -1) not in numbers
+        }
 
     def _lines(self, walk: Walk, found: Difference) -> Any:
         """Return both lines of a difference: layers of one kind have them in common."""
@@ -295,6 +309,20 @@ def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[d
             continue
         if all(_fits(p, q) for p, f in zip(pieces, order, strict=True) for q in pieces if found[q] is f):
             yield dict(zip(pieces, order, strict=True))
+
+
+def _against_names(option: Mapping[Piece, Found], found: Mapping[Piece, Found]) -> bool:
+    """Tell whether an option exchanges weights, query and key for example, whose names say that they are right."""
+    before = {piece: found[piece] for piece in option if piece in found}
+    taken = {f.rule for f in found.values() if f.why in (*CONFIRMED, FOLLOWS)}
+    if len(before) < len(option) or not {f.rule for f in option.values()} <= taken:
+        return False
+    return _by_names(option) < _by_names(before) - 1e-9
+
+
+def _by_names(found: Mapping[Piece, Found]) -> float:
+    """Return how much alike the names of pieces and of their sources are."""
+    return sum(alike(p.path, key) for p, f in found.items() if f.rule is not None for key in f.rule.sources)
 
 
 def _fits(piece: Piece, other: Piece) -> bool:

@@ -107,6 +107,9 @@ def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
 def _failure(walk: Walk, found: Difference) -> Failure:
     """Return a difference in words, with the line on each side."""
     looks = explained(walk, found)
+    if not looks.words and found.joined is not None:  # one of several operands, each of which may be the first to part
+        later = explained(walk, found._replace(op=found.joined))
+        looks, found = (later, found._replace(op=found.joined)) if later.words else (looks, found)
     before = looks.op is not None
     found = found._replace(op=looks.op) if looks.op is not None else found
     op = walk.trace.ops[found.op]
@@ -123,10 +126,11 @@ def _failure(walk: Walk, found: Difference) -> Failure:
         words += _norms(walk, found)
     if looks.words:
         words += f"; {looks.words}"
-    layer = op.scope or op.name
-    return Failure(
-        "forward, eval", "forward", layer, error, NEAR[8], words, None, op.line, theirs, values, looks.words
-    )
+    layer, mine = op.scope or op.name, op.line
+    if found.tables is not None and found.tables[:2] != (mine, theirs):
+        mine, theirs, what = found.tables
+        words = f"{mine} against {theirs}: a {what} that depends on no input parts there; it meets data at {words}"
+    return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, mine, theirs, values, looks.words)
 
 
 def _norms(walk: Walk, found: Difference) -> str:
