@@ -17,7 +17,7 @@ from parity.align.symbols import Symbol
 from parity.align.trial import ZEROS
 from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import Index, arranged, close, laid_out
-from parity.trace.jax_eval import bind, floating, is_floating, is_key
+from parity.trace.jax_eval import as_numpy, bind, floating, is_floating, is_key
 from parity.trace.lines import Line
 from parity.trace.values import Trace, is_single
 
@@ -232,7 +232,7 @@ class Walk:
         found = self.bindings.values(cell.symbol.pieces)
         if found is None:
             return cell
-        return Cell(np.asarray(cell.symbol.compute(found)), bits=cell.bits)
+        return Cell(as_numpy(cell.symbol.compute(found)), bits=cell.bits)
 
     def _made(self, array: Any, cells: Sequence[Cell], name: str, line: Line | None) -> Cell:
         bits = min([cell.bits for cell in cells], default=8)
