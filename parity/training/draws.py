@@ -133,9 +133,10 @@ class Supply:
             words = f"PyTorch draws {ours.kind} {ours.shape} at {ours.line}, JAX {theirs.kind} {theirs.shape}"
             self.problem = self.problem or f"{words} at {theirs.line}"
             return None
-        rates = (ours.keep, theirs.keep)
-        drops = None not in rates and abs(ours.keep + theirs.keep - 1) < SAME_RATE < abs(ours.keep - theirs.keep)  # type: ignore[operator]
-        return 1 - numbers if drops else numbers  # a mask of what is dropped
+        if ours.keep is None or theirs.keep is None:
+            return numbers
+        dropped = abs(ours.keep + theirs.keep - 1) < SAME_RATE < abs(ours.keep - theirs.keep)
+        return 1 - numbers if dropped else numbers  # JAX draws what is dropped
 
     def failure(self) -> TrainingFailure | None:
         """Return what is wrong with the draws of one step, if they are masks.
@@ -173,7 +174,9 @@ def _counted(draws: Sequence[Draw]) -> str:
     return f"random numbers {len(draws)} times" if draws else "none"
 
 
-def _failure(words: str, ours: float, theirs: float, torch_line: Line | None, jax_line: Line | None) -> TrainingFailure:
+def _failure(
+    words: str, ours: float, theirs: float, torch_line: Line | None, jax_line: Line | None
+) -> TrainingFailure:
     return TrainingFailure(
         "forward", 1, "dropout", abs(ours - theirs), SAME_RATE, ours, theirs, "", words, torch_line, jax_line
     )

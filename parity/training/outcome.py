@@ -19,7 +19,7 @@ from parity.trace.lines import Line
 TRY = {
     "forward": "give both sides the same batch, and compare what both networks compute in training mode",
     "loss": "the outputs agree: compare reduction, weights, smoothing and penalties of the loss",
-    "gradients": "the loss agrees: look for a stopped gradient, another factor, pieces that are added up in another way",
+    "gradients": "the loss agrees: look for a stopped gradient, another factor, pieces added up in another way",
     "update": "the gradients agree: compare clipping, schedule, decay and rule, and in which order they are applied",
     "statistics": "compare momentum and variance of the norm layers, and when they are updated",
     "average": "compare decay, warm-up and order of the moving average, and what it includes",
