@@ -17,7 +17,7 @@ from parity.align.symbols import Symbol
 from parity.align.trial import ZEROS
 from parity.trace.fingerprint import Fingerprint
 from parity.trace.index import Index, arranged, close, laid_out
-from parity.trace.jax_eval import bind, floating, is_floating, is_key
+from parity.trace.jax_eval import as_numpy, bind, floating, is_floating, is_key
 from parity.trace.lines import Line
 from parity.trace.values import VIEWS, Trace, is_single
 
@@ -239,7 +239,7 @@ class Walk:
         found = self.bindings.values(cell.symbol.pieces)
         if found is None:
             return cell
-        array = np.asarray(cell.symbol.compute(found))
+        array = as_numpy(cell.symbol.compute(found))
         return Cell(array, bits=cell.bits, parents=cell.parents, name=cell.name, line=cell.line)
 
     def _laid_out_so(self, number: int, array: np.ndarray, near: float) -> bool:

@@ -12,7 +12,12 @@ LINES, WIDTH = 10, 400
 def brief(reports: Sequence[Report]) -> str:
     """Return what a program or a person in a hurry must know: a pair's first difference, or a line a network."""
     lines = _of_pair(reports[0]) if len(reports) == 1 else _of_many(reports)
-    return "\n".join(plain(" ".join(line.split()))[:WIDTH] for line in lines[:LINES])
+    return "\n".join(short(line) for line in lines[:LINES])
+
+
+def short(line: str) -> str:
+    """Return a line of a brief report: one line, no addresses."""
+    return plain(" ".join(line.split()))[:WIDTH]
 
 
 def _of_pair(report: Report) -> list[str]:

@@ -20,12 +20,12 @@ def to_json(report: Any) -> dict[str, Any]:
         "verdict": report.verdict,
         "status": report.status,
         "stage": report.stage or None,
-        "first": _of_failure(report.first) if report.first else None,
+        "first": of_failure(report.first) if report.first else None,
         "checks": [
             {"check": r.check, "error": _number(r.error), "bound": r.bound, "where": r.where, "note": plain(r.note)}
             for r in report.results
         ],
-        "failures": [_of_failure(failure) for failure in report.failures],
+        "failures": [of_failure(failure) for failure in report.failures],
         "notes": [plain(note) for note in report.notes],
         "message": None,
     }
@@ -38,7 +38,8 @@ def unchecked(name: str, message: str) -> dict[str, Any]:
     return {**verdict, **empty, "message": plain(message)}
 
 
-def _of_failure(failure: Any) -> dict[str, Any]:
+def of_failure(failure: Any) -> dict[str, Any]:
+    """Return a failure, of a port or of a training."""
     found = {
         "check": failure.check,
         "stage": failure.stage,

@@ -110,7 +110,7 @@ def _step(equation: Any, values: list[Any], supply: Supply) -> list[Any]:
         return [_drawn(equation, kind, values, supply)]
     if equation.primitive.name == "random_bits":
         supply(Draw(OTHER, tuple(equation.outvars[0].aval.shape), None, line_of(equation)))
-    if not _draws(equation):
+    if not draws_numbers(equation):
         found = equation.primitive.bind(*values, **equation.primitive.get_bind_params(equation.params))
         return list(found) if equation.primitive.multiple_results else [found]
     name = equation.primitive.name
@@ -135,12 +135,12 @@ def _drawn(equation: Any, kind: str, values: list[Any], supply: Supply) -> Any:
     return jnp.asarray(numbers, shape.dtype)
 
 
-def _draws(equation: Any) -> bool:
+def draws_numbers(equation: Any) -> bool:
     """Tell whether an equation draws random numbers anywhere inside."""
     bodies = [equation.params[key] for key in (*BODIES, "cond_jaxpr", "body_jaxpr") if key in equation.params]
     bodies += list(equation.params.get("branches", ()))
     inner = (e for body in bodies for e in getattr(body, "jaxpr", body).eqns)
-    return any(e.primitive.name == "random_bits" or _draws(e) for e in inner)
+    return any(e.primitive.name == "random_bits" or draws_numbers(e) for e in inner)
 
 
 def _inside(body: Any, values: Sequence[Any], supply: Supply) -> list[Any]:

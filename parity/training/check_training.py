@@ -12,6 +12,7 @@ import numpy as np
 from data import UserError
 from parity.report.compare import norm
 from parity.training.batches import Batch, drawn
+from parity.training.draws import OFF, Supply, jax_draws, note
 from parity.training.explain import Evidence, Lines, diagnosed
 from parity.training.jax_steps import JaxTraining
 from parity.training.missing import missing
@@ -21,7 +22,6 @@ from parity.training.roles import Roles, averaged_statistics, groups, slots_and_
 from parity.training.single_rate import with_single_rate
 from parity.training.snapshots import without_velocities
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
-from parity.training.tape import RANDOM
 from parity.training.torch_steps import TorchStep, TorchTraining
 from parity.training.weights import Forward, forward
 
@@ -53,25 +53,52 @@ def check_training(
         A report with `ok`, the first `stage` that differs and its first `step`, and `failures`, one for each stage.
 
     Raises:
-        UserError: a training cannot be called so, or draws random numbers that the other cannot be given.
+        UserError: a training cannot be called so, or draws random numbers that PyTorch cannot be given.
     """
     pairs = drawn(batches, steps)
     notes = [f"{len(pairs)} batches, fewer than {steps} steps"] if len(pairs) < steps else []
     theirs = JaxTraining(jax_training)
-    recorded = TorchTraining(torch_training)
+    draws = jax_draws(theirs, [batch for _, batch in pairs])
+    title, way, ways, first = name or "training", 0, 1, None
+    while way < ways:  # layouts that a mask may have
+        supplies = [Supply(numbers, way) for numbers in draws]
+        found = _checked(torch_training, jax_training, theirs, pairs, supplies)
+        first = first or found
+        if found.ok:
+            first = found
+            break
+        way, ways = way + 1, max(supply.ways for supply in supplies)
+    assert first is not None
+    return first._replace(name=title, notes=(*notes, *first.notes))
+
+
+def _checked(
+    torch_training: Callable[[], Any],
+    jax_training: Callable[[], Any],
+    theirs: JaxTraining,
+    pairs: list[tuple[Batch, Batch]],
+    supplies: list[Supply],
+) -> TrainingReport:
+    """Check both trainings with the random numbers that PyTorch is to draw."""
+    recorded, ours = TorchTraining(torch_training), TorchTraining(torch_training)
+    recorded.supply = supplies[0]
     passed = forward(recorded, theirs, pairs[0])
-    _refuse_noise(passed.step, theirs, pairs[0][1])
-    ours = TorchTraining(torch_training)
+    noise = _noise(passed.step, supplies[0])
     ours.as_tensors = recorded.as_tensors
-    torch_steps = without_velocities([ours.run(batch) for batch, _ in pairs])
+    torch_steps = without_velocities([_step(ours, b, s) for (b, _), s in zip(pairs, supplies, strict=True)])
     compared, roles = compare_steps(theirs, torch_steps, [batch for _, batch in pairs], passed)
-    notes += _notes(roles, torch_steps)
     known = Evidence(compared, torch_steps, [batch for _, batch in pairs], passed, roles, ours)
     failures = _failures(known)
     types = differences(torch_training, jax_training, pairs[0], roles, as_tensors=ours.as_tensors)
-    failures = _with_others(failures, [*types, *missing(torch_steps, roles)])
+    failures = _with_others([*failures, *noise], [*types, *missing(torch_steps, roles)])
     stages = tuple(_stage(stage, compared) for stage in STAGES)
-    return TrainingReport(name or "training", len(pairs), stages, tuple(failures), tuple(notes))
+    notes = [*_notes(roles, torch_steps), *(() if noise else note(supplies[0]))]
+    return TrainingReport("", len(pairs), stages, tuple(failures), tuple(notes))
+
+
+def _step(ours: TorchTraining, batch: Batch, supply: Supply) -> TorchStep:
+    ours.supply = supply
+    return ours.run(batch)
 
 
 def assert_training(
@@ -183,11 +210,9 @@ def _notes(roles: Roles, torch_steps: list[TorchStep]) -> list[str]:
     return notes
 
 
-def _refuse_noise(step: TorchStep, theirs: JaxTraining, batch: Batch) -> None:
-    """Refuse trainings that draw random numbers, of which each side has its own."""
-    program = theirs.program(batch)
-    closed, _ = program.loss_alone()
-    drawing = next((e.primitive.name for e in closed.jaxpr.eqns if e.primitive.name in RANDOM), "")
-    if step.random or drawing:
-        sides = " and ".join(s for s, has in (("PyTorch", step.random), ("JAX", drawing)) if has)
-        raise UserError(f"the forward pass of {sides} draws random numbers: turn dropout and other noise off, rate 0")
+def _noise(step: TorchStep, supply: Supply) -> list[TrainingFailure]:
+    """Return what is wrong with the random numbers of the forward pass; refuse those that cannot be shared."""
+    if step.random:
+        raise UserError(f"the forward pass of PyTorch draws random numbers by {step.random}: {OFF}")
+    failure = supply.failure()
+    return [failure] if failure is not None else []

@@ -3,12 +3,15 @@
 import argparse
 import sys
 import time
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
 from parity.report.console import check_folder, count, load_module, save_json, wide_console
 from parity.report.report import UNCHECKED
+from parity.report.schema import unchecked
 
 
 def add(commands: Any) -> None:
@@ -31,6 +34,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the report to FILE, too; -: to standard output, alone"
     )
+    parser.add_argument("--brief", action="store_true", help="print at most ten lines, the same each time")
     parser.set_defaults(run=run)
 
 
@@ -39,7 +43,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         return run_check(args)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        message = str(error)
+    except Exception as error:  # a fault of the checker is no difference of the training
+        traceback.print_exc()
+        message = f"the check itself failed, please report it: {type(error).__name__}: {error}"
+    sys.stderr.write(f"error: {message}\n")
+    with suppress(UserError):
+        check_folder(args.json)
+        save_json(args.json, [unchecked(" ".join(args.names), message)])
     return UNCHECKED
 
 
@@ -54,8 +65,10 @@ def run_check(args: argparse.Namespace) -> int:
     made = [load.load_function(name) for name in (*args.names, args.batches)]
     report = module.check_training(*made, args.steps, name=" ".join(args.names))
     alone = str(args.json) == "-"
-    outcome.print_outcome(wide_console(quiet=alone), report)
-    save_json(args.json, report.to_json())
-    if not alone:
+    outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
+    save_json(args.json, [report.to_json()])
+    if args.brief and not alone:
+        print(outcome.brief(report))
+    elif not alone:
         print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
-    return 0 if report.ok else 1
+    return report.status

@@ -15,6 +15,7 @@ from parity.sides.carries import wide_carries
 from parity.sides.faults import explained
 from parity.trace.jax_trace import traced
 from parity.training.branches import wide_branches
+from parity.training.draws import named_draws
 from parity.training.numbers import restored
 
 LOSS_NAMES = ("loss", "train_loss", "total_loss")
@@ -40,7 +41,11 @@ class JaxTraining:
             self.names = [_plain(name) for name in names]
             self.static = {n: leaf for n, leaf in zip(self.names, leaves, strict=True) if not _is_leaf(leaf)}
             self.leaves: dict[str, np.ndarray] = {}
+            self.keys = {n: jax.random.key_impl(x) for n, x in zip(self.names, leaves, strict=True) if _is_key(x)}
             for name, leaf in zip(self.names, leaves, strict=True):
+                if name in self.keys:
+                    self.leaves[name] = np.asarray(jax.random.key_data(leaf))
+                    continue
                 if _is_leaf(leaf):
                     array = to_numpy(jnp.asarray(leaf))
                     low = wide and jnp.issubdtype(array.dtype, jnp.floating)
@@ -62,13 +67,15 @@ class JaxTraining:
 
     def call(self, leaves: Mapping[str, Any], batch: tuple[Any, ...]) -> tuple[dict[str, Any], Any]:
         """Return the leaves after one step, and what the step says of the loss."""
-        given = [leaves.get(name, self.static.get(name)) for name in self.names]
+        wrapped = {n: jax.random.wrap_key_data(leaves[n], impl=impl) for n, impl in self.keys.items()}
+        given = [wrapped.get(name, leaves.get(name, self.static.get(name))) for name in self.names]
         state = jax.tree.unflatten(self.tree, given)
         if self.graph is not None:
             state = nnx.merge(self.graph, state)
         result = self.step(state, *batch)
         after, told = self._taken(state, result)
         found = dict(zip(self.names, jax.tree.leaves(after), strict=True))
+        found |= {name: jax.random.key_data(found[name]) for name in self.keys}
         return {name: jnp.asarray(found[name]) for name in self.leaves}, told
 
     def _taken(self, state: Any, result: Any) -> tuple[Any, Any]:
@@ -95,7 +102,7 @@ class Program:
         given = jax.tree.map(jnp.asarray, batch)
         leaves = {name: jnp.asarray(training.leaves[name]) for name in self.names}
         try:
-            with wide_carries(), wide_branches():
+            with wide_carries(), wide_branches(), named_draws():
                 self.closed, shape = traced(training.call, leaves, given)
         except UserError:
             raise
@@ -139,6 +146,10 @@ class Program:
 
 def _is_leaf(value: Any) -> bool:
     return is_array(value) or type(value) in (int, float, bool)
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def _has_graph(value: Any) -> bool:

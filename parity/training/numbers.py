@@ -1,5 +1,6 @@
 """Numbers of low precision as what they stand for."""
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -28,5 +29,9 @@ def _decimal(value: Any, dtype: np.dtype) -> float:
     exact = float(value)
     if not np.isfinite(exact) or exact.is_integer():
         return exact
+    if whole := next(
+        (n for n in (math.pi, 2 * math.pi, math.pi / 2) if float(np.asarray(n, dtype)) == abs(exact)), 0.0
+    ):
+        return math.copysign(whole, exact)  # in a cosine
     texts = (float(f"{exact:.{digits}g}") for digits in range(1, 10))
     return next((number for number in texts if float(np.asarray(number, dtype)) == exact), exact)

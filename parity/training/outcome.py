@@ -3,11 +3,27 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parity.report import schema
+from parity.report.advice import advice
+from parity.report.brief import LINES, short
+from parity.report.compare import Values
+from parity.report.report import DIFFERENT, SAME, Result
 from parity.trace.lines import Line
+
+# What to try, by stage, where neither the cause nor both lines are known.
+TRY = {
+    "forward": "give both sides the same batch, and compare what both networks compute in training mode",
+    "loss": "the outputs agree: compare reduction, weights, smoothing and penalties of the loss",
+    "gradients": "the loss agrees: look for a stopped gradient, another factor, pieces added up in another way",
+    "update": "the gradients agree: compare clipping, schedule, decay and rule, and in which order they are applied",
+    "statistics": "compare momentum and variance of the norm layers, and when they are updated",
+    "average": "compare decay, warm-up and order of the moving average, and what it includes",
+}
 
 
 class TrainingFailure(NamedTuple):
@@ -25,14 +41,50 @@ class TrainingFailure(NamedTuple):
     torch_line: Line | None = None
     jax_line: Line | None = None
 
+    # The names of `parity.report.schema`, so that a program reads both reports in the same way.
+    fault = None
+
+    @property
+    def check(self) -> str:
+        """Return the name of the check, which is the stage."""
+        return self.stage
+
+    @property
+    def layer(self) -> str:
+        """Return the tensor."""
+        return self.tensor
+
+    @property
+    def cause(self) -> str:
+        """Return what the difference is; "" if no hypothesis reproduces it."""
+        return self.diagnosis
+
+    @property
+    def values(self) -> Values | None:
+        """Return both sides' numbers where they are furthest apart."""
+        if np.isnan(self.torch_value) and np.isnan(self.jax_value):
+            return None
+        at = tuple(int(i) for i in self.place.strip("[]").split(",") if i.strip())
+        return Values(at, self.torch_value, self.jax_value)
+
+    @property
+    def advice(self) -> str:
+        """Return what to try; "" if the cause tells, or both lines of the forward pass."""
+        if self.cause or (self.stage == "forward" and self.torch_line and self.jax_line):
+            return ""
+        return TRY[self.stage] + (f"; {self.jax_line.place}" if self.jax_line else "")
+
+    @property
+    def found(self) -> str:
+        """Return both values, and where they are."""
+        words = "PyTorch has {}, JAX {}".format(*_digits(self.torch_value, self.jax_value))
+        return words + (f" at {self.place}" if self.place else "")
+
     @property
     def text(self) -> str:
         """Return one line."""
         where = " against ".join(str(line) for line in (self.torch_line, self.jax_line) if line is not None)
-        found = "PyTorch has {}, JAX {}".format(*_digits(self.torch_value, self.jax_value)) + (
-            f" at {self.place}" if self.place else ""
-        )
-        words = f"{self.stage} differs at step {self.step}, {self.tensor}: {found}"
+        words = f"{self.stage} differs at step {self.step}, {self.tensor}: {self.found}"
         return words + (f"; {self.diagnosis}" if self.diagnosis else "") + (f"; {where}" if where else "")
 
 
@@ -62,6 +114,26 @@ class TrainingReport(NamedTuple):
         return bool(self.stages) and not self.failures
 
     @property
+    def verdict(self) -> str:
+        """Return "same" or "different"."""
+        return "same" if self.ok else "different"
+
+    @property
+    def status(self) -> int:
+        """Return the exit status: 0 the same, 1 different."""
+        return SAME if self.ok else DIFFERENT
+
+    @property
+    def first(self) -> TrainingFailure | None:
+        """Return the first difference."""
+        return next(iter(self.failures), None)
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Return the stages that are compared, as a port's checks."""
+        return tuple(Result(s.stage, s.error, s.bound, s.tensor, s.note) for s in self.stages if s.tensors)
+
+    @property
     def stage(self) -> str | None:
         """Return the first stage that differs."""
         return self.failures[0].stage if self.failures else None
@@ -77,18 +149,38 @@ class TrainingReport(NamedTuple):
         return self.failures[0].diagnosis if self.failures else ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report for `json.dumps`; a number that is not finite is null."""
+        """Return the report for `json.dumps`, by the schema of docs/automation.md, with what a training has beside."""
         return {
-            "name": self.name,
-            "ok": self.ok,
+            **schema.to_json(self),
             "steps": self.steps,
-            "stage": self.stage,
             "step": self.step,
             "diagnosis": self.diagnosis,
             "stages": [{key: _json(value) for key, value in stage._asdict().items()} for stage in self.stages],
-            "failures": [{key: _json(value) for key, value in f._asdict().items()} for f in self.failures],
-            "notes": list(self.notes),
+            "first": _failure(self.first) if self.first else None,
+            "failures": [_failure(failure) for failure in self.failures],
         }
+
+
+def _failure(failure: TrainingFailure) -> dict[str, Any]:
+    own = ("step", "tensor", "torch_value", "jax_value", "place")
+    return {**schema.of_failure(failure), **{key: _json(getattr(failure, key)) for key in own}}
+
+
+def brief(report: TrainingReport) -> str:
+    """Return at most ten lines, the same each time: the first difference, and which stages differ beside it."""
+    failed, first = [failure.stage for failure in report.failures], report.first
+    agree = sum(row.check not in failed and row.error <= row.bound for row in report.results)
+    lines = [f"{report.verdict}: {report.name}: {agree} stages agree in {report.steps} steps, {len(failed)} differ"]
+    if first is not None:
+        lines.append(f"stage: {first.stage}, step: {first.step}, tensor: {first.tensor}")
+        lines += [f"PyTorch: {first.torch_line}"] if first.torch_line else []
+        lines += [f"JAX: {first.jax_line}"] if first.jax_line else []
+        lines += [f"values: {first.found}"]
+        lines += [f"diagnosis: {first.diagnosis}"] if first.diagnosis else []
+        lines.append(f"try: {advice(first)}")
+        lines += [f"then: {', '.join(failed[1:])}"] if failed[1:] else []
+    lines += [f"note: {note}" for note in report.notes]
+    return "\n".join(short(line) for line in lines[:LINES])
 
 
 def _digits(ours: float, theirs: float) -> tuple[str, str]:
@@ -98,8 +190,6 @@ def _digits(ours: float, theirs: float) -> tuple[str, str]:
 
 
 def _json(value: Any) -> Any:
-    if isinstance(value, Line):
-        return {"file": value.file, "line": value.number, "text": value.text}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -115,6 +205,8 @@ def print_outcome(console: Console, report: TrainingReport) -> None:
             table.add_row(row.stage, "", "", "", row.note or "neither side has any")
             continue
         verdict = Text("FAIL", "red") if row.stage in failed else Text("ok", "green")
+        if row.stage not in failed and not row.error <= row.bound:
+            verdict = Text("follows")  # from a stage before it
         table.add_row(
             row.stage,
             f"{row.error:.1e}",

@@ -7,7 +7,7 @@ what is checked is what the step means, not how it rounds. Where each side has w
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ from parity.trace.lines import Line
 from parity.training.numbers import LOW, as_wide, restored
 
 AS_IS = ("bitcast_convert_type", "random_bits", "threefry2x32")
-RANDOM = ("random_bits", "threefry2x32", "random_gamma_p")
 
 
 class Node:
@@ -186,7 +185,10 @@ def _opened(body: Any) -> Any:
 
 def _literal(variable: Any) -> Any:
     low = isinstance(variable, core.Literal) and getattr(variable.aval, "dtype", None) in LOW
-    return core.Literal(restored(as_numpy(jnp.asarray(variable.val))), variable.aval) if low else variable
+    if not low:
+        return variable
+    value = restored(np.asarray(variable.val, cast(Any, variable.aval).dtype))
+    return core.Literal(value, cast(Any, variable.aval).update(dtype=value.dtype))
 
 
 def _is_single(value: Any) -> bool:

@@ -20,13 +20,11 @@ from parity.sides.arrays import wide
 from parity.sides.faults import explained
 from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
+from parity.training.draws import UNLIKE, StepDraws, Supply
 from parity.training.grad_scaler import SCALING
 from parity.training.snapshots import Arrays, Snapshot, snapshot
 
 FORWARD, BACKWARD, BETWEEN, UPDATE, AFTER = "forward", "backward", "between", "update", "after"
-RANDOM = frozenset(
-    ["native_dropout", "bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like", "randint"]
-)
 
 
 class Group(NamedTuple):
@@ -50,7 +48,7 @@ class TorchStep(NamedTuple):
     before: Snapshot
     after: Snapshot
     lines: dict[str, Line]  # where each stage is in the user's code
-    random: str  # an operation of the forward pass that draws random numbers
+    random: str  # an operation of the forward pass that draws random numbers of a kind that JAX cannot have
 
 
 class TorchTraining:
@@ -70,6 +68,7 @@ class TorchTraining:
                 self.module.to("cpu", dtype)
         self.optimizers: dict[int, Any] = {}
         self.as_tensors = False
+        self.supply: Supply | None = None  # of random numbers, at the next step
 
     @contextlib.contextmanager
     def _defaults(self) -> Iterator[None]:
@@ -90,7 +89,7 @@ class TorchTraining:
         """
         watch = Watch(self, recorder)
         before = snapshot(self.module, self.optimizers, self.step)
-        with self._defaults(), watch.watching():
+        with self._defaults(), self._supplied(watch), watch.watching():
             result = self.step(*(torch.from_numpy(np.array(b)) if self.as_tensors and _array(b) else b for b in batch))
         after = snapshot(self.module, self.optimizers, self.step)
         loss = _number(result)
@@ -108,6 +107,12 @@ class TorchTraining:
             watch.lines,
             watch.random,
         )
+
+    def _supplied(self, watch: "Watch") -> Any:
+        if self.supply is None:
+            return contextlib.nullcontext()
+        self.supply.restart()
+        return StepDraws(self.supply, lambda: watch.phase == FORWARD)
 
     def first(self, batch: Sequence[Any], make_recorder: Callable[[], Any]) -> tuple[TorchStep, Any]:
         """Train once, and find out on the way whether the step wants numpy's arrays or tensors."""
@@ -174,7 +179,7 @@ class Watch:
 
     def seen(self, name: str) -> None:
         """Note the line of an operation outside of the backward pass."""
-        if self.phase == FORWARD and name in RANDOM:
+        if self.phase == FORWARD and name in UNLIKE:
             self.random = self.random or name
         if self.phase in (BETWEEN, AFTER) and name not in ("zero_", "detach", "_local_scalar_dense"):
             line = line_of_stack(sys._getframe(2))

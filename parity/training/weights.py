@@ -84,16 +84,31 @@ def forward(
     trained = frozenset(name for name, array in leaves.items() if array.dtype.kind == "f")
     with x64():
         inputs = [np.asarray(b) for b in jax.tree.leaves(jax.tree.map(jnp.asarray, tuple(batch[1])))]
-        search = Search(
-            recorder.trace, closed, inputs, leaves, trained, arrays, recorder.roots, known, seconds=SECONDS
-        )
-        aligned = search.run()
-    side = SimpleNamespace(leaves=leaves, trained=trained)
-    tied = dict[str, str]()
-    ours = SimpleNamespace(parameters=arrays, saved=set(arrays), tied=tied)
-    weights, _ = _weights(ours, side, aligned)  # type: ignore[arg-type]
-    lost = tuple(name for name in trained if name not in weights.rules)
-    return Forward(aligned, recorder, step, dict(weights.rules), lost)
+
+        def search(known: Mapping[str, Rule] | None) -> tuple[Aligned, dict[str, Rule]]:
+            found = Search(
+                recorder.trace, closed, inputs, leaves, trained, arrays, recorder.roots, known, seconds=SECONDS
+            ).run()
+            side = SimpleNamespace(leaves=leaves, trained=trained)
+            tied = dict[str, str]()
+            ours = SimpleNamespace(parameters=arrays, saved=set(arrays), tied=tied)
+            weights, _ = _weights(ours, side, found)  # type: ignore[arg-type]
+            return found, dict(weights.rules)
+
+        aligned, rules = search(known)
+        if turned := _unflipped(rules, arrays):
+            aligned, rules = search({**(known or {}), **turned})
+    lost = tuple(name for name in trained if name not in rules)
+    return Forward(aligned, recorder, step, rules, lost)
+
+
+def _unflipped(rules: Mapping[str, Rule], arrays: Mapping[str, np.ndarray]) -> dict[str, Rule]:
+    """Return rules that reverse channels, without that: it is the data that are reversed, not the weights."""
+    return {
+        leaf: rule._replace(steps=rule.steps[1:])
+        for leaf, rule in rules.items()
+        if rule.steps and rule.steps[0] in ("flip 0", "flip 1") and arrays[rule.sources[0]].ndim > 1
+    }
 
 
 class _recorded:

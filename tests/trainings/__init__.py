@@ -12,4 +12,7 @@ PAIRS = {
     "ema": "images",
     "accumulate": "vectors",
     "mixed": "vectors",
+    "dropout": "vectors",
+    "haiku": "images",
+    "gpt": "tokens",
 }

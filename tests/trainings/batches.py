@@ -24,3 +24,11 @@ def labels(seed: int = 0):
     rng = np.random.default_rng(seed)
     for _ in itertools.repeat(None):
         yield rng.normal(size=(8, 12)).astype(np.float32), rng.integers(0, 2, (8, 6)).astype(np.float32)
+
+
+def tokens(seed: int = 0):
+    """Yield rows of tokens, and of the tokens that follow."""
+    rng = np.random.default_rng(seed)
+    for _ in itertools.repeat(None):
+        text = rng.integers(0, 11, (4, 7))
+        yield text[:, :-1], text[:, 1:]

@@ -257,4 +257,61 @@ MIXED = (
         "forward",
     ),
 )
-BUGS = (*SGD, *ADAMW, *L2, *BCE, *EMA, *ACCUMULATE, *MIXED)
+DROPOUT = (
+    Bug("dropout-rate", "nn.Dropout(0.1,", "nn.Dropout(0.2,", "forward", "drops 0.1, JAX 0.2"),
+    Bug("dropout-missing", "        x = nn.Dropout(0.1, deterministic=False)(x)\n", "", "forward", "2 masks"),
+    Bug("dropout-off", "self.training)", "False)", "forward", "1 mask in training mode, JAX 2", "torch"),
+    Bug(
+        "dropout-decay-decoupled",
+        "optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(0.1, momentum=0.9))",
+        "optax.chain(optax.trace(0.9), optax.add_decayed_weights(1e-2), optax.scale(-0.1))",
+        "update",
+        "decoupled",
+    ),
+)
+# What people have in such ports: dm-haiku's issue 120, and nanoGPT with optax's own clipping, schedule and defaults.
+HAIKU = (
+    Bug(
+        "haiku-decay-in-optimizer",
+        "optax.adam(1e-3)",
+        "optax.chain(optax.add_decayed_weights(5e-4), optax.adam(1e-3))",
+        "update",
+        "decay",
+    ),
+    Bug("haiku-decoupled-too", "optax.adam(1e-3)", "optax.adamw(1e-3, weight_decay=5e-4)", "update", "decay"),
+    Bug("haiku-half", "loss + 0.5 * 5e-4", "loss + 5e-4", "loss", "half"),
+    Bug("haiku-no-decay", "loss + 0.5 * 5e-4", "loss + 0 * 5e-4", "loss", "L2"),
+    Bug("haiku-loss-sum", "log_softmax(logits)) / images.shape[0]", "log_softmax(logits))", "loss"),
+    Bug("haiku-epsilon", "optax.adam(1e-3)", "optax.adam(1e-3, eps=0.0, eps_root=1e-8)", "update", "square root"),
+    Bug("haiku-padding", 'hk.Conv2D(8, 3, padding="VALID"', "hk.Conv2D(8, 3, padding=((0, 0), (1, -1))", "forward"),
+)
+GPT = (
+    Bug(
+        "gpt-clip-optax",
+        "grads = clipped(grads)\n",
+        "grads = optax.clip_by_global_norm(CLIP).update(grads, optax.EmptyState())[0]\n",
+        "update",
+        "1e-06",
+    ),
+    Bug("gpt-decay-all", "weight_decay=0.1, mask=matrices", "weight_decay=0.1", "update", "all"),
+    Bug(
+        "gpt-schedule-optax",
+        "optax.adamw(rate,",
+        "optax.adamw(optax.warmup_cosine_decay_schedule(0.0, RATE, WARMUP, DECAY_STEPS, MIN_RATE),",
+        "update",
+    ),
+    Bug("gpt-warmup", "RATE * (step + 1) / (WARMUP + 1)", "RATE * (step + 1) / WARMUP", "update", ""),
+    Bug(
+        "gpt-no-floor",
+        "MIN_RATE + 0.5 * (1 + jnp.cos(jnp.pi * share)) * (RATE - MIN_RATE)",
+        "0.5 * (1 + jnp.cos(jnp.pi * share)) * RATE",
+        "update",
+        "",
+        step=6,
+    ),
+    Bug("gpt-gelu", "approximate=False", "approximate=True", "forward", "gelu"),
+    Bug("gpt-norm-epsilon", 'epsilon=1e-5, name="ln_f"', 'name="ln_f"', "forward"),
+    Bug("gpt-beta", "b2=0.95", "b2=0.999", "update", "0.999"),
+    Bug("gpt-dropout-missing", "deterministic=False", "deterministic=True", "forward", "1 mask"),
+)
+BUGS = (*SGD, *ADAMW, *L2, *BCE, *EMA, *ACCUMULATE, *MIXED, *DROPOUT, *HAIKU, *GPT)
