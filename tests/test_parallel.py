@@ -161,6 +161,7 @@ def test_one_process_goes_on_with_what_two_have_begun(run_main, tmp_path):
     assert_same_end(tmp_path / "a/run", tmp_path / "whole", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_two_processes_go_on_after_one_of_them_was_killed(run_main, tmp_path):
     argv = options("torchnets", "--epochs", 12, "--keep", 100, "--patience", 12)

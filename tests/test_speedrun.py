@@ -41,6 +41,7 @@ def small_dataset() -> Dataset:
     return Dataset(train, test, ("dark", "light"), mean, std)
 
 
+@pytest.mark.slow
 def test_a_run_learns_its_seed_alone_decides_what_and_nothing_is_compiled_in_one_that_counts(monkeypatch):
     entry = MODELS["airbench"]
     monkeypatch.setitem(speedrun.MODELS, "airbench", entry._replace(build=partial(entry.build, width=8)))

@@ -28,6 +28,7 @@ RANDOM = ("--augment", "affine", "--mixup", 0.2, "--ema", 0.9, "--dropout", 0.2,
         ),
     ],
 )
+@pytest.mark.slow
 def test_each_training_is_the_one_that_it_would_have_been_alone(more, run_main, tmp_path):
     for name, together in (("at-once", "yes"), ("in-turn", "no")):
         code, _, err = run_main("jaxnets.train", *OPTIONS, *more, "--together", together, "--out", name)
