@@ -71,11 +71,18 @@ def _parting(walk: Walk, values: Sequence[int], cells: Sequence[Cell], *, strict
     fine, their_fine = _fine(ours, theirs, strict), _fine(theirs, ours, strict)
     if all(fine[n] for n in our_roots) or all(their_fine[n] for n in their_roots):
         return None
+    if not _sizes(ours, our_roots, fine) & _sizes(theirs, their_roots, their_fine):  # a mask is no table of positions
+        return None
     mine, other = _first(ours, our_roots, fine), _first(theirs, their_roots, their_fine)
     if mine is None or other is None:
         return None
     masks = any(two_numbers(array) for root in our_roots for array in ours[root].arrays if not fine[root])
     return Parting(mine, other, "mask" if masks else "table of positions" if _counted(walk, values) else "table")
+
+
+def _sizes(entries: Sequence[Entry], roots: Sequence[int], fine: Sequence[bool]) -> set[int]:
+    """Return how many numbers the tables have that the other side does not have."""
+    return {array.size for root in roots if not fine[root] for array in entries[root].arrays}
 
 
 def _counted(walk: Walk, values: Sequence[int]) -> bool:
