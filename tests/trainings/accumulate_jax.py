@@ -20,7 +20,7 @@ tx = optax.sgd(0.2, momentum=0.9)
 
 
 def clipped(grads):
-    factor = jnp.minimum(1.0, CLIP / (optax.global_norm(grads) + 1e-6))
+    factor = jnp.minimum(1.0, CLIP / (optax.tree.norm(grads) + 1e-6))
     return jax.tree.map(lambda g: g * factor, grads)
 
 

@@ -51,7 +51,7 @@ def rate(step):
 
 
 def clipped(grads):
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     factor = jnp.minimum(CLIP / (norm + 1e-6), 1.0)
     return jax.tree.map(lambda g: g * factor, grads)
 

@@ -58,7 +58,7 @@ def rate(step):
 
 
 def clipped(grads):
-    scale = jnp.minimum(1.0, CLIP / (optax.global_norm(grads) + 1e-6))
+    scale = jnp.minimum(1.0, CLIP / (optax.tree.norm(grads) + 1e-6))
     return jax.tree.map(lambda g: g * scale, grads)
 
 
