@@ -170,8 +170,17 @@ def statistics(
             parts = leaf.split("/")
             scores[i, j] += len(owner) > 0 and parts[:-1][-len(owner) :] == owner
             scores[i, j] += 0.5 * any(w in kind and w in parts[-1] for w in ("mean", "var"))
+            # A moving average of statistics goes the same way, but not as far.
+            scores[i, j] += 0.1 * _as_far(ours, after[leaf] - others[leaf])
+            scores[i, j] -= 0.2 * any(word in part.lower() for part in parts for word in AVERAGE_WORDS)
     rows, columns = linear_sum_assignment(-scores)
     return {leaves[j]: Rule((moved[i],)) for i, j in zip(rows, columns, strict=True) if scores[i, j] > ALIKE}
+
+
+def _as_far(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the ratio of two movements' lengths, at most 1."""
+    short, long = sorted((float(np.linalg.norm(ours)), float(np.linalg.norm(theirs))))
+    return short / long if 0 < long < np.inf else 0.0
 
 
 def averaged_statistics(
