@@ -5,7 +5,7 @@ Here the JAX model computes by itself, as its user would run it.
 """
 
 import importlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -354,16 +354,38 @@ def check_statistics(pair: PortPair, accept: Collection[str]) -> list[Result]:
     after = {**state, **step.after}
     with x64():
         changed = pair.jax.call(pair.leaves, *pair.jax_inputs, train=True)[1]
-    moved = {k for k in state if "running_" in k}
+    shares = lambda key: step.shares.get(key.rpartition(".")[0], 1.0)  # noqa: E731
+    return statistics_compared(pair, after, changed, accept, STATISTICS if not pair.narrow else 1e-5, shares)
+
+
+def statistics_compared(
+    pair: PortPair,
+    after: Mapping[str, np.ndarray],
+    changed: Mapping[str, Any],
+    accept: Collection[str],
+    bound: float,
+    share: Callable[[str], float],
+) -> list[Result]:
+    """Compare what a training step made of running statistics.
+
+    Args:
+        pair: both sides, as they were before.
+        after: PyTorch's tensors.
+        changed: the leaves that the JAX side has changed.
+        accept: conventions that are no fault here.
+        bound: of the relative error.
+        share: of a batch in the statistics, by the key of a buffer.
+    """
+    state = pair.torch.parameters
+    moved = {key for key in state if "running_" in key}
     rows, biased = [], set[str]()
     for path, rule in pair.weights.rules.items():
         if not moved & set(rule.sources):
             continue
         ours = np.asarray(rule(after), np.float64)
         theirs = np.asarray(changed.get(path, pair.leaves[path]), np.float64)
-        row = difference(path, ours, theirs, STATISTICS if not pair.narrow else 1e-5)
-        share = step.shares.get(rule.sources[0].rpartition(".")[0], 1.0)
-        if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
+        row = difference(path, ours, theirs, bound)
+        if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share(rule.sources[0])):
             biased.add(path)
             row = row._replace(detail=f"{row.detail}; {BIASED}")
             if "trap-1" in accept:

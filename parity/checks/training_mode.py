@@ -1,6 +1,7 @@
 """A pass in training mode, both sides given the same random numbers: outputs, running statistics, gradients."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from parity.align.pair import PortPair
-from parity.checks.operations import ACCEPT_BIASED, BIASED
+from parity.checks.operations import statistics_compared
 from parity.checks.padding import padding_rows, without_padding
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
@@ -290,7 +291,9 @@ def _compared(
     if top is not None:
         note = "a rate is rounded to float32 on one side" if rounded else ""
         results.append(Result("forward, train", top.error, top.bound, top.name, note))
-    results += _statistics_compared(pair, ours.after, found.after, accept, narrow=single is not None)
+    bound = NARROW_STATISTICS if single is not None else STATISTICS
+    share = partial(_share, _live(pair).module)
+    results += statistics_compared(pair, ours.after, found.after, accept, bound, share)
     padding = padding_rows(pair.torch)
     kept = {k: without_padding(padding, k, ours.gradients[k], g) for k, g in found.gradients.items() if k in padding}
     theirs_by_key = found.gradients | {k: g for k, g in kept.items() if g is not None}  # judged in evaluation mode
@@ -339,45 +342,6 @@ def _first_mask(
             words = f"; the masks at {last.ours.line} and {last.theirs.line} act at different places (trap 20)"
             return words, (last.ours.line, last.theirs.line)
     return "", (None, None)
-
-
-def _statistics_compared(
-    pair: PortPair, after: Arrays, changed: Arrays, accept: Collection[str], *, narrow: bool
-) -> list[Result]:
-    """Compare what a training step makes of running statistics, if there are any."""
-    state = pair.torch.parameters
-    moved = {key for key in state if "running_" in key}
-    rows, biased = [], set[str]()
-    for path, rule in pair.weights.rules.items():
-        if not moved & set(rule.sources):
-            continue
-        ours = np.asarray(rule(after), np.float64)
-        theirs = np.asarray(changed.get(path, pair.leaves[path]), np.float64)
-        bound = NARROW_STATISTICS if narrow else STATISTICS
-        row = difference(path, ours, theirs, bound)
-        share = _share(_live(pair).module, rule.sources[0])
-        if not row.ok and _is_biased(np.asarray(rule(state), np.float64), ours, theirs, share):
-            biased.add(path)
-            row = row._replace(detail=f"{row.detail}; {BIASED}")
-            if "trap-1" in accept:
-                row = row._replace(error=0.0)
-        rows.append(row)
-    if not rows:
-        return []
-    top = worst(rows)
-    if top.ok:
-        note = f"accepted by name: trap-1, in {len(biased)} tensors" if biased else ""
-        return [Result("statistics", top.error, top.bound, top.name, note)]
-    failure = Failure("statistics", "statistics", top.name, top.error, top.bound, top.detail)
-    cause, advice = (BIASED, ACCEPT_BIASED) if top.name in biased else ("", "")
-    failure = failure._replace(values=top.values, cause=cause, advice=advice)
-    return [Result("statistics", top.error, top.bound, top.name, "", failure)]
-
-
-def _is_biased(before: np.ndarray, ours: np.ndarray, theirs: np.ndarray, share: float) -> bool:
-    """Tell whether both moved to a variance, JAX's smaller by one factor throughout, (n - 1) / n."""
-    ratio = (theirs - (1 - share) * before) / (ours - (1 - share) * before)
-    return bool(np.ptp(ratio) < 1e-6 and 0 < ratio.mean() < 1)
 
 
 def _share(module: torch.nn.Module, key: str) -> float:
