@@ -18,7 +18,9 @@ from parity.report.compare import difference, relative_error, total_norm, worst
 from parity.sides.arrays import bits, to_numpy, x64
 from parity.sides.outputs import named_leaves
 from parity.sides.pairing import Twin, twins, ways_between
-from parity.sides.randomness import MASK, NORMAL, OTHER, Draw, TorchDraws, jax_supplied
+from parity.sides.random_draws import MASK, NORMAL, OTHER, Draw
+from parity.sides.randomness import jax_supplied
+from parity.sides.torch_draws import TorchDraws
 from parity.sides.torch_module import TorchModule
 from parity.sides.torch_passes import gradients_of
 
