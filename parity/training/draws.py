@@ -6,24 +6,36 @@ Draws are seen as calls of `jax.random`, by name.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from parity.sides.random_draws import JAX, MASK, OTHER, UNIFORM, Draw, draws_numbers
-from parity.trace.jax_eval import line_of
+from parity.trace.jax_eval import is_key, line_of
 from parity.trace.lines import Line
 from parity.training.supply import Drawn
-from parity.training.tape import Node, Tape, program_backward
+from parity.training.tape import Node, Tape
+
+
+class Call(NamedTuple):
+    """One draw, of the forward pass or made once more in the backward pass."""
+
+    equation: int  # its id
+    key: bytes
+    draw: Draw
+    number: int | None  # which draw of the forward pass it is; None: of the backward pass
+    array: np.ndarray  # as the step has it
+    bounds: tuple[Any, Any]  # of uniform numbers
 
 
 class DrawingTape(Tape):
-    """A tape that keeps what JAX draws in its forward pass."""
+    """A tape that keeps what JAX draws in its forward pass, and each of its calls."""
 
     def __init__(self, program: Any):
         super().__init__(program)
         self.drawn: list[Drawn] = []
+        self.calls: list[Call] = []
         self._inside = False
 
     def call(self, equation: Any, cells: Sequence[Node], inside: Callable[[], list[Node]]) -> list[Node]:
@@ -34,35 +46,53 @@ class DrawingTape(Tape):
         self._inside = True
         found = inside()
         self._inside = False
-        if id(equation) not in self.backward:  # there, a mask is made once more
-            numbers, given = np.asarray(found[0].array, np.float64), [np.asarray(c.array) for c in cells[1:]]
-            keep = float(given[0]) if kind == MASK and given and given[0].size == 1 else None
-            if kind == UNIFORM and len(given) > 1:
-                numbers = (numbers - given[0]) / (given[1] - given[0])
-            self.drawn.append(Drawn(Draw(kind, numbers.shape, keep, line_of(equation)), numbers))
+        array, given = np.asarray(found[0].array), [np.asarray(c.array) for c in cells[1:]]
+        numbers = np.asarray(array, np.float64)
+        bounds: tuple[Any, Any] = (0.0, 1.0)
+        keep = float(given[0]) if kind == MASK and given and given[0].size == 1 else None
+        if kind == UNIFORM and len(given) > 1:
+            bounds = given[0], given[1]
+            numbers = (numbers - bounds[0]) / (bounds[1] - bounds[0])
+        drawn = Drawn(Draw(kind, numbers.shape, keep, line_of(equation)), numbers)
+        self._note(equation, cells[0].array, drawn, array, bounds)
         return found
+
+    def _note(
+        self, equation: Any, key: Any, drawn: Drawn, array: np.ndarray, bounds: tuple[Any, Any] = (0.0, 1.0)
+    ) -> None:
+        """Note a draw; in the backward pass a mask is made once more."""
+        number = len(self.drawn) if id(equation) not in self.backward else None
+        data = jax.random.key_data(key) if is_key(key) else key
+        self.calls.append(Call(id(equation), np.asarray(data).tobytes(), drawn.draw, number, array, bounds))
+        if number is not None:
+            self.drawn.append(drawn)
 
     def step(self, equation: Any, line: Line | None, cells: Sequence[Node]) -> list[Node]:
         """Compute one equation; bits that no function with a name draws are of no kind that PyTorch can be given."""
         found = super().step(equation, line, cells)
-        if equation.primitive.name == "random_bits" and not self._inside and id(equation) not in self.backward:
-            self.drawn.append(Drawn(Draw(OTHER, np.shape(found[0].array), None, line), np.asarray(found[0].array)))
+        if equation.primitive.name == "random_bits" and not self._inside:
+            bits = np.asarray(found[0].array)
+            self._note(equation, cells[0].array, Drawn(Draw(OTHER, bits.shape, None, line), bits), bits)
         return found
 
 
 def jax_draws(theirs: Any, batches: Sequence[Any]) -> list[list[Drawn]]:
     """Return what JAX draws at each step, in order."""
-    leaves, found = dict(theirs.leaves), list[list[Drawn]]()
+    return [[] if tape is None else tape.drawn for tape in drawing_tapes(theirs, batches)]
+
+
+def drawing_tapes(theirs: Any, batches: Sequence[Any]) -> list[DrawingTape | None]:
+    """Return each step with what it draws; None for one that draws nothing."""
+    leaves, found = dict(theirs.leaves), list[DrawingTape | None]()
     for batch in batches:
         program = theirs.program(batch)
-        program_backward(program)
         if not any(e.primitive.name == "random_bits" or draws_numbers(e) for e in program.closed.jaxpr.eqns):
-            found.append([])
+            found.append(None)
             continue
         tape = DrawingTape(program)
         tape.run(leaves, batch)
         leaves = {leaf: np.asarray(node.array, leaves[leaf].dtype) for leaf, node in tape.outputs.items()}
-        found.append(tape.drawn)
+        found.append(tape)
     return found
 
 

@@ -1,11 +1,28 @@
 """One step of JAX's as equations, be it traced here or read from a record."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from parity.trace.jax_eval import BODIES
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Yield the equations of a jaxpr and of all that it calls, in order."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for key in (*BODIES, "cond_jaxpr", "body_jaxpr"):
+            if equation.params.get(key) is not None:
+                yield from equations(_open(equation.params[key]))
+        for branch in equation.params.get("branches", ()):
+            yield from equations(_open(branch))
+
+
+def _open(body: Any) -> Any:
+    return getattr(body, "jaxpr", body)
 
 
 class Given(NamedTuple):

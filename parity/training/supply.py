@@ -11,7 +11,7 @@ import numpy as np
 
 from data.errors import UserError
 from parity.sides.pairing import ways_between
-from parity.sides.random_draws import MASK, OTHER, TORCH, Draw
+from parity.sides.random_draws import MASK, OTHER, TORCH, UNIFORM, Draw
 from parity.trace.lines import Line
 from parity.training.outcome import TrainingFailure
 from parity.training.steps import TorchStep
@@ -56,7 +56,7 @@ class Supply:
             ways = ways_between(ours.shape, theirs.shape)
             self.ways = max(self.ways, len(ways))
             numbers = ways[min(self.way, len(ways) - 1)](numbers)
-        elif ours.kind == theirs.kind and _repeats(theirs.shape, ours.shape):
+        elif ours.kind == theirs.kind and repeats(theirs.shape, ours.shape):
             numbers = np.broadcast_to(numbers, ours.shape)
         else:
             words = f"PyTorch draws {ours.kind} {ours.shape} at {ours.line}, JAX {theirs.kind} {theirs.shape}"
@@ -66,6 +66,28 @@ class Supply:
             return numbers
         dropped = abs(ours.keep + theirs.keep - 1) < SAME_RATE < abs(ours.keep - theirs.keep)
         return 1 - numbers if dropped else numbers  # JAX draws what is dropped
+
+
+class OwnSupply:
+    """Random numbers of PyTorch's that are kept, the same each time; in the place of a `Supply`."""
+
+    def __init__(self, seed: int, step: int):
+        self.seeds = [seed, step, 26]
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again with the first draw."""
+        self.rng = np.random.default_rng(self.seeds)
+        self.drawn: list[Drawn] = []
+
+    def __call__(self, draw: Draw) -> np.ndarray:
+        """Return numbers for PyTorch's next draw."""
+        if draw.kind == MASK:
+            numbers = (self.rng.random(draw.shape) < (0.5 if draw.keep is None else draw.keep)).astype(np.float64)
+        else:
+            numbers = self.rng.random(draw.shape) if draw.kind == UNIFORM else self.rng.normal(size=draw.shape)
+        self.drawn.append(Drawn(draw, numbers))
+        return numbers
 
 
 def noise(supply: Supply) -> list[TrainingFailure]:
@@ -103,7 +125,8 @@ def refuse_random(step: TorchStep) -> None:
         raise UserError(f"the forward pass of PyTorch draws random numbers by {step.random}: {OFF}")
 
 
-def _repeats(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+def repeats(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    """Tell whether one shape becomes the other by repeating axes of one number."""
     return len(small) == len(large) and all(a in (1, b) for a, b in zip(small, large, strict=True))
 
 
