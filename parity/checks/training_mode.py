@@ -12,6 +12,7 @@ import torch
 from parity.align.pair import PortPair
 from parity.checks.operations import statistics_compared
 from parity.checks.padding import padding_rows, without_padding
+from parity.checks.training_crash import jax_crash
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, relative_error, total_norm, worst
@@ -58,6 +59,8 @@ def check_training_mode(pair: PortPair, accept: Collection[str]) -> list[Result]
     try:
         return _checked(pair, accept)
     except Exception as error:  # a side may have no training mode, or draw in a loop
+        if (failure := jax_crash(pair)) is not None:
+            return [failure]
         why = " ".join(str(error).split())[:200]
         return [_not_compared(f"a side cannot be followed in training mode: {type(error).__name__}: {why}")]
 
