@@ -82,12 +82,16 @@ class OwnSupply:
 
     def __call__(self, draw: Draw) -> np.ndarray:
         """Return numbers for PyTorch's next draw."""
-        if draw.kind == MASK:
-            numbers = (self.rng.random(draw.shape) < (0.5 if draw.keep is None else draw.keep)).astype(np.float64)
-        else:
-            numbers = self.rng.random(draw.shape) if draw.kind == UNIFORM else self.rng.normal(size=draw.shape)
+        numbers = own_numbers(draw, self.rng)
         self.drawn.append(Drawn(draw, numbers))
         return numbers
+
+
+def own_numbers(draw: Draw, rng: np.random.Generator) -> np.ndarray:
+    """Return random numbers of the kind that is asked for."""
+    if draw.kind == MASK:
+        return (rng.random(draw.shape) < (0.5 if draw.keep is None else draw.keep)).astype(np.float64)
+    return rng.random(draw.shape) if draw.kind == UNIFORM else rng.normal(size=draw.shape)
 
 
 def noise(supply: Supply) -> list[TrainingFailure]:
