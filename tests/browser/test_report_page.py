@@ -81,9 +81,9 @@ def test_rows_are_sorted_and_filtered(page: Page, file: Path):
     assert names(page) == ["lenet5"]
     assert page.locator("#matrix thead th:visible").count() == 4
     page.get_by_label("Check", exact=True).select_option("")
-    page.get_by_label("Network").fill("INCEP")
+    page.get_by_label("Network", exact=True).fill("INCEP")
     assert names(page) == ["inception"]
-    page.get_by_label("Network").press("Escape")
+    page.get_by_label("Network", exact=True).press("Escape")
     assert len(names(page)) == 3
     bugs = page.locator("#planted-0 tbody tr:visible")
     every = bugs.count()
