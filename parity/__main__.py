@@ -16,6 +16,7 @@ training --data-dir DIR trains many seeds in both frameworks and compares the ac
 bench [NAME ...] measures the throughput of both frameworks on the same work; see docs/benchmark.md.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 convert my_torch.py:Net my_flax.py:Net --input 8,32,32,3 --weights FILE TARGET does so for a pair of yours.
+report --out DIR [RUN ...] writes one page of HTML: checks, layers, trainings, throughput; see docs/report.md.
 """
 
 import argparse
@@ -37,6 +38,7 @@ COMMANDS = {
     "commands.long_runs": ("forced", "training"),
     "bench.options": ("bench",),
     "commands.convert": ("convert",),
+    "overview.command": ("report",),
 }
 OURS = ("data", "experiment", "jaxnets", "torchnets", "parity")
 

@@ -4,18 +4,16 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
+from parity.pages.style import PALETTE
 from parity.report.advice import advice
 from parity.report.report import Failure, Report
 from parity.report.source import highlighted
 from parity.trace.lines import Line
 
 AT = ' class="at"'
-STYLE = """
-:root { color-scheme: light dark; --text: #1f2328; --page: #fff; --code: #f6f8fa; --line: #d0d7de; --dim: #59636e;
-  --mark: #fde68a; --edge: #d97706; --bad: #b42318; --good: #0f766e; --word: #8250df; --str: #0a5f38; --num: #0550ae }
-@media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --page: #0d1117; --code: #161b22; --line: #30363d;
-  --dim: #9198a1; --mark: #5c4308; --edge: #f59e0b; --bad: #ff7b72; --good: #5eead4; --word: #d2a8ff; --str: #7ee787;
-  --num: #79c0ff } }
+STYLE = (
+    PALETTE
+    + """
 * { box-sizing: border-box }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 0 auto;
   max-width: 110rem; padding: 1rem 1.5rem }
@@ -32,6 +30,7 @@ pre > .at { background: var(--mark); border-left-color: var(--edge); font-weight
 .bad { color: var(--bad) } .good { color: var(--good) } .dim { color: var(--dim) }
 .k { color: var(--word) } .s { color: var(--str) } .n { color: var(--num) } .c { color: var(--dim) }
 """
+)
 # Each pane shows its marked line in the middle, and the page begins at the first difference.
 SCRIPT = """
 for (const at of document.querySelectorAll("pre > .at")) {
