@@ -1,0 +1,67 @@
+"""The style sheet and the script of a pair's page."""
+
+STYLE = """
+.facts { display: flex; flex-wrap: wrap; gap: .1rem 1.5rem; list-style: none; padding: 0; margin: .4rem 0 }
+header p, main > p { max-width: 100ch }
+.twins { width: 100%; table-layout: fixed; margin: .8rem 0; border-collapse: separate; border-spacing: 0 }
+.twins th { position: sticky; top: 0; background: var(--page); z-index: 1; padding: .3rem .5rem;
+  border-bottom: 2px solid } .twins th.jax { border-color: var(--jax) } .twins th.torch { border-color: var(--torch) }
+.twins th.mid { text-align: center; color: var(--dim); font-weight: 400; border-color: var(--line) }
+.twins td { border: 0; padding: 0 }
+.twins th.jax, .twins th.torch { width: 50% } .measured th.mid { width: 11.5rem }
+.no { width: 3.2em; font: 11px/1.5 ui-monospace, Menlo, Consolas, monospace; color: var(--dim); text-align: right;
+  user-select: none; padding: .1rem .6em 0 0 !important; background: var(--code) }
+td.code { font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; background: var(--code) }
+.l { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 1.5em;
+  padding-left: calc((var(--i) + 2) * 1ch); text-indent: calc((var(--i) + 2) * -1ch) }
+.same .l { opacity: .72 }
+.alone { box-shadow: inset 3px 0 var(--side) } .alone, .alone .l { background: var(--soft) }
+.jax { --side: var(--jax) } .torch { --side: var(--torch) }
+mark { background: var(--mark); color: inherit; border-radius: .2rem; box-decoration-break: clone }
+.layer { font: 11.5px/1.4 ui-monospace, Menlo, Consolas, monospace; color: var(--side); padding: 0 0 .25rem 6ch }
+td.mid { padding: .15rem .5rem !important; vertical-align: middle; text-align: center }
+td.mid div { line-height: 1.1 } td.mid .dim { font-size: 11px }
+tbody.diff { scroll-margin: 25vh } tbody.diff:focus { outline: none }
+tbody.diff:focus .no { background: var(--edge); color: var(--page) }
+tbody.diff:focus td.code { background: var(--soft) }
+tr:target td, td:target, td:target + td.code { background: var(--mark) }
+@media screen and (max-width: 760px) {
+  .twins thead { display: none } .twins, .twins tbody { display: block }
+  .twins tr { display: grid; grid-template-columns: 2.6em minmax(0, 1fr) }
+  .twins tr:not(.same) { border-bottom: 1px solid var(--line) }
+  .no { width: auto; padding-right: .5em !important } td.code { font-size: 11.5px }
+  tr:not(.same) td.code { box-shadow: inset 3px 0 var(--side); padding-left: .4rem }
+  tr:not(.same) td.code::before { display: block; font: 10px/1.6 system-ui, sans-serif; color: var(--side) }
+  td.code.jax::before { content: "Flax" } td.code.torch::before { content: "PyTorch" }
+  td.code.none, td.mid:empty { display: none } td.no:empty { display: none }
+  .twins tr.same td:nth-last-child(-n+2) { display: none }
+  .twins tr.same td.code::before { content: none }
+  td.mid { grid-column: 1 / 3; text-align: left; padding-left: 3rem !important }
+  td.mid div { display: inline-block; margin-right: 1rem }
+}
+@media print {
+  @page { size: A4 landscape; margin: 9mm }
+  .twins th { position: static } .twins thead { display: table-header-group } .twins tr { break-inside: avoid }
+  td.code { font-size: 8.2px } .no { font-size: 7.5px } .layer, td.mid .dim { font-size: 7.5px }
+  .measured th.mid { width: 8.2rem } .fig svg { width: 3.2rem } .fig b { font-size: 7.5px; min-width: 0 }
+  .same .l { opacity: 1 } body { font-size: 11px }
+}
+"""
+# The next difference and the one before. Keys that belong to a field, or to the browser, are left alone.
+SCRIPT = """
+const diffs = [...document.querySelectorAll("tbody.diff")];
+const step = way => {
+  const at = diffs.indexOf(document.activeElement?.closest?.("tbody.diff"));
+  const middle = document.documentElement.clientHeight / 3;
+  const below = diffs.findIndex(diff => diff.getBoundingClientRect().top > (way > 0 ? 0 : middle));
+  const from = at >= 0 ? at + way : way > 0 ? below : (below < 0 ? diffs.length : below) - 1;
+  const next = diffs[Math.min(Math.max(from, 0), diffs.length - 1)];
+  next?.focus({ preventScroll: true });
+  next?.scrollIntoView({ block: "start" });
+};
+document.addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;
+  const way = { j: 1, n: 1, k: -1, p: -1 }[event.key];
+  if (way) { event.preventDefault(); step(way); }
+});
+"""
