@@ -37,7 +37,7 @@ for (const table of document.querySelectorAll("table.data")) {
   }));
 }
 for (const box of document.querySelectorAll(".filter input")) {
-  const table = document.getElementById(box.dataset.table), count = box.parentElement.querySelector("output");
+  const table = document.getElementById(box.dataset.table), count = box.closest(".filter").querySelector("output");
   const filter = () => {
     const words = box.value.toLowerCase().split(/\\s+/), rows = [...table.tBodies[0].rows];
     for (const row of rows) row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));

@@ -74,8 +74,10 @@ def columns(twin: Twin, content: Content) -> str:
     ]
     if writer.errors:
         heads.insert(1, '<th class="mid" scope="col">error</th>')
-    kind = "twins measured" if writer.errors else "twins"
-    return f'<table class="{kind}"><thead><tr>{"".join(heads)}</tr></thead>\n{"".join(parts)}</table>'
+    widths = '<col class="no"><col>'
+    between = '<col class="mid">' if writer.errors else ""
+    cols = f"<colgroup>{widths}{between}{widths}</colgroup>"
+    return f'<table class="twins">{cols}<thead><tr>{"".join(heads)}</tr></thead>\n{"".join(parts)}</table>'
 
 
 class _Writer:
