@@ -16,6 +16,7 @@ bench [NAME ...] measures the throughput of both frameworks on the same work; se
 twins [NAME ...] --out DIR writes pages with the two files of a network side by side; see docs/twins.md.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 convert my_torch.py:Net my_flax.py:Net --input 8,32,32,3 --weights FILE TARGET does so for a pair of yours.
+report --out DIR [RUN ...] writes one page of HTML: checks, layers, trainings, throughput; see docs/report.md.
 """
 
 import argparse
@@ -38,6 +39,7 @@ COMMANDS = {
     "bench.options": ("bench",),
     "commands.convert": ("convert",),
     "twins.command": ("twins",),
+    "overview.command": ("report",),
 }
 OURS = ("data", "experiment", "jaxnets", "torchnets", "parity")
 

@@ -45,7 +45,8 @@ tr:target td, td:target, td:target + td.code { background: var(--mark) }
   @page { size: A4 landscape; margin: 9mm }
   .twins th { position: static } .twins thead { display: table-header-group } .twins tr { break-inside: avoid }
   td.code { font-size: 8.2px } td.no { font-size: 7.5px } .layer, td.mid .dim { font-size: 7.5px }
-  col.mid { width: 8.2rem } col.no { width: 1.8rem } .fig svg { width: 3.2rem } .fig b { font-size: 7.5px; min-width: 0 }
+  col.mid { width: 8.2rem } col.no { width: 1.8rem }
+  .fig svg { width: 3.2rem } .fig b { font-size: 7.5px; min-width: 0 }
   body { font-size: 11px }
 }
 """
