@@ -7,6 +7,7 @@ from typing import NamedTuple
 from parity.twins.dialects import TOKEN, likeness, weight
 
 LEAST = 0.45  # likeness of lines that stand beside each other as a pair
+BRACKETS = " ,:;()[]{}"
 SAME, PAIR, APART = "same", "pair", "apart"
 
 
@@ -75,7 +76,7 @@ def groups(rows: Sequence[Row], ours: Sequence[str], theirs: Sequence[str]) -> l
 
 
 def differing_words(ours: str, theirs: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Return (start, end) of what differs between two lines, on both sides: whole words."""
+    """Return (start, end) of what differs between two lines, on both sides: whole words; brackets alone are none."""
     a, b = TOKEN.findall(ours), TOKEN.findall(theirs)
     marks: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     for tag, *spans in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
@@ -83,7 +84,7 @@ def differing_words(ours: str, theirs: str) -> tuple[list[tuple[int, int]], list
             continue
         for tokens, (start, end), side in zip((a, b), (spans[:2], spans[2:]), marks, strict=True):
             left, word = sum(map(len, tokens[:start])), "".join(tokens[start:end])
-            if word.strip():
+            if word.strip(BRACKETS):
                 lead = len(word) - len(word.lstrip())
                 side.append((left + lead, left + len(word.rstrip())))
     return marks

@@ -29,6 +29,7 @@ SAME = {
 # Said on one side alone: they tell nothing.
 IDLE = frozenset(["self", "train", "deterministic", "not", "none", "detach", "from", "import"])
 SETUP = ("<setup>",)  # where the layers begin: Flax's setup, PyTorch's super().__init__()
+DEFINED = ("def ", "class ")
 ALONE = re.compile(r"[\s()\[\]{},:\"'.]*")  # a line of brackets
 
 
@@ -80,7 +81,9 @@ def likeness(ours: str, theirs: str) -> float:
     first, second = head_of(a), head_of(b)
     if first and first == second:
         share += 0.35 if " " in first else 0.1
-    elif first[:4] in ("def ", "clas") or second[:4] in ("def ", "clas"):
+    elif first.startswith(DEFINED) and second.startswith(DEFINED):
+        return 0.0  # two functions, whatever else they share
+    elif first.startswith(DEFINED) or second.startswith(DEFINED):
         share -= 0.3
     if a.startswith("#") != b.startswith("#"):
         share -= 0.2
@@ -94,6 +97,6 @@ def weight(line: str) -> float:
         return 0.05
     if ALONE.fullmatch(text):
         return 0.1
-    if text.startswith(("def ", "class ")):
+    if text.startswith(DEFINED):
         return 2.0
     return 0.6 + min(len(words_of(line)), 6) / 15

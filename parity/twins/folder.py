@@ -13,7 +13,7 @@ from parity.twins.columns import Content, Facts, read
 from parity.twins.layers import flax_layers, torch_layers
 from parity.twins.measured import NAME, Measurements
 from parity.twins.pairs import Twin, find
-from parity.twins.traps import traps_page
+from parity.twins.traps import inline, traps_page
 from parity.twins.view import twin_page
 
 Pairs = Sequence[tuple[Twin, Content]]
@@ -100,7 +100,12 @@ def _files(contents: Pairs) -> str:
         table.Column("equal lines", numeric=True),
     ]
     rows = [
-        [_link(twin), twin.subject, *(len(content.lines[side]) for side in ("jax", "torch")), content.equal]
+        [
+            _link(twin),
+            table.Cell(inline(twin.subject), twin.subject),
+            *(len(content.lines[side]) for side in ("jax", "torch")),
+            content.equal,
+        ]
         for twin, content in contents
     ]
     return table.table("files", columns, rows, searchable=len(rows) > 1)

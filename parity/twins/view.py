@@ -55,7 +55,7 @@ def _header(twin: Twin, content: Content, others: Sequence[Twin]) -> str:
     same = " ".join(f'<a href="{other.page}">{other.name}</a>' for other in siblings)
     return (
         f'<header><nav class="screen"><a href="index.html">all pairs</a><a href="traps.html">traps</a>{links}</nav>'
-        f"<h1>{html.escape(twin.name)}</h1><p>{html.escape(twin.subject)}</p>"
+        f"<h1>{html.escape(twin.name)}</h1><p>{traps.inline(twin.subject)}</p>"
         f'<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in _facts(twin, content))}</ul>'
         f"{f'<p class=screen>In the same files: {same}</p>' if same else ''}</header>"
     )
@@ -96,8 +96,8 @@ def _legend(content: Content) -> str:
         f'{keys}<p class="dim">{shapes}. The bars are its relative errors, Flax against PyTorch, '
         "in float64 with the weights copied: <b>f</b> forward, of its output in both modes; <b>b</b> backward, of the "
         "gradients at its output and of its parameters. The scale is logarithmic, 1e-17 to 1; the line in a bar is "
-        f"the bound. Measured on {errors.examples} examples of {size}, in the small size in which "
-        f"<code>parity check</code> works.</p>"
+        f"the bound. Measured on {errors.examples} examples of {size}, with fewer channels and layers "
+        "where the network is large, as <code>parity check</code> does.</p>"
     )
 
 
