@@ -141,6 +141,31 @@ def test_commands_say_in_one_line_what_does_not_fit(folder, run_parity, monkeypa
     assert not Path("new.parity").exists()
 
 
+def test_a_training_that_prints_or_raises(folder, run_parity, tmp_path):
+    text = (FOLDER / "dropout_jax.py").read_text()
+    (tmp_path / "prints.py").write_text(text.replace("    model = MLP()\n", "    print('hello')\n    model = MLP()\n"))
+    (tmp_path / "raises.py").write_text(text.replace("    model = MLP()\n", "    raise ValueError('no data')\n"))
+    code, out, err = run_parity("check-training", folder / "torch.parity", "prints.py:training", "--json", "-")
+    assert (code, json.loads(out)[0]["verdict"]) == (0, "same")
+    assert "hello" in err
+    code, out, err = run_parity("check-training", folder / "torch.parity", "raises.py:training", "--json", "-")
+    assert (code, json.loads(out)[0]["verdict"]) == (2, "unchecked")
+    assert err.startswith("error: the JAX training cannot be made: ValueError")
+    assert "raises.py" in err
+    assert err.count("\n") == 0
+
+    def training():
+        module, step = sgd_torch.training()
+        return module, lambda x, y: step(x, y) if len(x) == 8 else 1 / 0
+
+    def made():
+        yield from itertools.islice(batches.vectors(), 1)
+        yield from ((x[:4], y[:4]) for x, y in batches.vectors())
+
+    with pytest.raises(UserError, match="the PyTorch step cannot be called: ZeroDivisionError"):
+        parity.check_training(training, sgd_jax.training, made, 2)
+
+
 TORCH_HEADERS = {
     "newer": (put("version", 99), "version 99"),
     "step": (lambda h: h["steps"].pop(), "not as many"),

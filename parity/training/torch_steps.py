@@ -21,6 +21,7 @@ from parity.sides.numbers import wide
 from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
 from parity.training.grad_scaler import SCALING
+from parity.training.made import made_by
 from parity.training.snapshots import snapshot
 from parity.training.step_draws import StepDraws
 from parity.training.steps import Arrays, Group, TorchStep
@@ -36,7 +37,7 @@ class TorchTraining:
         self.dtype = dtype
         with self._defaults():
             torch.manual_seed(0)
-            made = make()
+            made = made_by(make, "PyTorch")
             if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], nn.Module)):
                 raise UserError("the PyTorch training must return (module, step)")
             self.module, self.step = made
