@@ -175,6 +175,8 @@ def text(value: Any) -> str:
 
 def packed(tree: Any) -> Any:
     """Return an operation's arguments as data."""
+    if isinstance(tree, np.generic):
+        tree = tree.item()
     if isinstance(tree, Ref):
         return {"value": tree.number}
     if isinstance(tree, Mapping):

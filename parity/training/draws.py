@@ -67,6 +67,10 @@ class DrawingTape(Tape):
         if number is not None:
             self.drawn.append(drawn)
 
+    def forget(self) -> None:
+        """Keep the draws alone: all values of all steps are too much."""
+        self.nodes, self.inputs, self.outputs, self.loss = [], {}, {}, Node(np.zeros(()))
+
     def step(self, equation: Any, line: Line | None, cells: Sequence[Node]) -> list[Node]:
         """Compute one equation; bits that no function with a name draws are of no kind that PyTorch can be given."""
         found = super().step(equation, line, cells)
@@ -92,6 +96,7 @@ def drawing_tapes(theirs: Any, batches: Sequence[Any]) -> list[DrawingTape | Non
         tape = DrawingTape(program)
         tape.run(leaves, batch)
         leaves = {leaf: np.asarray(node.array, leaves[leaf].dtype) for leaf, node in tape.outputs.items()}
+        tape.forget()
         found.append(tape)
     return found
 
