@@ -17,8 +17,9 @@ from parity.sides.pairing import ways_between
 from parity.sides.randomness import JAX, MASK, OTHER, TORCH, UNIFORM, Draw, TorchDraws, draws_numbers
 from parity.trace.jax_eval import line_of
 from parity.trace.lines import Line
+from parity.training.backward import program_backward
 from parity.training.outcome import TrainingFailure
-from parity.training.tape import Node, Tape, program_backward
+from parity.training.tape import Node, Tape
 
 SAME_RATE = 1e-6
 OFF = "turn dropout and other noise off, rate 0"

@@ -1,6 +1,6 @@
 """A JAX training as data: the leaves of its state by path, and one step as a jaxpr from leaves to leaves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,7 @@ from parity.sides.arrays import bits, flat_tree, is_array, to_numpy
 from parity.sides.carries import wide_carries
 from parity.sides.faults import explained
 from parity.trace.jax_trace import traced
+from parity.training.backward import holds_any, program_backward
 from parity.training.branches import wide_branches
 from parity.training.draws import named_draws
 from parity.training.numbers import restored
@@ -124,8 +125,27 @@ class Program:
             )
         return self._single
 
-    def loss_alone(self) -> tuple[Any, list[str]]:
-        """Return the part of the step that computes the loss, for the engine of ports, and the leaves in it."""
+    def carried(self) -> set[str]:
+        """Return the leaves that a step changes without a backward pass, as the state of a recurrent network."""
+        jaxpr, back = self.closed.jaxpr, program_backward(self)
+        behind: set[int] = set()
+        for equation in jaxpr.eqns:
+            if holds_any(equation, back) or any(id(v) in behind for v in equation.invars):
+                behind |= {id(v) for v in equation.outvars}
+        after = dict(zip(self.outputs, jaxpr.outvars, strict=False))
+        return {name for name, v in after.items() if id(v) not in behind} - self.unchanged()
+
+    def unchanged(self) -> set[str]:
+        """Return the leaves that a step leaves as they are."""
+        before = dict(zip(self.names, self.closed.jaxpr.invars, strict=False))
+        after = dict(zip(self.outputs, self.closed.jaxpr.outvars, strict=False))
+        return {name for name, v in after.items() if v is before[name]}
+
+    def loss_alone(self, carried: Collection[str] = ()) -> tuple[Any, list[str], list[str]]:
+        """Return the part of the step that computes the loss, for the engine of ports, and the leaves in it.
+
+        Those that are `carried` are inputs, before the batch, and returned by themselves.
+        """
         jaxpr = self.closed.jaxpr
         result = jaxpr.outvars[self.loss]
         needed, equations = {id(result)}, []
@@ -133,15 +153,16 @@ class Program:
             if any(id(v) in needed for v in equation.outvars):
                 equations.append(equation)
                 needed |= {id(v) for v in equation.invars}
-        used = [name for name, v in zip(self.names, jaxpr.invars, strict=False) if id(v) in needed]
-        variables = [v for name, v in zip(self.names, jaxpr.invars, strict=False) if name in used]
+        named = {name: v for name, v in zip(self.names, jaxpr.invars, strict=False) if id(v) in needed}
+        used = [name for name in named if name not in carried]
+        given = [name for name in named if name in carried]
         part = SimpleNamespace(
             constvars=jaxpr.constvars,
-            invars=[*variables, *jaxpr.invars[self.count :]],
+            invars=[*(named[name] for name in (*used, *given)), *jaxpr.invars[self.count :]],
             eqns=equations[::-1],
             outvars=[result],
         )
-        return SimpleNamespace(jaxpr=part, consts=self.closed.consts), used
+        return SimpleNamespace(jaxpr=part, consts=self.closed.consts), used, given
 
 
 def _is_leaf(value: Any) -> bool:

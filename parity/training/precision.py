@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 from parity.sides.arrays import is_array, narrowed
 from parity.trace.jax_eval import BODIES, line_of
 from parity.trace.lines import Line, line_of_stack
+from parity.training.backward import program_backward
 from parity.training.jax_steps import JaxTraining, Program
 from parity.training.outcome import TrainingFailure
 from parity.training.roles import Roles
-from parity.training.tape import program_backward
 from parity.training.torch_steps import TorchTraining
 
 PRODUCTS = ("addmm", "mm", "bmm", "baddbmm", "convolution", "dot_general", "conv_general_dilated")

@@ -1,6 +1,6 @@
 """Which leaves of a JAX state are the weights, and how each is made of PyTorch's: the forward pass of both tells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from parity.mapping.rule import NONE, Rule
 from parity.sides.arrays import wide, x64
 from parity.sides.randomise import randomise_
 from parity.trace.jax_eval import as_numpy
-from parity.training.jax_steps import JaxTraining
+from parity.training.jax_steps import JaxTraining, Program
 from parity.training.numbers import restored
 from parity.training.recorder import StepRecorder, recording
 from parity.training.tape import widened
@@ -78,12 +78,14 @@ def forward(
     if not recorder.roots:
         raise UserError("the PyTorch step makes no backward pass: there is nothing to compare its gradients with")
     program = jax_training.program(batch[1])
-    closed, used = program.loss_alone()
+    lengths = {len(b) for b in jax.tree.leaves(tuple(batch[1])) if np.ndim(b)}
+    closed, used, given = program.loss_alone(_carried(program, jax_training, module, lengths))
     closed = SimpleNamespace(jaxpr=widened(closed.jaxpr), consts=[restored(as_numpy(c)) for c in closed.consts])
     leaves = {name: jax_training.leaves[name] for name in used}
     trained = frozenset(name for name, array in leaves.items() if array.dtype.kind == "f")
     with x64():
-        inputs = [np.asarray(b) for b in jax.tree.leaves(jax.tree.map(jnp.asarray, tuple(batch[1])))]
+        inputs = [jax_training.leaves[name] for name in given]
+        inputs += [np.asarray(b) for b in jax.tree.leaves(jax.tree.map(jnp.asarray, tuple(batch[1])))]
 
         def search(known: Mapping[str, Rule] | None) -> tuple[Aligned, dict[str, Rule]]:
             found = Search(
@@ -100,6 +102,18 @@ def forward(
             aligned, rules = search({**(known or {}), **turned})
     lost = tuple(name for name in trained if name not in rules)
     return Forward(aligned, recorder, step, rules, lost)
+
+
+def _carried(
+    program: Program, jax_training: JaxTraining, module: torch.nn.Module, lengths: Collection[int]
+) -> set[str]:
+    """Return leaves that are carried from step to step and are no weights: PyTorch's module has none of their size."""
+    sizes, leaves = {t.numel() for t in module.buffers()}, jax_training.leaves
+    found = {name for name in program.carried() if leaves[name].size not in sizes}
+    # Or zeros for each example, which nothing changes.
+    sizes |= {t.numel() for t in module.parameters()}
+    zeros = {name for name in program.unchanged() if leaves[name].ndim > 1 and not leaves[name].any()}
+    return found | {n for n in zeros if len(leaves[n]) in lengths and leaves[n].size not in sizes}
 
 
 def _unflipped(rules: Mapping[str, Rule], arrays: Mapping[str, np.ndarray]) -> dict[str, Rule]:
