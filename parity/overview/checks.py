@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from data import UserError
-from parity.overview.sources import RESULTS, Figures, read_json, source
+from parity.overview.sources import RESULTS, Figures, read_json, shown, source
 from parity.report.schema import SCHEMA
 
 NETWORKS = RESULTS / "parity-cpu.json"
+STEPS = ("torch", "jax", "parameters")
+WAYS = ("forward", "backward")
 CHECK_FIELDS = {"check": str, "error": (int, float, type(None)), "bound": (int, float)}
 
 
@@ -27,8 +29,11 @@ def read_checks(path: Path) -> Figures:
     reports = about.get("reports", found)
     if not isinstance(reports, list) or not reports or not all(map(_is_report, reports)):
         raise UserError(f"{path}: not what parity check --json writes: expected a list of reports ({SCHEMA})")
+    layers = about.get("layers") or {}
+    if not isinstance(layers, dict) or not all(map(_is_network, layers.values())):
+        raise UserError(f"{path}: 'layers' is not what parity report writes: layers with forward and backward errors")
     of = about.get("source") or source(path, about)
-    return {"source": {**of, "file": source(path, {})["file"]}, "reports": reports, "layers": about.get("layers", {})}
+    return {"source": {**of, "file": shown(path)}, "reports": reports, "layers": layers}
 
 
 def _is_report(one: Any) -> bool:
@@ -40,9 +45,24 @@ def _is_report(one: Any) -> bool:
 
 
 def _is_check(one: Any) -> bool:
-    return isinstance(one, Mapping) and all(
-        field in one and isinstance(one[field], kind) for field, kind in CHECK_FIELDS.items()
-    )
+    if not isinstance(one, Mapping) or not all(isinstance(one.get(name), kind) for name, kind in CHECK_FIELDS.items()):
+        return False
+    steps = one.get("steps")
+    if not steps:
+        return True
+    return isinstance(steps, Mapping) and len({len(steps.get(name, ())) for name in STEPS}) == 1
+
+
+def _is_network(one: Any) -> bool:
+    """Tell whether this is what `NetworkErrors.to_json` returns."""
+    try:
+        figures = [layer[way] for layer in one["layers"] for way in WAYS if layer["layer"] and layer[way] is not None]
+        return bool(one["input_shape"] and one["examples"]) and all(
+            isinstance(float(figure["error"]), float) and figure["bound"] >= 0 and isinstance(figure["what"], str)
+            for figure in figures
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def failed(report: Mapping[str, Any]) -> set[str]:

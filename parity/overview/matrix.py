@@ -52,7 +52,8 @@ def _filters(reports: Sequence[Mapping[str, Any]], checks: Sequence[str]) -> str
             "only-share", "Error at least", {"0": "0", "0.001": "0.1% of its bound", "0.1": "10%", "1": "all of it"}
         ),
     ]
-    name = '<label>Network <input type="search" id="only-network" autocomplete="off"></label>'
+    field = '<input type="search" id="only-network" autocomplete="off">'
+    name = f'<span><label for="only-network">Network</label> {field}</span>'
     return f'<div class="choose screen">{name}{"".join(options)}<output class="dim" id="count"></output></div>'
 
 
@@ -60,7 +61,7 @@ def _select(name: str, label: str, options: Mapping[str, str]) -> str:
     rows = "".join(
         f'<option value="{html.escape(value)}">{html.escape(words)}</option>' for value, words in options.items()
     )
-    return f'<label>{label} <select id="{name}">{rows}</select></label>'
+    return f'<span><label for="{name}">{label}</label> <select id="{name}">{rows}</select></span>'
 
 
 def _head(title: str, hint: str = "") -> str:

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data import UserError
 from experiment.cli.compare import read
+from experiment.runs.folder import METRICS
 from experiment.runs.kinds import CONFIG, read_config
 from parity.overview.sources import RESULTS, Figures, read_json, shown, source
 
@@ -30,31 +32,43 @@ def read_trainings(folders: Sequence[Path]) -> tuple[Figures | None, list[str]]:
 
 
 def _alone(runs: Sequence[Figures]) -> list[str]:
-    """Return a line for each picture that has one framework only."""
+    """Return a line for each picture that has one framework only, and for each run without an epoch."""
     frameworks: dict[str, set[str]] = {}
     for run in runs:
         frameworks.setdefault(run["what"], set()).add(run["framework"])
-    return [
+    lacks = [
         f"training curves of {what}: {'torchnets' if 'jaxnets' in found else 'jaxnets'} is missing"
         for what, found in frameworks.items()
         if len(found) == 1
     ]
+    return lacks + [f"training curves: no epoch in {run['folder']}" for run in runs if not run["splits"]]
 
 
 def read_folder(folder: Path) -> Figures:
-    """Return a finished run: what was trained, and its figures after every epoch."""
+    """Return a finished run: what was trained, and its figures after every epoch.
+
+    Raises:
+        UserError: the folder is no run, the run is not finished, or a file of it is damaged.
+    """
     run = read(folder)
-    summary, config = run.summary, read_config(folder / CONFIG)
+    try:
+        splits = _splits(run.rows)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{folder / METRICS}: a line is not that of an epoch: epoch, split, loss, accuracy") from None
+    about = {name: run.summary.get(name) for name in ("device", "versions", "examples_per_second", "seconds")}
+    what = f"{run.config.model_name} on {run.config.dataset_name}"
+    # Runs of the first versions do not say which framework trained them.
+    framework = run.summary.get("framework") or read_config(folder / CONFIG).get("framework") or "unknown"
+    return {"what": what, "framework": framework, "folder": str(folder), **about, "splits": splits}
+
+
+def _splits(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
     splits: dict[str, dict[str, list[Any]]] = {}
-    for row in run.rows:
+    for row in rows:
         of_split = splits.setdefault(row["split"], {"epoch": [], "loss": [], "accuracy": []})
         for name, values in of_split.items():
             values.append(row[name])
-    about = {
-        name: summary[name] for name in ("device", "versions", "examples_per_second", "seconds") if name in summary
-    }
-    what = f"{summary['model']} on {config['dataset']}"
-    return {"what": what, "framework": summary["framework"], "folder": str(folder), **about, "splits": splits}
+    return splits
 
 
 def _of_recipe(run: Mapping[str, Any]) -> Figures:

@@ -188,18 +188,20 @@ def train_torch(lesson: Lesson) -> Moment:
 
 def train_both(lesson: Lesson) -> tuple[Moment, Moment, Trajectory]:
     """Run both sides from PyTorch's weights, step by step; return where they end and how far apart each step is."""
-    ours, theirs, apart = [], [], []
+    steps, end = [], None
     with FlaxSide(lesson.flax_module, np.float64).precision():
-        for (loss, *torch_after), (flax_loss, state) in zip(_torch_steps(lesson), _flax_steps(lesson), strict=True):
-            ours.append(loss)
-            theirs.append(flax_loss)
-            apart.append(_distance(torch_after[0], state))
+        for (loss, model, read), (flax_loss, state) in zip(_torch_steps(lesson), _flax_steps(lesson), strict=True):
+            steps.append((loss, flax_loss, _distance(model, state)))
+            end = model, read, state
+        if end is None:
+            raise ValueError("no batch to train on")
+        (model, read, state), trajectory = end, Trajectory(*zip(*steps, strict=True))
         outputs = np.asarray(_logits_of(lesson.flax_module, state.variables, lesson.batches[-1].inputs))
-        found = _flax_moment(state)._replace(losses=np.array(theirs), outputs=outputs)
-        return _torch_end(lesson, ours, *torch_after), found, Trajectory(tuple(ours), tuple(theirs), tuple(apart))
+        found = _flax_moment(state)._replace(losses=np.array(trajectory.jax), outputs=outputs)
+        return _torch_end(lesson, trajectory.torch, model, read), found, trajectory
 
 
-def _torch_end(lesson: Lesson, losses: list[float], model: torch_nn.Module, read: Callable[[], Moment]) -> Moment:
+def _torch_end(lesson: Lesson, losses: Sequence[float], model: torch_nn.Module, read: Callable[[], Moment]) -> Moment:
     images = as_tensor(lesson.batches[-1].inputs)
     outputs = channels_last(torch_eval_step(model, model.state_dict(), images).numpy())
     return read()._replace(losses=np.array(losses), outputs=outputs)
