@@ -29,7 +29,7 @@ SAME = {
 # Said on one side alone: they tell nothing.
 IDLE = frozenset(["self", "train", "deterministic", "not", "none", "detach", "from", "import"])
 SETUP = ("<setup>",)  # where the layers begin: Flax's setup, PyTorch's super().__init__()
-DEFINED = ("def ", "class ")
+DEFINED = "define "
 ALONE = re.compile(r"[\s()\[\]{},:\"'.]*")  # a line of brackets
 
 
@@ -52,9 +52,9 @@ def words_of(line: str) -> tuple[str, ...]:
 def head_of(line: str) -> str:
     """Return what a line does: the name that is defined or assigned, or the statement's first word."""
     text = line.strip()
-    if found := re.match(r"(?:async )?(def|class) (\w+)", text):
-        name = found[2].lower().replace("_", "")
-        return f"{found[1]} {SAME.get(name, name)}"
+    if found := re.match(r"(?:async )?(?:def|class) (\w+)", text):
+        name = found[1].lower().replace("_", "")
+        return f"{DEFINED}{SAME.get(name, name)}"  # a function here may be a class there
     if found := re.match(r"(?:self\.)?(\w+)(?:, (?:self\.)?\w+)*(?:: [^=]+)? [-+*]?= ", text):
         return f"= {found[1].lower()}"
     if found := re.match(r"(?:self\.)?(\w+): [\w\[]", text):  # a field, an argument
@@ -79,7 +79,9 @@ def likeness(ours: str, theirs: str) -> float:
     common = sum((Counter(x) & Counter(y)).values())
     share = 2 * common / (len(x) + len(y))
     first, second = head_of(a), head_of(b)
-    if first and first == second:
+    if first == second and first.startswith(DEFINED):
+        share = max(share, 0.8) + (0.1 if a.split()[0] == b.split()[0] else 0.0)
+    elif first and first == second:
         share += 0.35 if " " in first else 0.1
     elif first.startswith(DEFINED) and second.startswith(DEFINED):
         return 0.0  # two functions, whatever else they share
@@ -97,6 +99,6 @@ def weight(line: str) -> float:
         return 0.05
     if ALONE.fullmatch(text):
         return 0.1
-    if text.startswith(DEFINED):
+    if head_of(line).startswith(DEFINED):
         return 2.0
     return 0.6 + min(len(words_of(line)), 6) / 15

@@ -50,7 +50,7 @@ def shared_files() -> dict[str, Twin]:
     """Return every other file that both packages have, by its name without suffix."""
     stems = {side: {path.stem for path in folder.glob("*.py")} for side, folder in FOLDERS.items()}
     common = sorted(stem for stem in stems[JAX] & stems[TORCH] if not stem.startswith("_"))
-    return {stem: Twin(stem, *(FOLDERS[side] / f"{stem}.py" for side in (JAX, TORCH))) for stem in common}
+    return {stem: Twin(stem, FOLDERS[JAX] / f"{stem}.py", FOLDERS[TORCH] / f"{stem}.py") for stem in common}
 
 
 def find(names: Sequence[str]) -> list[Twin]:
