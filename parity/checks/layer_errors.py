@@ -11,7 +11,7 @@ from parity.checks.layers import FORWARD_EVAL, FORWARD_TRAIN, GRADIENT
 from parity.checks.network import EXAMPLES
 from parity.checks.pair import Both, Pair, make_pair, run_both
 from parity.checks.small import build_small, names, real_batches
-from parity.report.compare import Difference, compare, relative_error, worst, zero_gradients
+from parity.report.compare import Difference, compare, relative_error, zero_gradients
 from parity.sides.calls import Call, CallName
 from parity.sides.flax_side import FlaxSide
 from parity.sides.torch_side import TorchSide, randomised
@@ -47,12 +47,12 @@ class NetworkErrors(NamedTuple):
     @property
     def worst_forward(self) -> Figure:
         """Return the forward error that is largest in units of its bound."""
-        return _worst(layer.forward for layer in self.layers)
+        return worst(layer.forward for layer in self.layers)
 
     @property
     def worst_backward(self) -> Figure:
         """Return the backward error that is largest in units of its bound."""
-        return _worst(layer.backward for layer in self.layers)
+        return worst(layer.backward for layer in self.layers)
 
     def to_json(self) -> dict[str, Any]:
         """Return the errors for `json.dumps`; what is not finite becomes the text "inf"."""
@@ -148,11 +148,11 @@ def _difference(what: str, ours: Any, theirs: Any, bound: float) -> Difference:
 def _figure(rows: list[Difference] | None) -> Figure | None:
     if not rows:
         return None
-    top = worst(rows)
-    return Figure(top.error, top.bound, top.name)
+    return worst(Figure(row.error, row.bound, row.name) for row in rows)
 
 
-def _worst(figures: Iterable[Figure | None]) -> Figure:
+def worst(figures: Iterable[Figure | None]) -> Figure:
+    """Return the figure that is largest in units of its bound."""
     found = [figure for figure in figures if figure is not None]
     return max(found, key=lambda figure: figure.error / figure.bound)
 

@@ -3,16 +3,16 @@
 PALETTE = """
 :root { color-scheme: light dark; --text: #1f2328; --page: #fff; --code: #f6f8fa; --line: #d0d7de; --dim: #59636e;
   --mark: #fde68a; --edge: #d97706; --bad: #b42318; --good: #0f766e; --word: #8250df; --str: #0a5f38; --num: #0550ae;
-  --jax: #0072b2; --torch: #b34a00; --fill: #56b4e9; --soft: #fff8e1 }
+  --jax: #0072b2; --torch: #b34a00; --fill: #56b4e9; --soft: #fff8e1; --pale: #fdeeb5 }
 @media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --page: #0d1117; --code: #161b22; --line: #30363d;
   --dim: #9198a1; --mark: #5c4308; --edge: #f59e0b; --bad: #ff7b72; --good: #5eead4; --word: #d2a8ff; --str: #7ee787;
-  --num: #79c0ff; --jax: #56b4e9; --torch: #f0a35e; --fill: #2f81b7; --soft: #221d10 } }
+  --num: #79c0ff; --jax: #56b4e9; --torch: #f0a35e; --fill: #2f81b7; --soft: #221d10; --pale: #4a390c } }
 """
 # On paper the light colours hold, whatever the screen's are.
 PAPER = """
 @media print { :root { color-scheme: light; --text: #000; --page: #fff; --code: #fff; --line: #bbb; --dim: #444;
     --mark: #fde68a; --edge: #d97706; --bad: #b42318; --good: #0f766e; --word: #6639ba; --str: #0a5f38; --num: #0550ae;
-    --jax: #00567f; --torch: #8a3900; --fill: #56b4e9; --soft: #fff8e1 }
+    --jax: #00567f; --torch: #8a3900; --fill: #56b4e9; --soft: #fff8e1; --pale: #fdeeb5 }
   * { print-color-adjust: exact } body { padding: 0; max-width: none } .screen { display: none !important } }
 """
 BASE = """
