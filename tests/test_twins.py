@@ -14,6 +14,8 @@ import torchnets
 from parity.pages.bar import bar, number, position
 from parity.twins import measured
 from parity.twins.align import APART, PAIR, SAME, align, differing_words
+from parity.twins.columns import Facts, channels_first, read, shown_layers
+from parity.twins.layers import flax_layers, torch_layers
 from parity.twins.pairs import networks, shared_files
 from parity.twins.traps import named_in, traps
 
@@ -268,6 +270,26 @@ def test_every_pair_is_aligned_without_a_line_lost():
         assert [row.jax for row in rows if row.jax is not None] == list(range(len(ours)))
         assert [row.torch for row in rows if row.torch is not None] == list(range(len(theirs)))
         assert all(row.jax is not None or row.torch is not None for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(networks()))
+def test_the_lines_that_make_a_layer_stand_beside_each_other(name):
+    twin = networks()[name]
+    facts = Facts(flax_layers(twin), torch_layers(twin), None)
+    content = read(twin, facts)
+    beside = {row.jax: row.torch for row in content.rows if row.jax is not None}
+    names = shown_layers(facts)
+    assert set(names) <= facts.jax.keys() & facts.torch.keys()
+    for layer in names:
+        ours, theirs = facts.jax[layer], facts.torch[layer]
+        assert beside[ours.line - 1] == theirs.line - 1
+        assert ours.parameters == theirs.parameters
+        assert channels_first(ours.shape) == theirs.shape
+    entry = torchnets.MODELS[name]
+    assert (
+        sum(facts.jax[layer].parameters for layer in names if "/" not in layer) == entry.num_params + entry.num_frozen
+    )
 
 
 def test_words_that_differ():
