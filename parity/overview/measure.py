@@ -23,7 +23,10 @@ def measure(names: Sequence[str]) -> Figures:
             if name != ALL:
                 lookup("model", name, dict.fromkeys(known))
         chosen = known if ALL in names else list(dict.fromkeys(names))
-        found = list(each(measure_network, chosen))
+        found = []
+        for report, layers in each(measure_network, chosen):
+            print(f"{report['name']}: {report['verdict']}", flush=True)
+            found.append((report, layers))
     return {
         "source": about(),
         "reports": [report for report, _ in found],

@@ -8,7 +8,7 @@ from typing import Any
 from parity.overview.chart import Line, chart
 from parity.overview.checks import failed, trajectories
 from parity.overview.matrix import VERDICTS, anchor, bound_words, error_words, where_words
-from parity.pages.bar import bar, number
+from parity.pages.bar import number, position
 
 GOOD, BAD = '<td class="good">ok</td>', '<td class="bad">FAIL</td>'
 WAYS = ("forward", "backward")
@@ -86,11 +86,17 @@ def _layers(found: Mapping[str, Any]) -> str:
 
 
 def _bar(figure: Mapping[str, Any] | None, way: str) -> str:
-    """Return a cell: the error and what it is of."""
+    """Return a cell: the error as a bar with its bound marked, and what it is of.
+
+    The cells are many: this one takes a third of the characters of `parity.pages.bar`.
+    """
     if figure is None:
-        return '<td class="dim">-</td>'
-    error, what = float(figure["error"]), html.escape(figure["what"])
-    return f'<td data-{way}="{error!r}">{bar(error, figure["bound"], way)}<small>{what}</small></td>'
+        return "<td>-</td>"
+    error, bound, what = float(figure["error"]), figure["bound"], html.escape(figure["what"])
+    above = "" if error <= bound else ' class="above"'
+    words = number(error) + ("" if error <= bound else f" ✗ above {bound:.0e}")
+    bar = f'<i style="--w:{position(error)}%;--b:{position(bound)}%"></i>'
+    return f'<td data-{way}="{error!r}"{above}>{bar}{words}<small>{what}</small></td>'
 
 
 def _steps(check: Mapping[str, Any]) -> str:
