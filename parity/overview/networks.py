@@ -32,7 +32,8 @@ def _network(report: Mapping[str, Any], layers: Mapping[str, Any] | None) -> str
     verdict = VERDICTS.get(report["verdict"], html.escape(report["verdict"]))
     said = [f"{len(report['checks']) - len(failed(report))} of {len(report['checks'])} checks hold"]
     if layers:
-        said.append(f"{len(layers['layers'])} layers, {_worst(layers['layers'])}")
+        compared = [layer for layer in layers["layers"] if layer["forward"] or layer["backward"]]
+        said.append(f"{len(compared)} layers, {_worst(compared)}")
     body = _checks(report) + (_layers(layers) if layers else "") + "".join(map(_steps, trajectories(report)))
     return (
         f'<details class="network" id="{anchor(report["name"])}" data-network="{name}"><summary><b>{name}</b> '
@@ -76,12 +77,16 @@ def _layers(found: Mapping[str, Any]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{html.escape(layer["layer"])}</th>{"".join(_bar(layer[way], way) for way in WAYS)}</tr>'
         for layer in found["layers"]
+        if layer["forward"] or layer["backward"]
     )
+    alone = [layer["layer"] for layer in found["layers"] if not layer["forward"] and not layer["backward"]]
+    without = f'<p class="dim">Layers of one side alone: {html.escape(", ".join(alone))}</p>' if alone else ""
     shape = "x".join(map(str, found["input_shape"]))
     return (
         f'<h3>Layer by layer</h3><p class="dim">float64, {found["examples"]} examples of {shape}: output in both '
         "modes; gradients at the output and of the parameters</p>"
         f'<div class="scroll"><table class="layers">{_heads(("layer", *WAYS))}<tbody>{rows}</tbody></table></div>'
+        f"{without}"
     )
 
 
