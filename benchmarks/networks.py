@@ -44,7 +44,7 @@ def run(names: Sequence[str], file: Path) -> None:
             found["layers"][name] = layers
         machine = f"{about()['machine']}, load {os.getloadavg()[1]:.0f}"
         in_order = {name: found["layers"][name] for name in known if name in found["layers"]}
-        said = {"command": COMMAND, **about(), "machine": machine}
+        said = {"command": COMMAND, **about(), "machine": machine, "networks": known}
         text = to_text({**said, "reports": [reports[name] for name in known if name in reports], "layers": in_order})
         file.write_text(text, encoding="utf-8")
         print(name, report["verdict"], flush=True)

@@ -72,7 +72,9 @@ def test_the_page_has_the_figures_of_its_files(run_parity, tmp_path):
     assert "fc&lt;1&gt;" in page.text
     assert "</script> instead" not in page.text
     assert "layers: c.json has none of inception" in out.replace(f"{tmp_path}/", "")
-    assert out.count("\n") == 3  # layers, steps, the page
+    assert "networks: c.json has none of mlp;" in out.replace(f"{tmp_path}/", "")
+    assert page.text.count('<p class="missing">') == 3  # networks, layers, steps
+    assert out.count("\n") == 4  # these and the page
     assert "http" not in re.sub(r'<script type="application/json".*?</script>', "", page.text, flags=re.DOTALL)
 
 

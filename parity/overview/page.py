@@ -54,7 +54,7 @@ def _sections(figures: Figures) -> Iterator[tuple[str, str]]:
 
     if checks := figures["checks"]:
         origin = f"<p>{from_words(checks['source'])}</p>"
-        yield "checks", origin + matrix(checks["reports"])
+        yield "checks", missing("networks") + origin + matrix(checks["reports"])
         absent = missing("layers", "trajectories")
         yield "networks", absent + networks(checks["reports"], checks["layers"])
     else:

@@ -24,8 +24,9 @@ def browser() -> Iterator[Browser]:
             pytest.fail(message)
         pytest.skip(message)
     with sync_playwright() as play:
-        # The sandbox needs a user who is not root.
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        # The sandbox needs a user who is not root; a container's shared memory may be too small.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = play.chromium.launch(executable_path=chromium, args=arguments)
         yield browser
         browser.close()
 
