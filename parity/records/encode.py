@@ -38,6 +38,7 @@ class Arrays:
         self.limit = limit
         self.named: dict[str, np.ndarray] = {}
         self.prints: list[Fingerprint] = []
+        self.bytes = 0
         self._known: dict[tuple[str, bytes], str] = {}
 
     def add(self, name: str, array: np.ndarray) -> list[Any]:
@@ -47,6 +48,7 @@ class Arrays:
         if key not in self._known:
             self._known[key] = name
             self.named[name] = array
+            self.bytes += array.nbytes
         return [self._known[key], list(array.shape)]
 
     def sketch(

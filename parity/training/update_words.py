@@ -9,8 +9,8 @@ from parity.training.roles import Roles
 from parity.training.schedules import schedule_words
 from parity.training.slot_words import slot_words
 from parity.training.stages import Compared
+from parity.training.steps import TorchStep
 from parity.training.tape import Node
-from parity.training.torch_steps import TorchStep
 from parity.training.update_rules import (
     ALL,
     NONE,
