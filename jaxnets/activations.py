@@ -141,7 +141,7 @@ def _trace(model: Model, variables: Variables, inputs: np.ndarray) -> _Trace:
     calls += _functions(closed.jaxpr.eqns, kinds, len(inputs))
     made = {var: at for at, equation in enumerate(closed.jaxpr.eqns) for var in equation.outvars}
     calls = sorted((call for call in calls if call.result in made), key=lambda call: made[call.result])
-    calls = [calls[at] for at in without_partial_sums(calls)]
+    calls = [calls[at] for at in without_partial_sums([call[:2] for call in calls])]
     named = names([call[:2] for call in calls], [call.layer for call in calls])
     found = {
         name: Kernel(kinds[name], np.asarray(_own(module, variables["params"])["kernel"]), shape)

@@ -23,7 +23,7 @@ from experiment.runs import folder as run_folder
 from experiment.runs.inputs import read_inputs, saved_inputs
 from experiment.runs.source import locate
 from experiment.visualize.album import Findings
-from experiment.visualize.compute import Trained, look, mistakes
+from experiment.visualize.compute import Trained, study
 from experiment.visualize.folder import check_out, write
 from experiment.visualize.page import draw
 from experiment.weights.pretrained import as_built
@@ -81,11 +81,8 @@ def _main(framework: str, argv: list[str]) -> int:
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
     trained = Trained(config, with_shape(entry, example.shape), weights, about)
-    found = look(backend, trained, example, arguments.layer)
-    found = found._replace(source=source, true=true)
-    if task:
-        split = task.splits["test"]
-        found = found._replace(**mistakes(backend, trained, split, task.windows.get("test")))
+    tested = (task.splits["test"], task.windows.get("test")) if task else (None, None)
+    found = study(backend, trained, example, arguments.layer, *tested)._replace(source=source, true=true)
     outlive()
     count = write(out, draw(found, _notes(found, reason)))
     print(printable(f"{count} pictures in {out}; open {out / 'index.html'}"))

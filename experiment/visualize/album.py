@@ -60,6 +60,7 @@ class Picture(NamedTuple):
     draw: Callable[[], bytes]
 
 
+KINDS = {"relu": "ReLU", "gelu": "GELU", "max_pool": "max-pooling", "average_pool": "average pooling", "add": "sum"}
 SECTIONS = {
     "Input": "What the network is given, and what it makes of it.",
     "Filters": "The weights that a layer has learned. Of images they show edges and colors, of sounds frequencies.",
@@ -153,13 +154,13 @@ def _pools(found: Findings) -> Iterator[Picture]:
 
 
 def _activations(found: Findings) -> Iterator[Picture]:
-    last = next(reversed(found.activations), None)
+    last = [*found.activations][-1:]
     digits = len(str(len(found.activations)))
     for at, (name, activation) in enumerate(found.activations.items(), 1):
         values = activation.values[0]
         size = " x ".join(map(str, values.shape))
-        kind = activation.kind.replace("_", "-")
-        is_output = name == last and values.shape == (len(found.classes),)
+        kind = KINDS.get(activation.kind, activation.kind.replace("_", " "))
+        is_output = [name] == last and values.shape == (len(found.classes),)
         yield Picture(
             "Activations",
             f"activation-{at:0{digits}}-{_file(name)}.png",
@@ -177,7 +178,7 @@ def _mistakes(found: Findings) -> Iterator[Picture]:
             "Mistakes",
             "mistakes.png",
             f"{found.tested}. The mistakes with the largest probability of the predicted class, largest first.",
-            "; ".join(f"example {one.index}: {one.predicted} in place of {one.true}" for one in found.mistakes),
+            "; ".join(f"example {one.number}: {one.predicted} in place of {one.true}" for one in found.mistakes),
             partial(draw_mistakes, found.mistakes, "The most confident mistakes", found.tested),
         )
 

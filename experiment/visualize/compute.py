@@ -74,26 +74,46 @@ def make(backend: Backend, trained: Trained, precision: Any) -> Made:
     return Made(backend, trained, config, model, backend.restore(template, trained.weights))
 
 
-def mistakes(backend: Backend, trained: Trained, split: Split, windows: Windows | None) -> dict[str, Any]:
-    """Return the fields of `Findings` about a split: the most confident mistakes, and how many there are in words.
+def study(
+    backend: Backend, trained: Trained, example: np.ndarray, asked: str | None, tested: Split | None, windows: Any
+) -> Findings:
+    """Return what a network computes for one example (..., C), as stored, and its mistakes.
 
-    All examples are classified in float32, as it is quicker; the candidates again in float64, so that their order
-    does not depend on rounding.
+    Args:
+        backend: the framework.
+        trained: the network.
+        example: what it is given.
+        asked: the layer whose filters are drawn, and at whose output Grad-CAM looks; None: the first with filters,
+            and the last with positions.
+        tested: the test examples, if there are any.
+        windows: the further windows of the long ones, or None.
+
+    Raises:
+        UserError: there is no such layer.
     """
-    precision = "float64" if trained.config.precision == "float64" else "float32"
-    quick = make(backend, trained, precision).shares(split, windows)
-    wrong = int((quick.argmax(axis=1) != split.labels).sum())
-    words = f"{wrong:,} of {len(split.labels):,} test examples are classified wrongly"
-    rows = np.sort(worst(quick, split.labels, CANDIDATES))
+    candidates, words = None, ""
+    if tested:
+        # All examples in float32, which is quicker; the candidates again in float64, so that rounding orders none.
+        precision = "float64" if trained.config.precision == "float64" else "float32"
+        found = make(backend, trained, precision).shares(tested, windows)
+        wrong = int((found.argmax(axis=1) != tested.labels).sum())
+        words = f"{wrong:,} of {len(tested.labels):,} test examples are classified wrongly"
+        candidates = np.sort(worst(found, tested.labels, CANDIDATES))
+    made = make(backend, trained, "float64")
+    mistakes = _mistakes(made, tested, windows, candidates) if tested and candidates is not None else []
+    return _look(made, example, asked)._replace(mistakes=mistakes, tested=words)
+
+
+def _mistakes(made: Made, tested: Split, windows: Windows | None, rows: np.ndarray) -> list[Mistake]:
+    """Return the most confident mistakes among some rows, in ascending order, of a split."""
     if not len(rows):
-        return {"mistakes": (), "tested": words}
-    part = Split(select(split.inputs, rows), split.labels[rows])
-    chosen = None
+        return []
+    part, chosen = Split(select(tested.inputs, rows), tested.labels[rows]), None
     if windows is not None and (mask := np.isin(windows.owners, rows)).any():
         chosen = Windows(select(windows.inputs, mask), np.searchsorted(rows, windows.owners[mask]))
-    shares = settle(make(backend, trained, "float64").shares(part, chosen))
+    shares, trained = settle(made.shares(part, chosen)), made.trained
     inputs = np.asarray(part.inputs)
-    found = [
+    return [
         Mistake(
             int(rows[at]),
             trained.subject(inputs[at]),
@@ -103,26 +123,12 @@ def mistakes(backend: Backend, trained: Trained, split: Split, windows: Windows 
         )
         for at in worst(shares, part.labels)
     ]
-    return {"mistakes": found, "tested": words}
 
 
-def look(backend: Backend, trained: Trained, example: np.ndarray, asked: str | None) -> Findings:
-    """Return what a network computes for one example (..., C), as stored.
-
-    Args:
-        backend: the framework.
-        trained: the network.
-        example: what it is given.
-        asked: the layer whose filters are drawn, and at whose output Grad-CAM looks; None: the first with filters,
-            and the last with positions.
-
-    Raises:
-        UserError: there is no such layer.
-    """
-    made = make(backend, trained, "float64")
+def _look(made: Made, example: np.ndarray, asked: str | None) -> Findings:
+    backend, trained = made.backend, made.trained
     split = Split(example[None], np.zeros(1, np.int32))
-    inputs = next(made.loader(split, 1).epoch()).inputs
-    given = (made.model, made.variables, inputs)
+    given = (made.model, made.variables, next(made.loader(split, 1).epoch()).inputs)
     kernels = backend.kernels(*given)
     layer = _layer(asked, kernels) if asked is not None else _first(kernels)
     activations = {
@@ -131,8 +137,6 @@ def look(backend: Backend, trained: Trained, example: np.ndarray, asked: str | N
     shares = settle(made.shares(split, None))[0]
     label = shares[None].argmax(axis=1)
     cam = _cam_layer(activations, layer if asked else None)
-    by_activation = settle(backend.gradient(*given, label, cam)[0]) if cam else None
-    pools = {name: Pool(*map(settle, pool)) for name, pool in backend.max_pools(*given).items()}
     return Findings(
         network=trained.config.model_name,
         classes=trained.classes,
@@ -140,11 +144,11 @@ def look(backend: Backend, trained: Trained, example: np.ndarray, asked: str | N
         shares=shares,
         activations=activations,
         kernels=kernels,
-        pools=pools,
+        pools={name: Pool(*map(settle, pool)) for name, pool in backend.max_pools(*given).items()},
         layer=layer,
         by_input=settle(backend.gradient(*given, label)[0]),
         cam_layer=cam,
-        by_activation=by_activation,
+        by_activation=settle(backend.gradient(*given, label, cam)[0]) if cam else None,
     )
 
 

@@ -39,7 +39,7 @@ def draw(found: Findings, notes: Sequence[str]) -> dict[str, bytes]:
     album = pictures(found)
     files = {picture.file: draw_quietly(picture.draw) for picture in album}
     sizes = [struct.unpack(">II", content[16:24]) for content in files.values()]  # of a PNG
-    return {**files, "index.html": page(found, album, sizes, notes).encode()}
+    return {**files, "index.html": page(found, album, sizes, notes).encode("utf-8", "backslashreplace")}
 
 
 def page(found: Findings, pictures: Sequence[Picture], sizes: Sequence[tuple[int, ...]], notes: Sequence[str]) -> str:
