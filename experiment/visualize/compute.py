@@ -21,7 +21,8 @@ from experiment.visualize.album import Findings
 from experiment.visualize.mistakes import MOST, Mistake, worst
 from experiment.visualize.subject import Subject
 
-CANDIDATES = 4 * MOST  # mistakes that are computed again in float64
+FEW = 2**21  # values of test examples that are all computed in float64
+CANDIDATES = 4 * MOST  # of more, the mistakes that are computed again in float64
 
 
 class Trained(NamedTuple):
@@ -91,37 +92,49 @@ def study(
     Raises:
         UserError: there is no such layer.
     """
-    candidates, words = None, ""
-    if tested:
-        # All examples in float32, which is quicker; the candidates again in float64, so that rounding orders none.
+    first = None
+    if tested and tested.inputs.size > FEW:  # in float32, which is quicker
         precision = "float64" if trained.config.precision == "float64" else "float32"
-        found = make(backend, trained, precision).shares(tested, windows)
-        wrong = int((found.argmax(axis=1) != tested.labels).sum())
-        words = f"{wrong:,} of {len(tested.labels):,} test examples are classified wrongly"
-        candidates = np.sort(worst(found, tested.labels, CANDIDATES))
+        first = make(backend, trained, precision).shares(tested, windows)
     made = make(backend, trained, "float64")
-    mistakes = _mistakes(made, tested, windows, candidates) if tested and candidates is not None else []
-    return _look(made, example, asked)._replace(mistakes=mistakes, tested=words)
+    found = _look(made, example, asked)
+    if not tested:
+        return found
+    if first is None:
+        first = settle(made.shares(tested, windows))
+        mistakes = _mistakes(made, tested, first, worst(first, tested.labels))
+    else:  # what may be among the worst again in float64, so that rounding orders none
+        rows = np.sort(worst(first, tested.labels, CANDIDATES))
+        part, chosen = _part(tested, windows, rows)
+        shares = settle(made.shares(part, chosen)) if len(rows) else first[rows]
+        mistakes = _mistakes(made, part, shares, worst(shares, part.labels), rows)
+    wrong = int((first.argmax(axis=1) != tested.labels).sum())
+    words = f"{wrong:,} of {len(tested.labels):,} test examples are classified wrongly"
+    return found._replace(mistakes=mistakes, tested=words)
 
 
-def _mistakes(made: Made, tested: Split, windows: Windows | None, rows: np.ndarray) -> list[Mistake]:
-    """Return the most confident mistakes among some rows, in ascending order, of a split."""
-    if not len(rows):
-        return []
-    part, chosen = Split(select(tested.inputs, rows), tested.labels[rows]), None
-    if windows is not None and (mask := np.isin(windows.owners, rows)).any():
-        chosen = Windows(select(windows.inputs, mask), np.searchsorted(rows, windows.owners[mask]))
-    shares, trained = settle(made.shares(part, chosen)), made.trained
-    inputs = np.asarray(part.inputs)
+def _part(tested: Split, windows: Windows | None, rows: np.ndarray) -> tuple[Split, Windows | None]:
+    """Return some rows, in ascending order, of a split."""
+    part = Split(select(tested.inputs, rows), tested.labels[rows])
+    if windows is None or not (mask := np.isin(windows.owners, rows)).any():
+        return part, None
+    return part, Windows(select(windows.inputs, mask), np.searchsorted(rows, windows.owners[mask]))
+
+
+def _mistakes(
+    made: Made, split: Split, shares: np.ndarray, chosen: np.ndarray, numbers: np.ndarray | None = None
+) -> list[Mistake]:
+    """Return the chosen examples of a split with their probabilities; `numbers` are those in the test split."""
+    trained, inputs = made.trained, np.asarray(select(split.inputs, chosen))
     return [
         Mistake(
-            int(rows[at]),
-            trained.subject(inputs[at]),
-            trained.classes[int(part.labels[at])],
+            int(at if numbers is None else numbers[at]),
+            trained.subject(values),
+            trained.classes[int(split.labels[at])],
             trained.classes[int(shares[at].argmax())],
             float(shares[at].max()),
         )
-        for at in worst(shares, part.labels)
+        for at, values in zip(chosen, inputs, strict=True)
     ]
 
 

@@ -31,7 +31,8 @@ def worst(shares: np.ndarray, labels: np.ndarray, most: int = MOST) -> np.ndarra
 def draw_mistakes(found: Sequence[Mistake], title: str, about: str) -> bytes:
     """Return the examples with the true and the predicted class."""
     width, height = (190, 80) if found[0].subject.is_sound else sizes(found[0].subject, 120)
-    across, down = max(width + 16, 190), height + 62
+    lines = [f"predicted: {drawable(one.predicted, 16)}, {100 * one.share:.1f}%" for one in found]
+    across, down = max(width + 16, 7 * max(map(len, lines)) + 12), height + 62
     rows = -(-len(found) // COLUMNS)
     if found[0].subject.is_sound and found[0].subject.rate:
         about += f"; waveforms of {len(found[0].subject.values) / found[0].subject.rate:.2f} s"
