@@ -19,14 +19,14 @@ from experiment.activations import Activation, Kernel, Pool, common_name, names,
 from jaxnets.environment import ONCE
 from jaxnets.step import Model, Variables
 
-# What a program calls it, or JAX's primitive: the common name.
-FUNCTIONS = {
-    **{name: name for name in ("relu", "relu6", "gelu", "silu", "elu", "leaky_relu", "softplus", "sigmoid", "tanh")},
-    **{name: name for name in ("softmax", "log_softmax", "concatenate", "add")},
-    **{"logistic": "sigmoid", "hard_swish": "hardswish", "hard_silu": "hardswish", "swish": "silu"},
-}
+ACTIVATIONS = ("relu", "relu6", "gelu", "silu", "elu", "leaky_relu", "softplus", "sigmoid", "softmax", "log_softmax")
+# JAX's name of a compiled function or of an operation: the common name.
+FUNCTIONS = {name: name for name in (*ACTIVATIONS, "tanh", "concatenate", "add")} | {"logistic": "sigmoid"}
 # Functions of several operations, which Python's frames name.
-WHOLE = {"max_pool": "max_pool", "avg_pool": "average_pool", "adaptive_average_pool": "average_pool", "_mean": "mean"}
+WHOLE = {name: name for name in ACTIVATIONS} | {
+    **{"max_pool": "max_pool", "avg_pool": "average_pool", "adaptive_average_pool": "average_pool", "_mean": "mean"},
+    **{"swish": "silu", "hard_silu": "hardswish", "hard_swish": "hardswish"},
+}
 
 
 class _Call(NamedTuple):

@@ -31,12 +31,7 @@ from experiment.weights.pretrained import as_built
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Draw what a trained network has learned and what happens in it for one input, into a folder with a page.
-
-    The pictures are the filters of a layer, the activations after every layer, what max-pooling keeps, the input
-    gradient and Grad-CAM of the predicted class, and the most confident mistakes; of sounds also the waveform and
-    frequency responses. Open DIR/index.html in a browser.
-    """
+    """Draw what a trained network has learned, and what happens in it for one input: a page with pictures."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Run folder, trained by either framework."""
