@@ -278,10 +278,11 @@ picture(
 
 # %% [markdown]
 # The left picture would convince many people. The right one shows what there is to see. In `float32` the two begin
-# 1e-7 apart, which is rounding. Each step starts from slightly different weights and makes them more different; at
-# some step a value falls on the other side of a ReLU's corner, and from there it goes fast. After 92 steps the losses
-# agree to two digits. Is that rounding, or is a small mistake hidden in it? `float32` cannot tell. `float64` can: it
-# is the same code, and the difference is smaller by many digits.
+# 1e-7 apart, which is rounding. Then, when these lines were written at step 7, one of 8,192 values in front of a ReLU
+# was so near to 0 that rounding decided its sign. One framework passed its gradient on and the other did not, one
+# unit got other weights, and from there it went fast. After 92 steps the losses agree to two digits. Is that rounding,
+# or is a small mistake hidden in it? `float32` cannot tell. `float64` can: it is the same code, and the difference is
+# smaller by many digits.
 #
 # ## Parity: the whole training, stage by stage
 #
