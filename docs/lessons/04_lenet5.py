@@ -216,7 +216,7 @@ tests = next(Loader(dataset.test, dataset.mean, dataset.std, batch_size=360).epo
 print("affine:", AUGMENTATIONS["affine"].about)
 
 
-def accuracies(augment, seed, epochs=30):
+def accuracies(augment, seed, epochs=20):
     """Return the accuracy on the 150 training and the 360 test examples."""
     loader = Loader(few, dataset.mean, dataset.std, batch_size=50, seed=seed, augment=augment)
     state = init_state(tx, init(jax.random.key(seed), batch.inputs), seed)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxnets.layers
+import jaxnets
 from data import Loader, load
 
 digits = load("digits")
@@ -30,10 +30,12 @@ DEPTH, WIDTH = 30, 64  # 64 pixels, so the image itself is the first x
 
 def init(seed):
     """Return `DEPTH` layers in one array each, and the head; PyTorch's default weights."""
-    keys = jax.random.split(jax.random.key(seed), 2)
-    uniform = jaxnets.layers.uniform
-    kernels = jax.vmap(lambda key: uniform(key, (WIDTH, WIDTH)))(jax.random.split(keys[0], DEPTH))
-    return {"layers": kernels, "biases": jnp.zeros((DEPTH, WIDTH)), "head": uniform(keys[1], (WIDTH, 10))}
+    keys, bound = jax.random.split(jax.random.key(seed), 3), WIDTH**-0.5
+    return {
+        "layers": jax.random.uniform(keys[0], (DEPTH, WIDTH, WIDTH), minval=-bound, maxval=bound),
+        "biases": jax.random.uniform(keys[1], (DEPTH, WIDTH), minval=-bound, maxval=bound),
+        "head": jax.random.uniform(keys[2], (WIDTH, 10), minval=-bound, maxval=bound),
+    }
 
 
 def loss(params, batch, residual):
@@ -42,7 +44,7 @@ def loss(params, batch, residual):
 
     def layer(x, weights):
         kernel, bias = weights
-        y = jax.nn.relu(x @ kernel + bias)
+        y = jax.nn.relu(x) @ kernel + bias
         return x + y if residual else y, None
 
     x, _ = jax.lax.scan(layer, x, (params["layers"], params["biases"]))
@@ -51,10 +53,9 @@ def loss(params, batch, residual):
 
 
 # %% [markdown]
-# Three words about the code. The 30 kernels are one array (30, 64, 64), which `vmap` drew; `jax.lax.scan` takes one
-# of them after the other, like a `for` loop that is compiled once instead of 30 times. And `residual` is a Python
-# value: it decides what is written down when the function is traced, so `jit` must know that it is no array
-# (`static_argnames`).
+# Two words about the code. The 30 kernels are one array (30, 64, 64), and `jax.lax.scan` takes one after the other,
+# like a `for` loop that is compiled once instead of 30 times. And `residual` is a Python value: it decides what is
+# written down when the function is traced, so `jit` must know that it is no array (`static_argnames`).
 
 # %%
 gradient = jax.jit(jax.value_and_grad(loss), static_argnames="residual")
@@ -65,19 +66,20 @@ for name, residual in (("plain", False), ("residual", True)):
     print(f"{name:9} first layer {norms[name][0]:.1e}, last layer {norms[name][-1]:.1e}")
 
 # %% [markdown]
-# In the plain network the gradient shrinks by a constant factor per layer, on its way back from the loss. What arrives
-# at the first layer is nothing. The reason is the chain rule: the derivative of 30 layers is a *product* of 30
-# matrices. In the residual network each factor is $1 + f'$ instead of $f'$, and a product of such factors always
-# contains the way through all the ones. Training says the same:
+# In the plain network the gradient shrinks by about the same factor in every layer, on its way back from the loss.
+# What arrives at the first layer is nothing. The reason is the chain rule: the derivative of 30 layers is a
+# *product* of 30 matrices. In the residual network each factor is $1 + f'$ instead of $f'$, and a product of such
+# factors always contains the way through all the ones. So all its layers get gradients of the same size. Training
+# says the same:
 
 # %%
 curves = {}
-for name, residual, rate in (("plain", False, 0.1), ("residual", True, 0.001)):
+for name, residual in (("plain", False), ("residual", True)):
     params, values = init(0), []
     for epoch in range(5):
         for each in loader.epoch(epoch):
             value, grads = gradient(params, each, residual=residual)
-            params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+            params = jax.tree.map(lambda p, g: p - 0.01 * g, params, grads)
             values.append(float(value))
     curves[name] = values
     print(f"{name:9} loss {values[0]:.2f} -> {np.mean(values[-10:]):.2f}")
@@ -93,7 +95,7 @@ for name, color, marker in (("plain", "#D55E00", "s"), ("residual", "#0072B2", "
     left.semilogy(range(1, DEPTH + 1), norms[name], marker, color=color, markersize=4, label=name)
     right.plot(curves[name], color=color, label=name)
 left.set(xlabel="layer", ylabel="norm of the gradient", title="before the training")
-right.set(xlabel="step", ylabel="loss", title="training", ylim=(0, 4))
+right.set(xlabel="step", ylabel="loss", title="training", ylim=(0, 6))
 left.legend()
 right.legend()
 picture(
