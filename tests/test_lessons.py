@@ -1,0 +1,76 @@
+"""The lessons: solutions pass their checks and typical mistakes do not; sources are shown from the real modules."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import jaxnets.step
+import torchnets.step
+
+LESSONS = Path(__file__).resolve().parents[1] / "docs/lessons"
+
+
+def _module(name: str) -> ModuleType:
+    """Return a module of the lessons' folder, which is the folder of the program when a lesson runs."""
+    spec = importlib.util.spec_from_file_location(name, LESSONS / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+show, exercises = _module("show"), _module("exercises")
+EXERCISES = [
+    pytest.param(exercise, id=f"{path.stem}-{number}", marks=[pytest.mark.slow] if exercise.slow else [])
+    for path in sorted((LESSONS / "solutions").glob("*.py"))
+    for number, exercise in enumerate(exercises.exercises(int(path.stem[:2])), 1)
+]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_solution_is_right_and_a_mistake_is_found(exercise):
+    exercise.check(exercise.solution)
+    with pytest.raises(AssertionError, match=r"\w+ \w+"):  # a sentence that helps
+        exercise.check(exercise.mistake)
+
+
+def test_check_says_which_answer_is_right(capsys):
+    exercises.check(1, 1, EXERCISES[0].values[0].solution)
+    assert capsys.readouterr().out == "lesson 1, exercise 1: right\n"
+
+
+def test_every_lesson_has_exercises_and_shows_their_solutions():
+    lessons = sorted(path.stem for path in LESSONS.glob("[0-9]*.py"))
+    assert lessons == sorted(path.stem for path in (LESSONS / "solutions").glob("*.py"))
+    for name in lessons:
+        text = (LESSONS / f"{name}.py").read_text()
+        assert f'solutions("{name}")' in text
+        for part in ("You will be able to", "## Exercises", "picture("):
+            assert part in text, f"{name}: {part}"
+
+
+def test_sources_stand_side_by_side(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    show.side_by_side(jaxnets.step.eval_step, torchnets.step.eval_step)
+    wide = capsys.readouterr().out
+    assert "return model.apply(variables, inputs, train=False)" in wide
+    assert any(
+        line.startswith('    """Return logits') and line.count("Return logits") == 2 for line in wide.splitlines()
+    )
+    monkeypatch.setenv("COLUMNS", "80")
+    show.side_by_side(jaxnets.step.eval_step, torchnets.step.eval_step)
+    narrow = capsys.readouterr().out
+    assert narrow.index("model.apply(") < narrow.index("torchnets/step.py") < narrow.index("functional_call(")
+
+
+def test_words_that_differ_are_marked():
+    left, right = (show._lines(text) for text in ("a = one(x)  # now", "a = two(x)  # then"))
+    ((ours, theirs),) = show._aligned(left, right)
+    assert show._cell(ours, theirs).count("class='d'") == 1
+    assert "<span class='d'>one</span>" in show._cell(ours, theirs)
+    assert "<span class='c d'>then</span>" in show._cell(theirs, ours)
+    assert "".join(text for text, _ in ours) == "a = one(x)  # now"
