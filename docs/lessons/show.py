@@ -6,6 +6,7 @@ On the site and in a notebook it is drawn; if a lesson is run as a program, it i
 import html
 import inspect
 import io
+import itertools
 import keyword
 import re
 import shutil
@@ -16,7 +17,6 @@ import tokenize
 from base64 import b64encode
 from collections import Counter
 from difflib import SequenceMatcher
-from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -74,28 +74,29 @@ def source(side: Any, title: str = "") -> None:
     show(View(box, f"── {head} ──\n{text}"))
 
 
-def picture(figure: Figure, alt: str) -> None:
-    """Show a figure; `alt` says in words what is to be seen in it. A program writes it to a PNG file."""
-    content = io.BytesIO()
+def picture(figure: Figure, alt: str, name: str = "") -> None:
+    """Show a figure; `alt` says in words what is to be seen in it.
+
+    A program writes it to a PNG file. A picture with a name is written to the folder that the program is given, so
+    `python docs/lessons/01_data.py docs/pictures` makes `docs/pictures/augmentations.png`.
+    """
     FigureCanvasAgg(figure)
+    content = io.BytesIO()
     figure.savefig(content, format="png", dpi=150)
-    data, name = b64encode(content.getvalue()).decode(), html.escape(alt, quote=True)
-    width = round(figure.get_size_inches()[0] * 96)
-    text = f"[picture: {alt}]"
-    if "ipykernel" not in sys.modules:
-        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "jaxnets-lessons"
-        folder.mkdir(parents=True, exist_ok=True)
-        stem, number = Path(sys.argv[0]).stem or "picture", 1
-        while (folder / f"{stem}-{number}.png") in _written:
-            number += 1
-        path = folder / f"{stem}-{number}.png"
-        path.write_bytes(content.getvalue())
-        _written.add(path)
-        text = f"[picture: {alt}: {path}]"
-    show(View(f'<img class="picture" width="{width}" alt="{name}" src="data:image/png;base64,{data}">', text))
+    if "ipykernel" in sys.modules:
+        data, width = b64encode(content.getvalue()).decode(), round(figure.get_size_inches()[0] * 96)
+        words = html.escape(alt, quote=True)
+        image = f'<img class="picture" width="{width}" alt="{words}" src="data:image/png;base64,{data}">'
+        show(View(image, f"[picture: {alt}]"))
+        return
+    folder = Path(sys.argv[1]) if name and len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "jaxnets-lessons"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name or f'{Path(sys.argv[0]).stem}-{next(_numbers)}'}.png"
+    path.write_bytes(content.getvalue())
+    print(f"[picture: {alt}: {path}]")
 
 
-_written: set[Path] = set()  # by this program
+_numbers = itertools.count(1)
 
 
 def solutions(name: str) -> None:
@@ -192,7 +193,7 @@ def _columns(heads: list[str], rows: list[tuple[Line | None, Line | None]]) -> s
         side.insert(0, f"── {head} ──")
     width = max(map(len, sides[0]))
     if width + 3 + max(map(len, sides[1])) <= shutil.get_terminal_size().columns:
-        return "\n".join(f"{a:{width}} │ {b}".rstrip() for a, b in zip_longest(*sides, fillvalue=""))
+        return "\n".join(f"{a:{width}} │ {b}".rstrip() for a, b in itertools.zip_longest(*sides, fillvalue=""))
     texts = [
         [text for text, row in zip(side, [((), ()), *rows], strict=True) if row[at] is not None]
         for at, side in enumerate(sides)
