@@ -26,8 +26,8 @@ for row in jaxnets.models.alexnet.IMAGENET:
     print(row)
 
 # %% [markdown]
-# The module turns rows into layers, and its variants are other rows: `CIFAR` has a first convolution of 5x5 with stride
-# 1, for images of 32x32, which stride 4 would leave with hardly a pixel.
+# The module turns rows into layers, and its variants are other rows: `CIFAR` has a first convolution of 5x5 with
+# stride 1, for images of 32x32, which stride 4 would leave with hardly a pixel.
 
 # %% tags=["remove-input"]
 from show import picture, side_by_side, solutions, source
@@ -84,8 +84,8 @@ picture(
 #
 # ## Why 3x3?
 #
-# The **receptive field** of a number in the network is the part of the image that it depends on. A 5x5 convolution sees
-# 5x5 pixels. Two 3x3 convolutions, one after the other, see the same:
+# The **receptive field** of a number in the network is the part of the image that it depends on. A 5x5 convolution
+# sees 5x5 pixels. Two 3x3 convolutions, one after the other, see the same:
 #
 # | | sees | weights for $C$ channels | ReLUs |
 # | --- | --- | --- | --- |
@@ -192,9 +192,9 @@ def deviations(scale):
 
 
 drawn = {
-    "He: sqrt(2 / outputs)": deviations(lambda inputs, outputs: (2 / outputs) ** 0.5),
-    "PyTorch's default: sqrt(1 / (3 inputs))": deviations(lambda inputs, outputs: (1 / 3 / inputs) ** 0.5),
-    "0.01 everywhere": deviations(lambda inputs, outputs: 0.01),
+    "He: sqrt(2 / outputs)": deviations(lambda _, outputs: (2 / outputs) ** 0.5),
+    "PyTorch's default: sqrt(1 / (3 inputs))": deviations(lambda inputs, _: (1 / 3 / inputs) ** 0.5),
+    "0.01 everywhere": deviations(lambda *_: 0.01),
 }
 for name, values in drawn.items():
     print(f"{name:42} first {values[0]:.2f}, last {values[-1]:.1e}")
@@ -214,8 +214,8 @@ picture(
 
 # %% [markdown]
 # He's weights keep the size. The factor 2 makes up for the ReLU, which sets half of the numbers to zero. That is why
-# `conv2d(..., init=he_normal)` stands in the files above, on both sides: it is a part of the network. PyTorch's default
-# loses a factor of about 2.4 in each layer. For LeNet-5 that does not matter. For VGG-19 it is a factor of a
+# `conv2d(..., init=he_normal)` stands in the files above, on both sides: it is a part of the network. PyTorch's
+# default loses a factor of about 2.4 in each layer. For LeNet-5 that does not matter. For VGG-19 it is a factor of a
 # million. The variants `vgg11_bn` to `vgg19_bn` normalize after each convolution and forgive any of the three.
 #
 # The frameworks' own defaults differ, by the way: Flax draws from a normal distribution, sets biases to zero, and
@@ -251,8 +251,8 @@ assert report.ok
 #    Each layer adds kernel - 1 steps, and a step is as many pixels as all strides before it multiplied.
 # 2. **Count.** Write `classifier_parameters(channels, size, hidden, classes)`: weights and biases of the three linear
 #    layers behind `size` x `size` positions. VGG-16 has 512, 7, 4096, 1000; is it really 89% of 138,357,544?
-# 3. **Adaptive pooling.** Write `shares(length, size)` without looking above: output $i$ is the mean over the positions
-#    from $\lfloor i L / S \rfloor$ to before $\lceil (i + 1) L / S \rceil$.
+# 3. **Adaptive pooling.** Write `shares(length, size)` without looking above: output $i$ is the mean over the
+#    positions from $\lfloor i L / S \rfloor$ to before $\lceil (i + 1) L / S \rceil$.
 
 # %% tags=["remove-input"]
 solutions("07_vgg_alexnet")

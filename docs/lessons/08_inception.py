@@ -52,17 +52,17 @@ print(f"straight {straight:,}, reduced {reduced:,} multiplications a position: {
 # of the 1x1; of the reduction and the 3x3; of the reduction and the 5x5; and of the 1x1 after the pool.
 
 # %%
-import jaxnets.models.inception
-import torchnets.models.inception
-
 # %% tags=["remove-input"]
 from show import picture, side_by_side, solutions
+
+import jaxnets.models.inception
+import torchnets.models.inception
 
 side_by_side(jaxnets.models.inception.InceptionBlock, torchnets.models.inception.InceptionBlock)
 
 # %% [markdown]
-# Look at the last lines. The paths are joined along the *channels*, which are the last axis in Flax (`axis=-1`) and the
-# second in PyTorch (`dim=1`). Joined along the wrong one, the shapes of different paths would hardly fit, so this
+# Look at the last lines. The paths are joined along the *channels*, which are the last axis in Flax (`axis=-1`) and
+# the second in PyTorch (`dim=1`). Joined along the wrong one, the shapes of different paths would hardly fit, so this
 # mistake fails loudly. Joined in another *order*, they fit, and the network is another one.
 #
 # The pool has stride 1 and padding 1, so it keeps the size. With what is it padded? With minus infinity, because zeros

@@ -1,22 +1,21 @@
 # %% [markdown]
 # # 9. Sound in one dimension
 #
-# **You will be able to** say what a waveform is and what its rate allows; compute how long it is after each layer; read
-# a convolution as a filter and see which frequencies it lets through; turn a sound into a picture; and read M5, a
+# **You will be able to** say what a waveform is and what its rate allows; compute how long it is after each layer;
+# read a convolution as a filter and see which frequencies it lets through; turn a sound into a picture; and read M5, a
 # network for waveforms, in both frameworks.
 #
 # **You need** lessons [5](05_convolutions_seen.py) and [7](07_vgg_alexnet.py). No signal processing.
 #
 # ## A waveform
 #
-# A microphone measures the pressure of the air, thousands of times a second. These numbers are a **waveform**; how many
-# there are in a second is its **rate**. `tones`, which comes with the project, has the keys of a telephone. Each key is
-# two pure tones at once, one for its row and one for its column; two more bursts of single tones are put in to make it
-# harder.
+# A microphone measures the pressure of the air, thousands of times a second. These numbers are a **waveform**; how
+# many there are in a second is its **rate**. `tones`, which comes with the project, has the keys of a telephone. Each
+# key is two pure tones at once, one for its row and one for its column; two more bursts of single tones are put in to
+# make it harder.
 
 # %%
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jaxnets.models.m5
@@ -29,8 +28,8 @@ print(tones.train.inputs.shape, tones.train.inputs.dtype, f"at {tones.rate} Hz")
 print(f"a clip is {len(clip) / tones.rate} s long; this one is the key {tones.classes[label]}")
 
 # %% [markdown]
-# The axes are example, time and channel: (N, length, C), *channels last*, as for images but with one axis less. PyTorch
-# has (N, C, length). A stereo recording has two channels.
+# The axes are example, time and channel: (N, length, C), *channels last*, as for images but with one axis less.
+# PyTorch has (N, C, length). A stereo recording has two channels.
 #
 # ## What a rate allows
 #
@@ -140,9 +139,9 @@ picture(
 #
 # ## A sound as a picture
 #
-# The other way is to do the Fourier transform beforehand. Cut the wave into short overlapping frames, take the strength
-# of each frequency in each frame, sum it in bands that are as wide as the ear's (*mel*), and take the logarithm. The
-# **log-mel spectrogram** is a picture, time by frequency, and any network for images takes it.
+# The other way is to do the Fourier transform beforehand. Cut the wave into short overlapping frames, take the
+# strength of each frequency in each frame, sum it in bands that are as wide as the ear's (*mel*), and take the
+# logarithm. The **log-mel spectrogram** is a picture, time by frequency, and any network for images takes it.
 
 # %%
 from data.frontend import log_mel_features

@@ -2,8 +2,8 @@
 # # 11. The traps
 #
 # **You will be able to** name the places where PyTorch and JAX do different things under the same name; say what each
-# looks like from outside, which is often like nothing; and find them with a check in float64, a check of every gradient
-# and a check of every stage of a training step.
+# looks like from outside, which is often like nothing; and find them with a check in float64, a check of every
+# gradient and a check of every stage of a training step.
 #
 # **You need** lessons [3](03_training_step.py) (the training step), [5](05_convolutions_seen.py) (convolutions) and
 # [8](08_inception.py), whose dead max-pool is the first trap that you met.
@@ -24,6 +24,7 @@
 
 # %%
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import jax
@@ -167,13 +168,13 @@ picture(
 
 # %% [markdown]
 # The picture is the reason for float64. In float32 the right network is 1e-7 away, because every operation rounds. A
-# deeper one may be 1e-5 away. GELU's approximation is not much further, and a tolerance of 1e-3, which many tests have,
-# lets it pass. In float64 rounding shrinks to 1e-16, and *a bug stays as large as it is*. There is nothing between
-# 1e-13 and 1e-6 to argue about.
+# deeper one may be 1e-5 away. GELU's approximation is not much further, and a tolerance of 1e-3, which many tests
+# have, lets it pass. In float64 rounding shrinks to 1e-16, and *a bug stays as large as it is*. There is nothing
+# between 1e-13 and 1e-6 to argue about.
 #
 # A distance says that something is wrong. It does not say what. `parity.check` gives each layer of the Flax side
-# PyTorch's input, so that one bug does not spoil all that follows, and tries the known mistakes on the first layer that
-# differs:
+# PyTorch's input, so that one bug does not spoil all that follows, and tries the known mistakes on the first layer
+# that differs:
 
 # %%
 for name, model in forward.items():
@@ -213,8 +214,8 @@ print("jax.nn.relu", jax.grad(jax.nn.relu)(0.0))
 # ## A trap in the update
 #
 # Weight decay pulls weights towards zero. PyTorch's `Adam(weight_decay=...)` adds it to the *gradient*, and Adam then
-# scales it like a gradient. `optax.adamw` subtracts it from the *weights*, past Adam. Both are called weight decay, and
-# a training with the one reaches other weights than with the other (trap 13).
+# scales it like a gradient. `optax.adamw` subtracts it from the *weights*, past Adam. Both are called weight decay,
+# and a training with the one reaches other weights than with the other (trap 13).
 #
 # `parity.check_training` takes two whole training steps and compares every stage of each: outputs, loss, gradients,
 # update, statistics. Before each step, JAX's state is set to PyTorch's, so nothing adds up. A linear layer is enough:
@@ -302,14 +303,14 @@ print("changed by", saved.item() - before, "though nobody touched it")
 # ## All of them
 #
 # What each framework does is in [the list of traps](../traps.md). Here is what it looks like from outside, and what
-# finds it. *Forward*, *gradients*, *statistics*, *dropout*, *structure* are checks of `parity check`, *trajectory* is its
-# training of ten steps, and *stages* is `parity check-training`. Missing numbers have no place in the code.
+# finds it. *Forward*, *gradients*, *statistics*, *dropout*, *structure* are checks of `parity check`, *trajectory* is
+# its training of ten steps, and *stages* is `parity check-training`. Missing numbers have no place in the code.
 #
 # | trap | it is about | symptom | what finds it |
 # | --- | --- | --- | --- |
 # | 1 | unbiased variance | evaluation differs after training, most with small batches | statistics |
-# | 2 | momentum and epsilon of BatchNorm | statistics forget too fast or too slowly; small differences everywhere | statistics, forward |
-# | 3 | variance in one pass | noise where the mean is large; negative variances | forward in training mode, inputs far from zero |
+# | 2 | momentum and epsilon of BatchNorm | statistics forget too fast; small differences | statistics, forward |
+# | 3 | variance in one pass | noise where the mean is large | forward in training mode, far from zero |
 # | 4 | SAME at stride 2 | features are shifted by a pixel; a trained network loses some points | forward |
 # | 5 | padding of an even kernel | the same | forward |
 # | 6 | padding and rounding of a max-pool | wrong edges; one row more or less | forward |
@@ -323,7 +324,7 @@ print("changed by", saved.item() - before, "though nobody touched it")
 # | 14 | RMSprop's epsilon | another step where gradients are small | trajectory, stages |
 # | 15 | rate and momentum | a schedule acts late | trajectory, stages |
 # | 16 | who counts the steps | the rate is one step, or one epoch, off | trajectory, stages |
-# | 17 | initial weights | slower start, another accuracy; no check of equal weights can see it | many seeds: `parity training` |
+# | 17 | initial weights | a slower start, another accuracy | many seeds: `parity training` |
 # | 18 | mean or sum of a loss | the rate seems wrong by the batch size | trajectory, stages |
 # | 19 | TF32 | differences of 1e-3 on a GPU only | a check on the CPU passes |
 # | 20 | generators of dropout | nothing can be compared | dropout, with the same masks given to both |
@@ -333,7 +334,7 @@ print("changed by", saved.item() - before, "though nobody touched it")
 # | 24 | weights copied by order or reshaped | nonsense, or one layer of nonsense | structure, round trip |
 # | 25 | the last batch; means of means | metrics are a little off | a test with a batch that is not full |
 # | 26 | integer types of labels | an error, or a copy in each step | it is loud |
-# | 28 | a bias before BatchNorm | "gradients differ", and nothing is wrong: they are zero but for rounding | the checker knows it |
+# | 28 | a bias before BatchNorm | gradients of rounding alone differ; nothing is wrong | the checker knows it |
 # | 30 | clipping adds 1e-6 | the seventh digit of an update | stages |
 # | 31 | dropout's generator at a resume | a resumed training is another one | a resume compared bit for bit |
 # | 32 | skipped steps and the schedule | the rate is off after bad numbers | stages |

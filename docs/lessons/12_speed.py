@@ -55,8 +55,8 @@ fast_step = jax.jit(flax_step)
 # %% [markdown]
 # ## Mistake 1: two different works
 #
-# Before anything is timed: is it the same work? A network that lacks a layer is fast. So parity comes first, and on the
-# device and in the precision that is timed, the first steps must agree:
+# Before anything is timed: is it the same work? A network that lacks a layer is fast. So parity comes first, and on
+# the device and in the precision that is timed, the first steps must agree:
 
 # %%
 report = parity.check(net, model, batch.inputs[:8])
@@ -108,12 +108,13 @@ print(f"without waiting {1000 * early:.2f} ms, with waiting {1000 * late:.2f} ms
 # rounds. The project does A B B A A B B A, with a process for each framework, so that neither's threads and memory are
 # in the other's way. Here both are in one process, which is good enough for a lesson.
 #
-# This is the project's clock. It finds out by itself how many steps make a round, so that a fast network and a slow one
-# are both timed for about as long:
+# This is the project's clock. It finds out by itself how many steps make a round, so that a fast network and a slow
+# one are both timed for about as long:
 
 # %% tags=["remove-input"]
-import parity.bench.clock
 from show import picture, side_by_side, solutions, source
+
+import parity.bench.clock
 
 source(parity.bench.clock)
 
@@ -152,7 +153,7 @@ from matplotlib.figure import Figure
 
 figure = Figure(figsize=(6.5, 2.6), layout="constrained")
 axes = figure.subplots()
-for row, ((name, rates), color, marker) in enumerate(zip(rounds.items(), ("#0072B2", "#D55E00"), "os", strict=True)):
+for row, (rates, color, marker) in enumerate(zip(rounds.values(), ("#0072B2", "#D55E00"), "os", strict=True)):
     axes.plot(rates, [row + 0.06 * (at - 2.5) for at in range(len(rates))], marker, color=color)
     axes.plot([np.median(rates)] * 2, [row - 0.3, row + 0.3], color=color)
 axes.set_yticks([0, 1], list(rounds))
@@ -176,7 +177,8 @@ print(f"Flax over PyTorch: {ratio:.2f} ({min(ratios):.2f}, {max(ratios):.2f})")
 # Whoever knows one framework better measures it at its best and the other as it comes. What belongs to "its best"?
 #
 # - PyTorch: `torch.compile`, the layout of the images (`channels_last`), the number of threads. On a GPU CUDA graphs.
-# - JAX: `jit` around the *whole* step, not only around the network; donated buffers; on a GPU several steps in one call.
+# - JAX: `jit` around the *whole* step, not only around the network; donated buffers; on a GPU several steps in one
+#   call.
 # - Both: the same precision. TF32 on one side only is a factor of its own.
 #
 # How many threads are best for a small network? Not always all of them:
@@ -196,16 +198,16 @@ torch.set_num_threads(threads)
 #
 # ## Mistake 6: forgetting the rest
 #
-# A step is not a training. The batches have to come from somewhere, and a loader that is too slow makes every framework
-# equally fast. So there are two figures, with batches on the device and end to end; and Amdahl's law says which one you
-# will notice. If the step is three quarters of the time and becomes twice as fast, the training becomes 1.6 times as
-# fast, not twice.
+# A step is not a training. The batches have to come from somewhere, and a loader that is too slow makes every
+# framework equally fast. So there are two figures, with batches on the device and end to end; and Amdahl's law says
+# which one you will notice. If the step is three quarters of the time and becomes twice as fast, the training becomes
+# 1.6 times as fast, not twice.
 #
 # ## Is it fast?
 #
-# A ratio compares two programs, and both may be slow. The **roofline** compares with the machine. A step has to compute
-# its products and to move its bytes; it cannot be faster than either allows. Count the products of an MLP, measure how
-# many products this machine manages, and divide:
+# A ratio compares two programs, and both may be slow. The **roofline** compares with the machine. A step has to
+# compute its products and to move its bytes; it cannot be faster than either allows. Count the products of an MLP,
+# measure how many products this machine manages, and divide:
 
 # %%
 from jaxnets.model_summary import summarize
@@ -241,12 +243,13 @@ side_by_side(train_step, torch_train_step)
 #
 # `from exercises import check`, then `check(12, 1, my_function)`.
 #
-# 1. **Report.** Write `summary(a, b)` for the rates of two sides in rounds of the same turns: the ratio of the medians,
-#    and the lowest and highest ratio of a turn.
-# 2. **A clock.** Write `seconds_per_step(step, state, steps, clock, wait)`: call `state = step(state)` once to warm up,
-#    then `steps` times; `clock()` returns the time, `wait(state)` waits for a result. What is waited for, and when?
-# 3. **Amdahl.** Write `speedup(share, factor)`: how much faster the whole becomes if a part that has `share` of the time
-#    becomes `factor` times as fast.
+# 1. **Report.** Write `summary(a, b)` for the rates of two sides in rounds of the same turns: the ratio of the
+#    medians, and the lowest and highest ratio of a turn.
+# 2. **A clock.** Write `seconds_per_step(step, state, steps, clock, wait)`: call `state = step(state)` once to warm
+#    up, then `steps` times; `clock()` returns the time, `wait(state)` waits for a result. What is waited for, and
+#    when?
+# 3. **Amdahl.** Write `speedup(share, factor)`: how much faster the whole becomes if a part that has `share` of the
+#    time becomes `factor` times as fast.
 
 # %% tags=["remove-input"]
 solutions("12_speed")

@@ -1,5 +1,7 @@
 """Solutions of lesson 7."""
 
+import itertools
+
 import numpy as np
 import torch
 from exercises import Exercise
@@ -30,7 +32,7 @@ def check_receptive_field(answer):
 def classifier_parameters(channels, size, hidden, classes):
     """Return the number of weights and biases of three linear layers."""
     widths = (channels * size**2, hidden, hidden, classes)
-    return sum((n_in + 1) * n_out for n_in, n_out in zip(widths[:-1], widths[1:], strict=True))
+    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(widths))
 
 
 def without_biases(channels, size, hidden, classes):

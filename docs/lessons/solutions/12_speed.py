@@ -18,7 +18,7 @@ def best_against_best(a, b):
 def check_summary(answer):
     """Check rounds in which the machine gets slower."""
     found = tuple(answer([20.0, 15.0, 10.0], [10.0, 10.0, 4.0]))
-    assert np.allclose(found, (1.5, 1.5, 2.5)), f"expected (1.5, 1.5, 2.5), found {found}"
+    assert np.allclose(found, (1.5, 1.5, 2.5)), f"expected the ratio 1.5 and the range 1.5 to 2.5, found {found}"
 
 
 def seconds_per_step(step, state, steps, clock, wait):
