@@ -263,10 +263,8 @@ def jax_training():
     return state, step
 
 
-flat = [
-    (one.inputs.reshape(-1, 64), one.labels.astype(np.int64))
-    for one, _ in zip(loader.epoch(0), range(3), strict=False)
-]
+three = islice(loader.epoch(0), 3)
+flat = [(one.inputs.reshape(-1, 64), one.labels.astype(np.int64)) for one in three]
 found = parity.check_training(torch_training, jax_training, flat, steps=3)
 print(found.stage, "differs at step", found.step)
 print(found.diagnosis)

@@ -219,9 +219,7 @@ least = flops / peak
 print(f"a step has {flops / 1e9:.3f} GFLOP; this machine manages {peak / 1e9:,.0f} GFLOP/s")
 for name, rates in rounds.items():
     seconds = len(batch.labels) / np.median(rates)
-    print(
-        f"{name:8}{1000 * seconds:6.2f} ms a step, at least {1000 * least:.2f} ms: {least / seconds:.0%} of the roofline"
-    )
+    print(f"{name:8}{1000 * seconds:6.2f} ms a step, at least {1000 * least:.2f} ms: {least / seconds:.0%} of it")
 
 # %% [markdown]
 # A small network is far below its roofline. Its matrices are too small to keep the processor busy, and the time goes
