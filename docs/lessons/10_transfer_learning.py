@@ -216,4 +216,4 @@ assert report.ok
 solutions("10_transfer_learning")
 
 # %% [markdown]
-# Next: [the traps](11_traps.py), all of them. You have met seven so far.
+# Next: [the traps](11_traps.py), all of them. You have met some of them by now.

@@ -8,6 +8,6 @@ import parity
 
 
 def test_the_port_is_the_network():
-    """Prove the port; Flax's BatchNorm keeps the biased variance, which is known."""
+    """Prove the port."""
     inputs = np.random.default_rng(0).normal(size=(8, 8, 8, 1))
-    parity.assert_port(my_torch.Net(), my_flax.Net(), inputs, accept=["trap-1"])
+    parity.assert_port(my_torch.Net(), my_flax.Net(), inputs)
