@@ -49,18 +49,18 @@ def check_block(answer):
 
 def key_rule():
     """Return the rule of the key's kernel: the second third, transposed, split into heads."""
-    return Rule(("attention.in_proj_weight",), ("take 1 of 3 along 0", "(h d) i -> i h d | d=8"))
+    return Rule(("in_proj_weight",), ("take 1 of 3 along 0", "(h d) i -> i h d | d=8"))
 
 
 def heads_last():
     """Split into heads in the wrong order, which gives the same shape only for as many heads as numbers: a mistake."""
-    return Rule(("attention.in_proj_weight",), ("take 1 of 3 along 0", "(d h) i -> i h d | d=8"))
+    return Rule(("in_proj_weight",), ("take 1 of 3 along 0", "(d h) i -> i h d | d=8"))
 
 
 def check_key_rule(answer):
     """Compare with numpy."""
     weight = np.arange(96 * 32, dtype=np.float32).reshape(96, 32)
-    found = answer()({"attention.in_proj_weight": weight})
+    found = answer()({"in_proj_weight": weight})
     expected = weight[32:64].T.reshape(32, 4, 8)
     assert found.shape == expected.shape, f"the kernel should be {expected.shape}, found {found.shape}"
     assert (found == expected).all(), "the shape is right and the numbers are others: which block, and which order?"
