@@ -122,8 +122,8 @@ from matplotlib.figure import Figure
 
 reports = {}
 for name in ("draft", "port"):
-    (found,) = json.loads((folder / f"{name}.json").read_text())["networks"]
-    reports[name] = {result["check"]: result for result in found["results"]}
+    (report,) = json.loads((folder / f"{name}.json").read_text())
+    reports[name] = {one["check"]: one for one in report["checks"]}
 checks = [name for name in reports["port"] if reports["port"][name]["bound"]]
 figure = Figure(figsize=(7.5, 3.2), layout="constrained")
 axes = figure.subplots()
