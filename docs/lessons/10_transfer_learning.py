@@ -13,9 +13,9 @@
 # of use for horses, too. So keep the trained layers, the **body**, and train only a new last layer, the **head**. It
 # has few weights, and a few examples are enough for it.
 #
-# The digits will do to see it, if they are made harder: each is put somewhere on a larger, black image. Pixels then say
-# little by themselves, since the same digit may be anywhere. A small ResNet is trained on 0 to 4, of which there are
-# plenty. Then it has to tell 5 to 9 apart, which it has never seen, from one to twenty examples of each.
+# The digits will do to see it, if they are made harder: each is put somewhere on a larger, black image. Pixels then
+# say little by themselves, since the same digit may be anywhere. A small ResNet is trained on 0 to 4, of which there
+# are plenty. Then it has to tell 5 to 9 apart, which it has never seen, from one to twenty examples of each.
 
 # %%
 import jax
