@@ -73,7 +73,7 @@ def check_channels_first(answer):
     x = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3)
     found = answer(x)
     assert found.shape == (2, 3, 4, 5), f"expected shape (2, 3, 4, 5), found {found.shape}"
-    assert found[1, 2, 3, 4] == x[1, 3, 4, 2], "channel 2 of the pixel at row 3, column 4 is not where it belongs"
+    assert found[1, 2, 0, 3] == x[1, 0, 3, 2], "channel 2 of the pixel at row 0, column 3 is not where it belongs"
     assert np.shares_memory(found, x), "the values are right, and a view is enough: nothing needs to be copied"
 
 
