@@ -5,7 +5,7 @@
 # compute how far a pixel's influence reaches; explain why VGG has nothing but 3x3 convolutions, and why a deep network
 # depends on its first random weights; and port the two layers of VGG that Flax does not have.
 #
-# **You need** lessons [2](02_functions.py) to [5](05_convolutions_seen.py): a network as a function, convolutions,
+# **You need** lessons [2](02_functions.py) to [5](05_convolutions.py): a network as a function, convolutions,
 # max-pooling. Batch normalization, of [lesson 6](06_residual.py), is mentioned.
 #
 # ## AlexNet is a table

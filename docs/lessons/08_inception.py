@@ -5,7 +5,7 @@
 # frameworks; explain why a joined axis is the last one in Flax and the second one in PyTorch; and find a mistake that
 # neither the shapes, nor the number of weights, nor the accuracy show.
 #
-# **You need** lessons [5](05_convolutions_seen.py) and [7](07_vgg_alexnet.py).
+# **You need** lessons [5](05_convolutions.py) and [7](07_vgg_alexnet.py).
 #
 # ## Which kernel size?
 #

@@ -5,7 +5,7 @@
 # read a convolution as a filter and see which frequencies it lets through; turn a sound into a picture; and read M5, a
 # network for waveforms, in both frameworks.
 #
-# **You need** lessons [5](05_convolutions_seen.py) and [7](07_vgg_alexnet.py). No signal processing.
+# **You need** lessons [5](05_convolutions.py) and [7](07_vgg_alexnet.py). No signal processing.
 #
 # ## A waveform
 #

@@ -5,7 +5,7 @@
 # looks like from outside, which is often like nothing; and find them with a check in float64, a check of every
 # gradient and a check of every stage of a training step.
 #
-# **You need** lessons [3](03_training_step.py) (the training step), [5](05_convolutions_seen.py) (convolutions) and
+# **You need** lessons [3](03_training_step.py) (the training step), [5](05_convolutions.py) (convolutions) and
 # [8](08_inception.py), whose dead max-pool is the first trap that you met.
 #
 # ## What a trap is
