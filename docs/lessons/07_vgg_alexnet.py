@@ -5,8 +5,8 @@
 # compute how far a pixel's influence reaches; explain why VGG has nothing but 3x3 convolutions, and why a deep network
 # depends on its first random weights; and port the two layers of VGG that Flax does not have.
 #
-# **You need** lessons [2](02_functions.py) to [5](05_convolutions.py): a network as a function, convolutions,
-# max-pooling. Batch normalization, of [lesson 6](06_residual.py), is mentioned.
+# **You need** lessons [2](02_functions.py) to [5](05_convolutions.py): a network as a function, batch normalization,
+# convolutions, max-pooling.
 #
 # ## AlexNet is a table
 #

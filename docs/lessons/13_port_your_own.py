@@ -41,12 +41,7 @@ for path in sorted(files.glob("*.py")):
 # one mixes neighbors, and after a mean over all positions an MLP decides.
 
 # %% tags=["remove-input"]
-import sys
-
-sys.path.insert(0, str(files))
-import draft
-import my_flax
-import my_torch
+from port import draft, my_flax, my_torch
 
 source(my_torch)
 
