@@ -11,8 +11,9 @@
 # ## AlexNet is a table
 #
 # AlexNet won the ImageNet challenge of 2012 and started deep learning as we know it. It is five convolutions and three
-# linear layers. There is nothing to compute in such a network but its list of layers, so the list is data: a row for
-# each convolution, in the order channels, kernel, stride, padding.
+# linear layers; this is its author's version of 2014, which torchvision has, too. There is nothing to compute in such
+# a network but its list of layers, so the list is data: a row for each convolution, in the order channels, kernel,
+# stride, padding.
 
 # %%
 import jax
@@ -103,11 +104,23 @@ from jaxnets.models.vgg import VGG
 image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32)
 
 
+def draw(model, deviation):
+    """Return random variables of a model; `deviation(shape)` is the standard deviation of a kernel. Biases are 0."""
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0), image)
+
+    def one(leaf):
+        scale = deviation(leaf.shape) if len(leaf.shape) > 1 else 0
+        return np.float32(scale * rng.normal(size=leaf.shape))
+
+    return jax.tree.map(one, shapes)
+
+
 def seen(depth):
     """Return the pixels (32, 32) that the middle of a row of 3x3 convolutions depends on."""
     model = VGG(depths=(depth,), width=8, hidden=8)
-    variables = model.init(jax.random.key(0), image)
+    variables = draw(model, lambda _: 0.3)
 
+    @jax.jit
     def middle(image):
         _, found = model.apply(variables, image, capture_intermediates=True)
         (output,) = found["intermediates"][f"features_{2 * depth - 2}"]["__call__"]  # before its ReLU
@@ -173,22 +186,20 @@ print("flatten:", np.asarray(flatten(x))[0])
 
 # %%
 model = jaxnets.MODELS["vgg19"].build(width=16, hidden=16, num_classes=10)
-variables = model.init(jax.random.key(0), image)
+
+
+@jax.jit
+def convolutions(variables):
+    """Return the standard deviation after each convolution."""
+    _, found = model.apply(variables, image, capture_intermediates=True)
+    names = sorted((name for name in found["intermediates"] if "features" in name), key=lambda name: int(name[9:]))
+    return [found["intermediates"][name]["__call__"][0].std() for name in names]
 
 
 def deviations(scale):
-    """Return the standard deviation after each convolution; `scale(inputs, outputs)` is that of a weight."""
-    rng, params = np.random.default_rng(0), dict(variables["params"])
-    for name, layer in params.items():
-        if layer["kernel"].ndim == 4:
-            height, width, inputs, outputs = layer["kernel"].shape
-            noise = rng.normal(size=layer["kernel"].shape)
-            kernel = noise * scale(height * width * inputs, height * width * outputs)
-            params[name] = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": 0 * layer["bias"]}
-    _, found = model.apply({"params": params}, image, capture_intermediates=True)
-    captured = found["intermediates"]
-    names = sorted((name for name in captured if name.startswith("features")), key=lambda name: int(name[9:]))
-    return [float(captured[name]["__call__"][0].std()) for name in names]
+    """Return the deviations for weights that are drawn with `scale(inputs, outputs)`."""
+    variables = draw(model, lambda shape: scale(np.prod(shape[:-1]), np.prod(shape[:-2]) * shape[-1]))
+    return [float(value) for value in convolutions(variables)]
 
 
 drawn = {

@@ -83,7 +83,7 @@ net = TorchNet()
 # %% [markdown]
 # ## Four traps in the forward pass
 #
-# Each of these lines is what Flax's documentation shows first. None of them raises an error.
+# The first three are what Flax's documentation shows first; the last is the epsilon of Keras. None raises an error.
 
 
 # %%

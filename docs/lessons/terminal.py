@@ -15,6 +15,9 @@ def run(line: str, folder: Path, *, status: int = 0) -> None:
     words = shlex.split(line)
     if words[:2] != ["python", "-m"]:
         raise ValueError(f"expected python -m MODULE, found {line}")
+    for name in (words[2], f"{words[2]}.__main__"):  # a second run starts anew
+        if not hasattr(sys.modules.get(name), "__path__"):
+            sys.modules.pop(name, None)
     output, found = io.StringIO(), 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(folder))
