@@ -71,7 +71,9 @@ axes = figure.subplots()
 places = np.arange(len(layers))
 axes.bar(places - 0.2, [100 * layer.parameters / weights for layer in layers], 0.4, color="#0072B2", label="weights")
 axes.bar(places + 0.2, [100 * layer.flops / work for layer in layers], 0.4, color="#E69F00", label="work")
-axes.set_xticks(places, [f"conv {at + 1}" for at in range(13)] + ["linear 1", "linear 2", "linear 3"], rotation=60)
+axes.set_xticks(
+    places, [f"conv {at + 1}" for at in range(13)] + ["linear 1", "linear 2", "linear 3"], rotation=45, ha="right"
+)
 axes.set(ylabel="share of the total, %", title="VGG-16, layer by layer")
 axes.legend()
 picture(
@@ -219,15 +221,14 @@ axes.set(yscale="log", xlabel="convolution", ylabel="standard deviation", title=
 axes.set_xticks(range(1, 17, 3))
 axes.grid(alpha=0.3)
 axes.legend()
-picture(
-    figure, "Standard deviation after each of 16 convolutions, log axis: He's stays, the default's and 0.01's fade"
-)
+picture(figure, "Standard deviation after each of 16 convolutions, log axis: He's nearly stays, the others fade")
 
 # %% [markdown]
-# He's weights keep the size. The factor 2 makes up for the ReLU, which sets half of the numbers to zero. That is why
-# `conv2d(..., init=he_normal)` stands in the files above, on both sides: it is a part of the network. PyTorch's
-# default loses a factor of about 2.4 in each layer. For LeNet-5 that does not matter. For VGG-19 it is a factor of a
-# million. The variants `vgg11_bn` to `vgg19_bn` normalize after each convolution and forgive any of the three.
+# He's weights nearly keep the size. The factor 2 makes up for the ReLU, which sets half of the numbers to zero; what is
+# lost is lost at the edges, since a 3x3 convolution of 2x2 positions is given more zeros than numbers. That is why
+# `conv2d(..., init=he_normal)` stands in the files above, on both sides: it is a part of the network. PyTorch's default
+# loses another factor of about 2.4 in each layer. For LeNet-5 that does not matter. For VGG-19 it is a factor of some
+# hundred thousand. The variants `vgg11_bn` to `vgg19_bn` normalize after each convolution and forgive any of the three.
 #
 # The frameworks' own defaults differ, by the way: Flax draws from a normal distribution, sets biases to zero, and
 # loses less (trap 17). Two trainings of "the same" network can differ for no other reason.
