@@ -69,8 +69,8 @@ side_by_side(jaxnets.models.inception.InceptionBlock, torchnets.models.inception
 # would win against negative numbers (trap 6). Behind a ReLU nothing is negative and zeros would do, until somebody
 # moves the ReLU.
 #
-# Here is what the four paths of the first block see in a digit. The weights are random, and only the first channel of
-# each path is shown.
+# Here is what the four paths of the first block see in a digit. The weights are random, and of each path only
+# the channel is shown that varies most.
 
 # %%
 from data import fit_to, load
@@ -94,11 +94,11 @@ names = ("1x1", "3x3", "5x5", "max-pool")
 figure = Figure(figsize=(7.5, 2.2), layout="constrained")
 axes = figure.subplots(1, 5)
 axes[0].imshow(digits.train.inputs[3])
-axes[0].set(title="input")
+axes[0].set_title("input", fontsize=10)
 for one, start, end, name in zip(axes[1:], edges[:-1], edges[1:], names, strict=True):
     channel = start + int(block[0, :, :, start:end].std(axis=(0, 1)).argmax())
     one.imshow(block[0, :, :, channel], cmap="gray")
-    one.set(title=f"{name}\nchannels {start}-{end - 1}")
+    one.set_title(f"{name}\nchannels {start}-{end - 1}", fontsize=10)
 for one in axes:
     one.set(xticks=[], yticks=[])
 picture(
