@@ -224,11 +224,12 @@ axes.legend()
 picture(figure, "Standard deviation after each of 16 convolutions, log axis: He's nearly stays, the others fade")
 
 # %% [markdown]
-# He's weights nearly keep the size. The factor 2 makes up for the ReLU, which sets half of the numbers to zero; what is
-# lost is lost at the edges, since a 3x3 convolution of 2x2 positions is given more zeros than numbers. That is why
-# `conv2d(..., init=he_normal)` stands in the files above, on both sides: it is a part of the network. PyTorch's default
-# loses another factor of about 2.4 in each layer. For LeNet-5 that does not matter. For VGG-19 it is a factor of some
-# hundred thousand. The variants `vgg11_bn` to `vgg19_bn` normalize after each convolution and forgive any of the three.
+# He's weights nearly keep the size. The factor 2 makes up for the ReLU, which sets half of the numbers to zero; what
+# is lost is lost at the edges, since a 3x3 convolution of 2x2 positions is given more zeros than numbers. That is why
+# `conv2d(..., init=he_normal)` stands in the files above, on both sides: it is a part of the network. PyTorch's
+# default loses another factor of about 2.4 in each layer. For LeNet-5 that does not matter. For VGG-19 it is a factor
+# of some hundred thousand. The variants `vgg11_bn` to `vgg19_bn` normalize after each convolution and forgive any of
+# the three.
 #
 # The frameworks' own defaults differ, by the way: Flax draws from a normal distribution, sets biases to zero, and
 # loses less (trap 17). Two trainings of "the same" network can differ for no other reason.
