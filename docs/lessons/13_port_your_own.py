@@ -189,11 +189,11 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file
 
-from data import load, normalise
+from data import load
 
 variables = unflatten_dict(load_file(folder / "net.safetensors"), sep="/")
 digits = load("digits")
-inputs = normalise(digits.test.inputs, digits.mean, digits.std)
+inputs = (digits.test.inputs / np.float32(255) - digits.mean) / digits.std  # as in training
 logits = my_flax.Net().apply(variables, inputs)
 print("right:", int((np.argmax(logits, axis=1) == digits.test.labels).sum()), "of", len(digits.test.labels))
 
@@ -224,7 +224,7 @@ net = my_torch.Net().eval()  # other weights: those of another training, for exa
 state = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
 found = my_flax.Net().apply(convert_net.convert_net(state), inputs)
 with torch.no_grad():
-    expected = net(torch.from_numpy(np.asarray(inputs)).permute(0, 3, 1, 2)).numpy()
+    expected = net(torch.from_numpy(inputs).permute(0, 3, 1, 2)).numpy()
 print(f"relative difference: {np.linalg.norm(found - expected) / np.linalg.norm(expected):.0e}")
 assert np.allclose(found, expected, atol=1e-4)
 
