@@ -1,6 +1,9 @@
 """The lessons: solutions pass their checks and typical mistakes do not; sources are shown from the real modules."""
 
+import ast
+import builtins
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -39,7 +42,7 @@ def test_a_solution_is_right_and_a_mistake_is_found(exercise):
 
 
 def test_check_says_which_answer_is_right(capsys):
-    exercises.check(1, 1, EXERCISES[0].values[0].solution)
+    exercises.check(1, 1, exercises.exercises(1)[0].solution)
     assert capsys.readouterr().out == "lesson 1, exercise 1: right\n"
 
 
@@ -74,3 +77,23 @@ def test_words_that_differ_are_marked():
     assert "<span class='d'>one</span>" in show._cell(ours, theirs)
     assert "<span class='c d'>then</span>" in show._cell(theirs, ours)
     assert "".join(text for text, _ in ours) == "a = one(x)  # now"
+
+
+@pytest.mark.parametrize("lesson", sorted(LESSONS.glob("[0-9]*.py")), ids=lambda path: path.stem)
+def test_the_code_on_the_page_needs_no_hidden_cell(lesson):
+    cells = [cell.partition("\n") for cell in re.split(r"^# %%", lesson.read_text(), flags=re.MULTILINE)]
+    seen = ast.parse(
+        "\n".join(code for kind, _, code in cells if "markdown" not in kind and "remove-input" not in kind)
+    )
+    known = set(dir(builtins))
+    for node in ast.walk(seen):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known.add(node.name)
+        elif isinstance(node, ast.arg):
+            known.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            known.add(node.id)
+    used = {node.id for node in ast.walk(seen) if isinstance(node, ast.Name)}
+    assert used <= known, f"defined in a hidden cell: {sorted(used - known)}"

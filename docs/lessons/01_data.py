@@ -12,6 +12,8 @@
 # digits, which come with scikit-learn, and a label is the digit that was meant.
 
 # %%
+import numpy as np
+
 from data import fit_to, load
 
 digits = load("digits")
@@ -25,7 +27,6 @@ print(labels.shape, labels.dtype, "the first ten:", labels[:10])
 # stored, and a quarter of the memory of `float32`.
 
 # %% tags=["remove-input"]
-import numpy as np
 from matplotlib.figure import Figure
 from show import picture, solutions, source
 
@@ -223,6 +224,9 @@ assert difference < 1e-6
 # axes, treated in the same way. They have a lesson of their own.
 
 # %% tags=["hide-input"]
+from matplotlib.figure import Figure
+from show import picture
+
 from data import AUGMENTATIONS, apply_frontend
 from data.augment import augment, draw
 from data.base import full_scale

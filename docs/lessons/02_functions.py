@@ -19,6 +19,8 @@
 # result. Such a function is called **pure**.
 
 # %%
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -217,7 +219,7 @@ side_by_side(jaxnets.models.mlp.MLP, torchnets.models.mlp.MLP)
 # description, with two functions. `init` makes the tree, `apply` is the pure function of tree and inputs. Compare:
 
 # %%
-model = jaxnets.models.mlp.MLP(in_features=64, hidden=(32, 16))
+model: Any = jaxnets.models.mlp.MLP(in_features=64, hidden=(32, 16))
 variables = model.init(jax.random.key(0), batch.inputs)  # random weights; keys are a subject of lesson 3
 print("Linen:  ", jax.tree.map(jnp.shape, variables))
 
@@ -241,7 +243,7 @@ assert np.allclose(ours, linens, atol=1e-5)
 import parity
 
 carried = parity.to_flax(net.state_dict())
-print(jax.tree.map(jnp.shape, carried["params"]["fc_0"]), tuple(net.fc[0].weight.shape))
+print(jax.tree.map(jnp.shape, carried["params"]["fc_0"]), tuple(net.state_dict()["fc.0.weight"].shape))
 
 # %% [markdown]
 # ## One training, three times

@@ -238,9 +238,12 @@ for name, values in (("plain", plain), ("affine", changed)):
 # groups with *the same* true mean differ by this much or more?
 
 # %%
+from typing import Any
+
 from scipy.stats import ttest_ind
 
-p = ttest_ind(changed[:, 1], plain[:, 1], equal_var=False, alternative="greater").pvalue
+test: Any = ttest_ind(changed[:, 1], plain[:, 1], equal_var=False, alternative="greater")
+p = test.pvalue
 print(f"augmentation: {changed[:, 1].mean() - plain[:, 1].mean():+.1%}, p = {p:.4f}")
 assert p < 0.01
 

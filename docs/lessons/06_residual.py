@@ -183,7 +183,7 @@ from jaxnets.layers import BatchNorm, conv2d, relu
 
 class Block(nn.Module):
     stride: int = 1
-    padding: object = ((1, 1), (1, 1))
+    padding: str | int = 1
     add_first: bool = True
 
     def setup(self):

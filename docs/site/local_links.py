@@ -16,9 +16,7 @@ LARGEST = 200_000  # bytes of a page; longer files are copied as they are
 
 def lead_to_pages(app: Any, doctree: nodes.document) -> None:
     """Replace links to files that are no documents by links to pages that show them."""
-    for node in list(
-        doctree.findall(lambda node: isinstance(node, (addnodes.download_reference, addnodes.pending_xref)))
-    ):
+    for node in [*doctree.findall(addnodes.download_reference), *doctree.findall(addnodes.pending_xref)]:
         path = _file(app, node)
         if path and (Path(app.srcdir) / path).stat().st_size <= LARGEST:
             _shown(app.env).setdefault(app.env.docname, set()).add(path)
@@ -43,8 +41,9 @@ def _shown(env: Any) -> dict[str, set[str]]:
 
 def resolve(app: Any, doctree: nodes.document, docname: str) -> None:
     """Give each link to a file the address of its page, relative to the page that it is on."""
-    for node in doctree.findall(lambda node: isinstance(node, nodes.reference) and "file" in node):
-        node["refuri"] = app.builder.get_relative_uri(docname, _page(node["file"]))
+    for node in doctree.findall(nodes.reference):
+        if "file" in node:
+            node["refuri"] = app.builder.get_relative_uri(docname, _page(node["file"]))
 
 
 def pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:

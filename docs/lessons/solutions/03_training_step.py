@@ -11,22 +11,19 @@ from exercises import Exercise
 def decayed(rate, decay):
     """Return SGD whose gradients have the decay added, as PyTorch's have."""
 
-    def init(_params):
-        return ()
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda g, p: -rate * (g + decay * p), updates, params), state
 
-    def update(grads, memory, params):
-        return jax.tree.map(lambda g, p: -rate * (g + decay * p), grads, params), memory
-
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 def decayed_afterwards(rate, decay):
     """Take the decay off the weights without the rate: a mistake."""
 
-    def update(grads, memory, params):
-        return jax.tree.map(lambda g, p: -rate * g - decay * p, grads, params), memory
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda g, p: -rate * g - decay * p, updates, params), state
 
-    return optax.GradientTransformation(lambda _params: (), update)
+    return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 def check_decayed(answer):
@@ -34,7 +31,7 @@ def check_decayed(answer):
     weights, gradients = {"a": np.array([1.0, -2.0], np.float32)}, {"a": np.array([0.5, 0.0], np.float32)}
     tx = answer(0.1, 0.2)
     updates, _ = tx.update(gradients, tx.init(weights), weights)
-    found = np.asarray(optax.apply_updates(weights, updates)["a"])
+    found = weights["a"] + np.asarray(updates["a"])
     theirs = torch.nn.Parameter(torch.tensor(weights["a"]))
     theirs.grad = torch.tensor(gradients["a"])
     torch.optim.SGD([theirs], lr=0.1, weight_decay=0.2).step()
