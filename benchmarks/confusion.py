@@ -45,7 +45,7 @@ def tested(both: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     found = {}
     for name, *rows in zip(both[0]["classes"], one, other, strict=True):
         predicted = np.array(rows)
-        found[name] = float(stats.chi2_contingency(predicted[:, predicted.any(axis=0)]).pvalue)
+        found[name] = float(np.asarray(stats.chi2_contingency(predicted[:, predicted.any(axis=0)])[1]))
     return found
 
 

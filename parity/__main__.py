@@ -14,8 +14,10 @@ torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against o
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
 training --data-dir DIR trains many seeds in both frameworks and compares the accuracies.
 bench [NAME ...] measures the throughput of both frameworks on the same work; see docs/benchmark.md.
+twins [NAME ...] --out DIR writes pages with the two files of a network side by side; see docs/twins.md.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 convert my_torch.py:Net my_flax.py:Net --input 8,32,32,3 --weights FILE TARGET does so for a pair of yours.
+report --out DIR [RUN ...] writes one page of HTML: checks, layers, trainings, throughput; see docs/report.md.
 """
 
 import argparse
@@ -37,6 +39,8 @@ COMMANDS = {
     "commands.long_runs": ("forced", "training"),
     "bench.options": ("bench",),
     "commands.convert": ("convert",),
+    "twins.command": ("twins",),
+    "overview.command": ("report",),
 }
 OURS = ("data", "experiment", "jaxnets", "torchnets", "parity")
 
