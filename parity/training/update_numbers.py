@@ -86,7 +86,7 @@ def all_numbers(number: int, compared: list[Compared], steps: list[TorchStep], r
     for leaf in leaves:
         group = step.groups[roles.params[leaf].sources[0]]
         same = {key: value for key, value in group.settings.items() if key not in OWN_SETTINGS}
-        alike.setdefault(f"{group.optimizer} {same}", []).append(leaf)
+        alike.setdefault(f"{group.number} {group.optimizer} {same}", []).append(leaf)
     return [_numbers(number, compared, steps, roles, some) for some in alike.values()]
 
 
@@ -104,7 +104,7 @@ def _numbers(
         before,
         [a - b for a, b in zip(after, before, strict=True)],
         _of(leaves, roles.params, step.gradients),
-        _of(leaves, roles.params, {**step.gradients, **step.raw}),
+        _of(leaves, roles.params, {**step.gradients, **step.raw, **(step.held or {})}),
         slots,
         [group.settings for group in groups],
         sum(bool(s.groups) for s in steps[: number + 1]),

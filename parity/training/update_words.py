@@ -88,11 +88,13 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
 def clipping_words(one: Compared, step: TorchStep, roles: Roles) -> str:
     """Say how gradients are clipped otherwise, "" if they are clipped as in PyTorch or nothing reproduces it."""
     leaves = [leaf for leaf in one.gradient_nodes if leaf in one.raw and norm(one.raw[leaf]) > 0]
-    raw = {leaf: one.raw[leaf] for leaf in leaves}
+    held = {leaf: carried(roles.params[leaf], step.held or {}, constant=False) for leaf in one.raw}
+    every = {leaf: array if (kept := held[leaf]) is None else kept for leaf, array in one.raw.items()}
+    raw = {leaf: every[leaf] for leaf in leaves}
     clipped = {leaf: carried(roles.params[leaf], step.gradients, constant=False) for leaf in leaves}
     if not leaves or any(array is None for array in clipped.values()):
         return ""
-    whole, shares = total_norm(one.raw), {leaf: _ratio(raw[leaf], clipped[leaf]) for leaf in leaves}
+    whole, shares = total_norm(every), {leaf: _ratio(raw[leaf], clipped[leaf]) for leaf in leaves}
     if any(share is None for share in shares.values()):
         return ""
     first = next(share for share in shares.values() if share is not None)
