@@ -4,12 +4,13 @@ report = parity.check_training(torch_training, jax_training, batches, steps=20)
 parity.assert_training(torch_training, jax_training, batches)       # in a test of yours
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from data import UserError
+from parity.mapping.rule import Rule
 from parity.report.compare import norm
 from parity.training.batches import Batch, drawn
 from parity.training.draws import OFF, Supply, jax_draws, note
@@ -36,6 +37,7 @@ def check_training(
     steps: int = 20,
     *,
     name: str = "",
+    weights: Mapping[str, Rule] | None = None,
 ) -> TrainingReport:
     """Train both sides on the same batches, in float64, and compare every stage of every step.
 
@@ -48,6 +50,7 @@ def check_training(
             PyTorch's and JAX's.
         steps: how many.
         name: what the report is called.
+        weights: how leaves of the state are made of PyTorch's, by leaf, of those for which this is known.
 
     Returns:
         A report with `ok`, the first `stage` that differs and its first `step`, and `failures`, one for each stage.
@@ -62,7 +65,7 @@ def check_training(
     title, way, ways, first = name or "training", 0, 1, None
     while way < ways:  # layouts that a mask may have
         supplies = [Supply(numbers, way) for numbers in draws]
-        found = _checked(torch_training, jax_training, theirs, pairs, supplies)
+        found = _checked(torch_training, jax_training, theirs, pairs, supplies, weights)
         first = first or found
         if found.ok:
             first = found
@@ -78,11 +81,12 @@ def _checked(
     theirs: JaxTraining,
     pairs: list[tuple[Batch, Batch]],
     supplies: list[Supply],
+    weights: Mapping[str, Rule] | None,
 ) -> TrainingReport:
     """Check both trainings with the random numbers that PyTorch is to draw."""
     recorded, ours = TorchTraining(torch_training), TorchTraining(torch_training)
     recorded.supply = supplies[0]
-    passed = forward(recorded, theirs, pairs[0])
+    passed = forward(recorded, theirs, pairs[0], weights)
     noise = _noise(passed.step, supplies[0])
     ours.as_tensors = recorded.as_tensors
     torch_steps = without_velocities([_step(ours, b, s) for (b, _), s in zip(pairs, supplies, strict=True)])

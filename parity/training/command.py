@@ -19,16 +19,20 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("check-training", help="compare two trainings of yours, stage by stage of every step")
     parser.add_argument(
         "names",
-        nargs=2,
+        nargs="*",
         metavar="FILE.py:NAME",
         help="function without an argument, PyTorch's first: returns (module, step), and step(*batch) trains once; "
         "JAX's returns (state, step), and step(state, *batch) returns (state, loss)",
     )
     parser.add_argument(
         "--batches",
-        required=True,
         metavar="FILE.py:NAME",
         help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="compare both trainers of this project instead, as a recipe trains them, in the network's small size",
     )
     parser.add_argument("--steps", type=count, default=20, metavar="N", help="of each training (default: 20)")
     parser.add_argument(
@@ -50,20 +54,16 @@ def run(args: argparse.Namespace) -> int:
     sys.stderr.write(f"error: {message}\n")
     with suppress(UserError):
         check_folder(args.json)
-        save_json(args.json, [unchecked(" ".join(args.names), message)])
+        save_json(args.json, [unchecked(args.recipe or " ".join(args.names), message)])
     return UNCHECKED
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
-    for name in (*args.names, args.batches):
-        if ":" not in name:
-            raise UserError(f"{name}: expected file.py:name or module:name")
     start = time.perf_counter()
-    module, outcome, load = (load_module(m) for m in ("training.check_training", "training.outcome", "sides.target"))
-    made = [load.load_function(name) for name in (*args.names, args.batches)]
-    report = module.check_training(*made, args.steps, name=" ".join(args.names))
+    outcome = load_module("training.outcome")
+    report = _recipe(args) if args.recipe else _trainings(args)
     alone = str(args.json) == "-"
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
@@ -72,3 +72,25 @@ def run_check(args: argparse.Namespace) -> int:
     elif not alone:
         print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
     return report.status
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    """Check a recipe of this project."""
+    if args.names or args.batches:
+        raise UserError("--recipe has trainings and batches of its own; leave out FILE.py:NAME and --batches")
+    check = load_module("training.check_training").check_training
+    ours, theirs, batches, weights = load_module("training.recipes").recipe_trainings(args.recipe, args.steps)
+    return check(ours, theirs, batches, args.steps, name=args.recipe, weights=weights)
+
+
+def _trainings(args: argparse.Namespace) -> Any:
+    """Check two trainings of the user's."""
+    if len(args.names) != 2 or not args.batches:
+        raise UserError(
+            "expected two trainings, PyTorch's and JAX's, and --batches, each as file.py:name; or --recipe NAME"
+        )
+    for name in (*args.names, args.batches):
+        if ":" not in name:
+            raise UserError(f"{name}: expected file.py:name or module:name")
+    check, load = load_module("training.check_training").check_training, load_module("sides.target").load_function
+    return check(*map(load, (*args.names, args.batches)), args.steps, name=" ".join(args.names))

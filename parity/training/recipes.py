@@ -17,6 +17,8 @@ from data import Batch
 from experiment.config import Config, load_recipe
 from experiment.weights.pretrained import as_built
 from parity.checks.small import real_batches
+from parity.copy import flatten, to_flax
+from parity.mapping.rule import Rule
 from torchnets.tensors import as_tensors
 
 EXAMPLES = 4  # of a batch
@@ -28,6 +30,7 @@ class Trainings(NamedTuple):
     torch: Callable[[], Any]
     jax: Callable[[], Any]
     batches: Callable[[], Iterator[Any]]
+    weights: dict[str, Rule]  # by leaf of JAX's state
 
 
 def recipe_trainings(name: str, steps: int) -> Trainings:
@@ -54,7 +57,18 @@ def recipe_trainings(name: str, steps: int) -> Trainings:
         lambda: _torch_training(build(0), config, steps),
         lambda: _jax_training(build(1), config, steps, shape),
         batches,
+        _rules(build(0)),
     )
+
+
+def _rules(model: torch.nn.Module) -> dict[str, Rule]:
+    """Return how each weight of Flax's is made of PyTorch's: the names are the same, kernels are transposed."""
+    steps = {2: ("o i -> i o",), 3: ("o i l -> l i o",), 4: ("o i h w -> h w i o",)}
+    found = {}
+    for key, parameter in model.named_parameters():
+        path = next(iter(flatten(to_flax({key: parameter.detach()}))))
+        found[f"variables/{path}"] = Rule((key,), steps.get(parameter.ndim, ()))
+    return found
 
 
 def _torch_training(model: torch.nn.Module, config: Config, steps: int) -> Any:
