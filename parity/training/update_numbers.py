@@ -67,14 +67,13 @@ def numbers(number: int, compared: list[Compared], steps: list[TorchStep], roles
     None if PyTorch makes no update.
     """
     found = all_numbers(number, compared, steps, roles)
-    bad = {row.tensor for one in compared for row in one.found if row.stage == "update" and not row.ok}
-    bad |= {
-        leaf
-        for leaf in roles.params
-        for slot, (_, rule) in roles.slots.items()
-        if slot in bad and rule == roles.params[leaf]
-    }
-    return next((one for one in found if bad & set(one.leaves)), found[0] if found else None)
+    for one in compared:
+        bad = {row.tensor for row in one.found if row.stage == "update" and not row.ok}
+        rules = [rule for leaf, (_, rule) in roles.slots.items() if leaf in bad]
+        bad |= {leaf for leaf, rule in roles.params.items() if rule in rules}
+        if (first := next((some for some in found if bad & set(some.leaves)), None)) is not None:
+            return first
+    return found[0] if found else None
 
 
 def all_numbers(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> list[Numbers]:

@@ -35,11 +35,7 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
         return leaf_words(number, compared, steps, roles) or slot_words(number, compared, steps, roles)
     given, result = found[0]
     words = [*_rule_words(given, result), *decay_words(found)]
-    rates = [
-        (float(s.groups[next(iter(s.groups))].settings["lr"]), _rate(n, compared, steps, roles, result))
-        for n, s in enumerate(steps)
-        if s.groups
-    ]
+    rates = [pair for n in range(len(steps)) if (pair := _rates(n, compared, steps, roles, result)) is not None]
     if any(b is None or abs(b - a) > 1e-7 * max(abs(a), abs(b)) for a, b in rates):
         words += schedule_words([a for a, _ in rates], [b for _, b in rates])
     return "; ".join(word for word in words if word) or slot_words(number, compared, steps, roles)
@@ -49,10 +45,14 @@ def _params_differ(one: Compared, roles: Roles) -> bool:
     return any(not row.ok for row in one.found if row.stage == "update" and row.tensor in roles.params)
 
 
-def _rate(n: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, result: Fit) -> float | None:
-    given = numbers(n, compared, steps, roles)
-    found = fit(given, result.variant) if given is not None else None
-    return None if found is None else found.rate
+def _rates(
+    n: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, result: Fit
+) -> tuple[float, float | None] | None:
+    """Return PyTorch's rate at a step and JAX's, which may not be known; None if there is no update."""
+    if (given := numbers(n, compared, steps, roles)) is None:
+        return None
+    found = fit(given, result.variant)
+    return float(given.settings[0]["lr"]), None if found is None else found.rate
 
 
 def _rule_words(given: Numbers, result: Fit) -> list[str]:
