@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("check-training", help="compare two trainings of yours, stage by stage of every step")
     parser.add_argument(
         "names",
-        nargs=2,
+        nargs="*",
         metavar="FILE.py:NAME",
         help="function without an argument, PyTorch's first: returns (module, step), and step(*batch) trains once; "
         "JAX's returns (state, step), and step(state, *batch) returns (state, loss); one may be a record instead",
@@ -30,6 +30,11 @@ def add(commands: Any) -> None:
         metavar="FILE.py:NAME",
         help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's; "
         "a record has its own",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="compare both trainers of this project instead, as a recipe trains them, in the network's small size",
     )
     parser.add_argument("--steps", type=count, metavar="N", help="of each training (default: 20, or all of a record)")
     parser.add_argument(
@@ -52,15 +57,16 @@ def run(args: argparse.Namespace) -> int:
     sys.stderr.write(f"error: {message}\n")
     with suppress(UserError):
         check_folder(args.json)
-        save_json(args.json, [unchecked(" ".join(args.names), message)])
+        save_json(args.json, [unchecked(args.recipe or " ".join(args.names), message)])
     return UNCHECKED
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
-    start, outcome = time.perf_counter(), load_module("training.outcome")
-    report = training_command.check(args) if training_command.has_record(args.names) else _both(args)
+    start = time.perf_counter()
+    outcome = load_module("training.outcome")
+    report = _report(args)
     alone = str(args.json) == "-"
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
@@ -71,13 +77,30 @@ def run_check(args: argparse.Namespace) -> int:
     return report.status
 
 
-def _both(args: argparse.Namespace) -> Any:
-    """Check two trainings that are here."""
-    if not args.batches:
-        raise UserError("--batches my_data.py:batches is missing: the function that yields what the steps are given")
+def _report(args: argparse.Namespace) -> Any:
+    if args.recipe:
+        return _recipe(args)
+    return training_command.check(args) if training_command.has_record(args.names) else _trainings(args)
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    """Check a recipe of this project."""
+    if args.names or args.batches:
+        raise UserError("--recipe has trainings and batches of its own; leave out FILE.py:NAME and --batches")
+    check, steps = load_module("training.check_training").check_training, args.steps or training_command.STEPS
+    ours, theirs, batches, weights = load_module("training.recipes").recipe_trainings(args.recipe, steps)
+    return check(ours, theirs, batches, steps, name=args.recipe, weights=weights)
+
+
+def _trainings(args: argparse.Namespace) -> Any:
+    """Check two trainings of the user's."""
+    if len(args.names) != 2 or not args.batches:
+        raise UserError(
+            "expected two trainings, PyTorch's and JAX's, and --batches, each as file.py:name; or --recipe NAME"
+        )
     for name in (*args.names, args.batches):
         if ":" not in name:
             raise UserError(f"{name}: expected file.py:name or module:name")
-    module, load = (load_module(m) for m in ("training.check_training", "sides.target"))
-    made = [load.load_function(name) for name in (*args.names, args.batches)]
-    return module.check_training(*made, args.steps or training_command.STEPS, name=" ".join(args.names))
+    check, load = load_module("training.check_training").check_training, load_module("sides.target").load_function
+    steps = args.steps or training_command.STEPS
+    return check(*map(load, (*args.names, args.batches)), steps, name=" ".join(args.names))
