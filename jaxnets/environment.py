@@ -15,6 +15,8 @@ FIXED = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_numpy_rank_promotion": "allow",
 }
+# What runs once is not worth optimising: measured, weights are there after 1 to 2 s, not 2 to 6.
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # What else changes numbers, in their last bits at least: a run keeps those that are set.
 RECORDED = (
     "XLA_FLAGS",

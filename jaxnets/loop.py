@@ -19,11 +19,15 @@ from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import flatten, variables_from_weights
 from jaxnets import MODELS as MODELS
+from jaxnets.activations import activations as activations
+from jaxnets.activations import gradient as gradient
+from jaxnets.activations import kernels as kernels
+from jaxnets.activations import max_pools as max_pools
 from jaxnets.averaging import evaluated
 from jaxnets.compose import logits_of, training
 from jaxnets.ensemble import fit_many as fit_many
 from jaxnets.ensemble import trains_together as trains_together
-from jaxnets.environment import fix_settings, start_device
+from jaxnets.environment import ONCE, fix_settings, start_device
 from jaxnets.environment import settings as settings
 from jaxnets.gradient_transforms import split_params
 from jaxnets.input_pipeline import feed
@@ -35,9 +39,6 @@ from jaxnets.sharding import join as join
 from jaxnets.sharding import replicas as replicas
 from jaxnets.snapshot import from_arrays, to_arrays
 from jaxnets.step import Variables
-
-# What runs once is not worth optimising: measured, weights are there after 1 to 2 s, not 2 to 6.
-ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def describe() -> tuple[str, dict[str, str]]:

@@ -19,6 +19,10 @@ from experiment.loop.monitor import Monitor
 from experiment.registry import Entry
 from experiment.weights.conversion import as_array, state_dict_from_weights
 from torchnets import MODELS as MODELS
+from torchnets.activations import activations as activations
+from torchnets.activations import gradient as gradient
+from torchnets.activations import kernels as kernels
+from torchnets.activations import max_pools as max_pools
 from torchnets.compose import evaluation, training
 from torchnets.ensemble import trains_together as trains_together
 from torchnets.environment import fix_settings, start_device

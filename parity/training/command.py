@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from parity.report.console import check_folder, count, load_module, save_json, wide_console
+from parity.records import training_command
+from parity.report.console import check_folder, count, load_module, only_report, save_json, say, wide_console
 from parity.report.report import UNCHECKED
 from parity.report.schema import unchecked
 
@@ -22,19 +23,20 @@ def add(commands: Any) -> None:
         nargs="*",
         metavar="FILE.py:NAME",
         help="function without an argument, PyTorch's first: returns (module, step), and step(*batch) trains once; "
-        "JAX's returns (state, step), and step(state, *batch) returns (state, loss)",
+        "JAX's returns (state, step), and step(state, *batch) returns (state, loss); one may be a record instead",
     )
     parser.add_argument(
         "--batches",
         metavar="FILE.py:NAME",
-        help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's",
+        help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's; "
+        "a record has its own",
     )
     parser.add_argument(
         "--recipe",
         metavar="NAME",
         help="compare both trainers of this project instead, as a recipe trains them, in the network's small size",
     )
-    parser.add_argument("--steps", type=count, default=20, metavar="N", help="of each training (default: 20)")
+    parser.add_argument("--steps", type=count, metavar="N", help="of each training (default: 20, or all of a record)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the report to FILE, too; -: to standard output, alone"
     )
@@ -45,7 +47,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return the exit status, 2 if nothing could be compared."""
     try:
-        return run_check(args)
+        with only_report(args):
+            return run_check(args)
     except UserError as error:
         message = str(error)
     except Exception as error:  # a fault of the checker is no difference of the training
@@ -61,36 +64,44 @@ def run(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
-    start = time.perf_counter()
-    outcome = load_module("training.outcome")
-    report = _recipe(args) if args.recipe else _trainings(args)
+    start, outcome = time.perf_counter(), load_module("training.outcome")
+    report = _checked(args)
     alone = str(args.json) == "-"
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
     if args.brief and not alone:
-        print(outcome.brief(report))
+        say(outcome.brief(report))
     elif not alone:
         print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
     return report.status
+
+
+def _checked(args: argparse.Namespace) -> Any:
+    """Return the report of a recipe, of a training and a record, or of two trainings."""
+    if args.recipe:
+        return _recipe(args)
+    if len(args.names) != 2:
+        raise UserError("expected two trainings, PyTorch's and JAX's, each as file.py:name; or --recipe NAME")
+    return training_command.check(args) if training_command.has_record(args.names) else _both(args)
 
 
 def _recipe(args: argparse.Namespace) -> Any:
     """Check a recipe of this project."""
     if args.names or args.batches:
         raise UserError("--recipe has trainings and batches of its own; leave out FILE.py:NAME and --batches")
+    steps = args.steps or training_command.STEPS
     check = load_module("training.check_training").check_training
-    ours, theirs, batches, weights = load_module("training.recipes").recipe_trainings(args.recipe, args.steps)
-    return check(ours, theirs, batches, args.steps, name=args.recipe, weights=weights)
+    ours, theirs, batches, weights = load_module("training.recipes").recipe_trainings(args.recipe, steps)
+    return check(ours, theirs, batches, steps, name=args.recipe, weights=weights)
 
 
-def _trainings(args: argparse.Namespace) -> Any:
-    """Check two trainings of the user's."""
-    if len(args.names) != 2 or not args.batches:
-        raise UserError(
-            "expected two trainings, PyTorch's and JAX's, and --batches, each as file.py:name; or --recipe NAME"
-        )
+def _both(args: argparse.Namespace) -> Any:
+    """Check two trainings that are here."""
+    if not args.batches:
+        raise UserError("--batches my_data.py:batches is missing: the function that yields what the steps are given")
     for name in (*args.names, args.batches):
         if ":" not in name:
             raise UserError(f"{name}: expected file.py:name or module:name")
-    check, load = load_module("training.check_training").check_training, load_module("sides.target").load_function
-    return check(*map(load, (*args.names, args.batches)), args.steps, name=" ".join(args.names))
+    module, load = (load_module(m) for m in ("training.check_training", "sides.target"))
+    made = [load.load_function(name) for name in (*args.names, args.batches)]
+    return module.check_training(*made, args.steps or training_command.STEPS, name=" ".join(args.names))

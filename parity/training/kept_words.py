@@ -1,13 +1,15 @@
 """Words for running statistics or a moving average that is not PyTorch's."""
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from parity.report.compare import norm, relative_error
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep, TorchTraining
+from parity.training.steps import TorchStep
 from parity.training.weights import carried
 
 SAME = 1e-9
@@ -17,7 +19,7 @@ FEW = 4  # steps that may say nothing of an average, as it is still the paramete
 
 
 def statistics_words(
-    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, ours: TorchTraining
+    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, shares: Mapping[str, Any]
 ) -> str:
     """Say how running statistics move otherwise, "" if nothing reproduces it."""
     one, step = compared[number], steps[number]
@@ -26,8 +28,7 @@ def statistics_words(
         if row.stage != "statistics" or row.ok:
             continue
         key = roles.statistics[row.tensor].sources[0]
-        layer = ours.module.get_submodule(key.rpartition(".")[0])
-        share = getattr(layer, "momentum", None)
+        share = shares.get(key.rpartition(".")[0])
         if not isinstance(share, float):
             continue
         old, new, found = step.before.buffers[key], np.asarray(row.torch), np.asarray(row.jax, np.float64)

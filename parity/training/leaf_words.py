@@ -8,7 +8,7 @@ from parity.report.compare import norm
 from parity.training.gradient_nodes import ZERO
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import TorchStep
 from parity.training.update_numbers import Numbers, numbers, solved
 from parity.training.update_rules import FEWEST, STEPS, directions, start
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from parity.mapping.rule import Rule
-from parity.training.snapshots import AVERAGE_WORDS, Arrays, Snapshot
+from parity.training.assignment import assigned
+from parity.training.steps import AVERAGE_WORDS, Arrays, Snapshot
 from parity.training.weights import carried
 
 # What optax and people call PyTorch's slots.
@@ -216,8 +216,7 @@ def statistics(
             # A moving average of statistics goes the same way, but not as far.
             scores[i, j] += 0.1 * _as_far(ours, after[leaf] - others[leaf])
             scores[i, j] -= 0.2 * any(word in part.lower() for part in parts for word in AVERAGE_WORDS)
-    rows, columns = linear_sum_assignment(-scores)
-    return {leaves[j]: Rule((moved[i],)) for i, j in zip(rows, columns, strict=True) if scores[i, j] > ALIKE}
+    return {leaves[j]: Rule((moved[i],)) for i, j in assigned(scores) if scores[i, j] > ALIKE}
 
 
 def _as_far(ours: np.ndarray, theirs: np.ndarray) -> float:

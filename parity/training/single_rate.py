@@ -4,7 +4,7 @@ import numpy as np
 
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import TorchStep
 from parity.training.update_numbers import Numbers, all_numbers
 from parity.training.update_rules import fit, own
 from parity.training.update_words import clipped_alike

@@ -5,7 +5,7 @@ import numpy as np
 from parity.training.decay_words import which
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import TorchStep
 from parity.training.update_numbers import SQUARES, Shares, new_slots, numbers, shares_of
 from parity.training.weights import carried
 

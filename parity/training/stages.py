@@ -10,9 +10,8 @@ from parity.report.compare import norm, relative_error, total_norm
 from parity.trace.index import Index
 from parity.training.gradient_nodes import ZERO, gradient_node
 from parity.training.roles import Roles
-from parity.training.snapshots import Arrays
+from parity.training.steps import Arrays, TorchStep
 from parity.training.tape import Node, Tape
-from parity.training.torch_steps import TorchStep
 from parity.training.weights import carried
 
 STAGES = ("forward", "loss", "gradients", "update", "statistics", "average")

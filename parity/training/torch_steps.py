@@ -6,7 +6,7 @@ Nothing is asked of the step but that it trains: backward passes and optimizers 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,43 +15,19 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from data import UserError
-from parity.sides.arrays import wide
+from data.errors import UserError
 from parity.sides.faults import explained
+from parity.sides.numbers import wide
 from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
-from parity.training.draws import UNLIKE, StepDraws, Supply
 from parity.training.grad_scaler import SCALING
-from parity.training.snapshots import Arrays, Snapshot, snapshot
+from parity.training.made import made_by
+from parity.training.snapshots import snapshot
+from parity.training.step_draws import StepDraws
+from parity.training.steps import Arrays, Group, TorchStep
+from parity.training.supply import UNLIKE
 
 FORWARD, BACKWARD, BETWEEN, UPDATE, AFTER = "forward", "backward", "between", "update", "after"
-
-
-class Group(NamedTuple):
-    """What an optimizer does to one parameter."""
-
-    optimizer: str  # "AdamW"
-    settings: dict[str, Any]  # of its parameter group, at this step
-    number: int = 0  # of the optimizer
-
-
-class TorchStep(NamedTuple):
-    """One step."""
-
-    loss: Any  # what the step returned, as a number; None if it returned nothing
-    roots: tuple[float, ...]  # of each backward pass
-    inputs: tuple[np.ndarray, ...]  # of the module, floats
-    outputs: tuple[np.ndarray, ...]  # of the module, call by call
-    pieces: tuple[Arrays, ...]  # what each backward pass adds to the gradients
-    raw: Arrays  # gradients after the last backward pass
-    gradients: Arrays  # as the optimizer was given them
-    groups: dict[str, Group]  # by parameter; empty where no optimizer has stepped
-    before: Snapshot
-    after: Snapshot
-    lines: dict[str, Line]  # where each stage is in the user's code
-    random: str  # an operation of the forward pass that draws random numbers of a kind that JAX cannot have
-    calls: tuple[Arrays, ...] = ()  # buffers after each call of the module, if there are several
-    held: Arrays | None = None  # gradients before clipping with what earlier steps have added, if they have
 
 
 class TorchTraining:
@@ -61,7 +37,7 @@ class TorchTraining:
         self.dtype = dtype
         with self._defaults():
             torch.manual_seed(0)
-            made = make()
+            made = made_by(make, "PyTorch")
             if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], nn.Module)):
                 raise UserError("the PyTorch training must return (module, step)")
             self.module, self.step = made
@@ -71,7 +47,7 @@ class TorchTraining:
                 self.module.to("cpu", dtype)
         self.optimizers: dict[int, Any] = {}
         self.as_tensors = False
-        self.supply: Supply | None = None  # of random numbers, at the next step
+        self.supply: Any = None  # of random numbers, at the next step
 
     @contextlib.contextmanager
     def _defaults(self) -> Iterator[None]:

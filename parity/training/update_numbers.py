@@ -8,7 +8,7 @@ import numpy as np
 from parity.mapping.rule import Rule
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import TorchStep
 from parity.training.weights import carried
 
 SAME = 1e-8

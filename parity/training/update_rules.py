@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import TorchStep
 from parity.training.update_numbers import MOMENTS, SQUARES, Numbers, numbers
 
 SAME = 1e-8  # of a step, that may be left over

@@ -11,8 +11,8 @@ from parity.training.roles import Roles
 from parity.training.schedules import schedule_words
 from parity.training.slot_words import initial_words, slot_words
 from parity.training.stages import Compared
+from parity.training.steps import TorchStep
 from parity.training.tape import Node
-from parity.training.torch_steps import TorchStep
 from parity.training.update_numbers import Numbers, numbers
 from parity.training.update_rules import Fit, fit, fitted, own
 from parity.training.weights import carried
