@@ -11,6 +11,7 @@ import pytest
 import parity
 from data import UserError
 from parity.sides.target import load_function
+from parity.training.recipes import recipe_trainings
 from tests.trainings import FOLDER, PAIRS, batches, l2_torch, sgd_jax, sgd_torch
 from tests.trainings.bugs import BUGS
 from tests.trainings.run_bugs import check_bug, check_right
@@ -89,8 +90,8 @@ DECAYS = {
 def shrunk(rule: optax.GradientTransformation, share: float) -> optax.GradientTransformation:
     """Return a rule behind which the new parameters lose a share."""
 
-    def update(grads, state, params=None):
-        updates, state = rule.update(grads, state, params)
+    def update(updates, state, params=None):
+        updates, state = rule.update(updates, state, params)
         return jax.tree.map(lambda u, p: u - share * (p + u), updates, params), state
 
     return optax.GradientTransformation(rule.init, update)
@@ -174,6 +175,31 @@ def test_every_bug_is_caught(bug):
 
     assert (report.stage, report.step) == (bug.stage, bug.step)
     assert bug.word.lower() in report.diagnosis.lower()
+
+
+def test_command_takes_two_trainings_or_a_recipe(run_parity):
+    code, _, error = run_parity("check-training", "a.py:training", "--recipe", "mlp-mnist-original")
+    assert code == 2
+    assert error.startswith("error: --recipe has trainings and batches of its own")
+    code, _, error = run_parity("check-training", "a.py:training")
+    assert code == 2
+    assert "expected two trainings" in error
+
+
+@pytest.mark.slow
+def test_command_proves_a_recipe(run_parity):
+    code, out, _ = run_parity("check-training", "--recipe", "mlp-mnist-original", "--steps", "2")
+    assert code == 0
+    assert "every stage of 2 steps agrees" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["lenet5-dropout", "custom-mlp-mnist"])
+def test_recipes_are_proved(recipe):
+    torch_training, jax_training, made, weights = recipe_trainings(recipe, 3)
+    report = parity.check_training(torch_training, jax_training, made, 3, weights=weights)
+    assert report.ok, report.failures[0].text
+    assert max(stage.error for stage in report.stages) < 1e-10
 
 
 @pytest.mark.slow

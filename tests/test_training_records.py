@@ -130,7 +130,7 @@ def test_commands_say_in_one_line_what_does_not_fit(folder, run_parity, monkeypa
         (("check-training", "no.parity", theirs), "no such file"),
         (("check-training", "torch.parity", ours), "state holds no array"),
         (("check-training", "jax.parity", theirs), "must return (module, step)"),
-        (("check-training", ours, theirs), "and --batches, each as file.py:name"),
+        (("check-training", ours, theirs), "--batches my_data.py:batches is missing"),
         (("check", "torch.parity", theirs), "parity check-training compares it"),
     ):
         code, _, error = run_parity(*args)

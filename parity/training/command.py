@@ -64,9 +64,8 @@ def run(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
-    start = time.perf_counter()
-    outcome = load_module("training.outcome")
-    report = _report(args)
+    start, outcome = time.perf_counter(), load_module("training.outcome")
+    report = _checked(args)
     alone = str(args.json) == "-"
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
@@ -77,30 +76,32 @@ def run_check(args: argparse.Namespace) -> int:
     return report.status
 
 
-def _report(args: argparse.Namespace) -> Any:
+def _checked(args: argparse.Namespace) -> Any:
+    """Return the report of a recipe, of a training and a record, or of two trainings."""
     if args.recipe:
         return _recipe(args)
-    return training_command.check(args) if training_command.has_record(args.names) else _trainings(args)
+    if len(args.names) != 2:
+        raise UserError("expected two trainings, PyTorch's and JAX's, each as file.py:name; or --recipe NAME")
+    return training_command.check(args) if training_command.has_record(args.names) else _both(args)
 
 
 def _recipe(args: argparse.Namespace) -> Any:
     """Check a recipe of this project."""
     if args.names or args.batches:
         raise UserError("--recipe has trainings and batches of its own; leave out FILE.py:NAME and --batches")
-    check, steps = load_module("training.check_training").check_training, args.steps or training_command.STEPS
+    steps = args.steps or training_command.STEPS
+    check = load_module("training.check_training").check_training
     ours, theirs, batches, weights = load_module("training.recipes").recipe_trainings(args.recipe, steps)
     return check(ours, theirs, batches, steps, name=args.recipe, weights=weights)
 
 
-def _trainings(args: argparse.Namespace) -> Any:
-    """Check two trainings of the user's."""
-    if len(args.names) != 2 or not args.batches:
-        raise UserError(
-            "expected two trainings, PyTorch's and JAX's, and --batches, each as file.py:name; or --recipe NAME"
-        )
+def _both(args: argparse.Namespace) -> Any:
+    """Check two trainings that are here."""
+    if not args.batches:
+        raise UserError("--batches my_data.py:batches is missing: the function that yields what the steps are given")
     for name in (*args.names, args.batches):
         if ":" not in name:
             raise UserError(f"{name}: expected file.py:name or module:name")
-    check, load = load_module("training.check_training").check_training, load_module("sides.target").load_function
-    steps = args.steps or training_command.STEPS
-    return check(*map(load, (*args.names, args.batches)), steps, name=" ".join(args.names))
+    module, load = (load_module(m) for m in ("training.check_training", "sides.target"))
+    made = [load.load_function(name) for name in (*args.names, args.batches)]
+    return module.check_training(*made, args.steps or training_command.STEPS, name=" ".join(args.names))

@@ -73,7 +73,7 @@ def compared(
         given: what JAX's programs are given: the batches, and what is drawn outside.
         noise: what is wrong with the random numbers.
         notes: what a report says of them.
-        weights: how leaves of the state are made of PyTorch's, of those for which this is known.
+        weights: how leaves are made of PyTorch's, of those for which this is known.
     """
     passed = forward(first, theirs, given[0], weights)
     torch_steps = without_velocities(list(steps))

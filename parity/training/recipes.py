@@ -87,7 +87,7 @@ def _jax_training(model: Any, config: Config, steps: int, shape: tuple[int, ...]
     init, train = jaxnets.compose.training(model, config, steps)
     variables = model.init(jax.random.key(config.seed), jnp.zeros((1, *shape)), train=False)
 
-    def step(state: Any, inputs: jax.Array, labels: jax.Array) -> Any:
+    def step(state: Any, inputs: Any, labels: Any) -> Any:
         return train(state, Batch(inputs, labels))
 
     return init(dict(variables), config.seed), step
