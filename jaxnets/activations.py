@@ -126,7 +126,8 @@ def _trace(model: Model, variables: Variables, inputs: np.ndarray) -> _Trace:
 
         def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             output = call(*args, **kwargs)
-            if context.method_name == "__call__" and _is_layer(context.module, variables["params"]):
+            is_layer = context.method_name == "__call__" and _is_layer(context.module, variables["params"])
+            if is_layer and isinstance(output, jax.Array):
                 layers.append((common_name("/".join(context.module.path)), context.module, args[0].shape[1:]))
                 outputs.append(output)
             return output
@@ -135,12 +136,15 @@ def _trace(model: Model, variables: Variables, inputs: np.ndarray) -> _Trace:
             return model.apply(variables, x, train=False), outputs
 
     closed: Any = jax.make_jaxpr(forward)(jnp.asarray(inputs))
-    kinds = {name: _kind(_own(module, variables["params"])) for name, module, _ in layers}
+    kinds = {name: _kind(module) for name, module, _ in layers}
     results = closed.jaxpr.outvars[-len(layers) :] if layers else []
     calls = [_Call(name, kinds[name], var, layer=True) for (name, *_), var in zip(layers, results, strict=True)]
     calls += _functions(closed.jaxpr.eqns, kinds, len(inputs))
     made = {var: at for at, equation in enumerate(closed.jaxpr.eqns) for var in equation.outvars}
-    calls = sorted((call for call in calls if call.result in made), key=lambda call: made[call.result])
+    calls = sorted(
+        (call for call in calls if not isinstance(call.result, Literal) and call.result in made),
+        key=lambda call: made[call.result],
+    )
     calls = [calls[at] for at in without_partial_sums([call[:2] for call in calls])]
     named = names([call[:2] for call in calls], [call.layer for call in calls])
     found = {
@@ -165,12 +169,15 @@ def _functions(equations: Iterable[Any], layers: Mapping[str, str], count: int) 
 def _label(equation: Any) -> tuple[str, str, int]:
     """Return the layer that an operation belongs to, the function that it is part of, and the line of that's call."""
     scope = ".".join(str(equation.source_info.name_stack).split("/")[1:])  # the first is the network's class
-    frames = equation.source_info.traceback.frames
+    traceback = equation.source_info.traceback
+    frames = traceback.frames if traceback else ()
     for frame, caller in pairwise(frames):
         if kind := WHOLE.get(frame.function_name):
             return scope, kind, caller.line_num
     inner = equation
-    while (inside := inner.params.get("call_jaxpr")) is not None:  # a function with a derivative of its own
+    while (
+        inside := inner.params.get("call_jaxpr")
+    ) is not None and inside.eqns:  # a function with a derivative of its own
         inner = inside.eqns[0]
     kind = FUNCTIONS.get(str(inner.params.get("name", inner.primitive.name)), "")
     shapes = {var.aval.shape for var in (*equation.invars, equation.outvars[0])}
@@ -239,7 +246,11 @@ def _own(module: nn.Module, params: Any) -> Any:
     return params
 
 
-def _kind(own: Mapping[str, Any]) -> str:
-    if "kernel" not in own:
-        return "normalization" if "scale" in own else "layer"
-    return "linear" if own["kernel"].ndim == 2 else "convolution"
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.Dense):
+        return "linear"
+    return "convolution" if isinstance(module, nn.Conv) else _other(module)
+
+
+def _other(module: nn.Module) -> str:
+    return "normalization" if "Norm" in type(module).__name__ else "layer"
