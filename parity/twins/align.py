@@ -41,6 +41,8 @@ def _pairs(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]]:
     height, width = len(ours), len(theirs)
     best = [[0.0] * (width + 1) for _ in range(height + 1)]
     gains = [[_gain(a, b) for b in theirs] for a in ours]
+    if ours and theirs:
+        gains[0][0] = max(gains[0][0], 1.0)  # a file's first line says what it is
     for i in range(height - 1, -1, -1):
         row, below, gain = best[i], best[i + 1], gains[i]
         for j in range(width - 1, -1, -1):

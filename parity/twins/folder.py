@@ -53,10 +53,9 @@ def _index(contents: Pairs) -> str:
     files = [pair for pair in contents if not pair[0].entry]
     body = '<nav><a href="traps.html">traps</a></nav><h1>Flax and PyTorch side by side</h1><main>'
     if networks:
-        body += (
-            "<p>Every network is written twice, once in each framework. The errors are those of the worst layer, in "
-            f"float64 with the weights copied.</p>{_networks(networks)}"
-        )
+        measured = any(content.facts and content.facts.errors for _, content in networks)
+        errors = " The errors are those of the worst layer, in float64, weights copied." if measured else ""
+        body += f"<p>Every network is written twice, once in each framework.{errors}</p>{_networks(networks)}"
     if files:
         body += f"<h2>The step, the loop and what else both packages have</h2>{_files(files)}"
     return page("Flax and PyTorch side by side", f"{body}</main>", style=bar.STYLE + table.STYLE, script=table.SCRIPT)
@@ -65,7 +64,7 @@ def _index(contents: Pairs) -> str:
 def _networks(contents: Pairs) -> str:
     columns = [
         table.Column("network"),
-        table.Column("after"),
+        table.Column("source"),
         table.Column("input"),
         table.Column("parameters", numeric=True),
         table.Column("Flax lines", numeric=True),

@@ -22,8 +22,8 @@ td.alone { box-shadow: inset 3px 0 var(--side); background: var(--soft) }
 .l mark span { color: inherit }
 mark { background: var(--pale); color: var(--text); border-radius: .2rem; box-decoration-break: clone }
 .layer { font: 11.5px/1.4 ui-monospace, Menlo, Consolas, monospace; color: var(--side); padding: 0 0 .25rem 6ch }
-td.mid { padding: .15rem .5rem !important; vertical-align: middle; text-align: center }
-td.mid div { line-height: 1.1; white-space: nowrap } td.mid .dim { font-size: 11px }
+td.mid { padding: .15rem 0 .15rem .7rem !important; vertical-align: middle }
+td.mid div { line-height: 1.1; white-space: nowrap } td.mid .dim { display: inline-block; width: 1ch; font-size: 11px }
 tbody.diff { scroll-margin: 25vh } tbody.diff:focus { outline: none }
 tbody.diff:focus td.no { background: var(--edge); color: #111 }
 tbody.diff:focus td.code { background: var(--soft) }

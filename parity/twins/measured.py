@@ -11,6 +11,7 @@ import torch
 
 from data import UserError
 from experiment.runs.atomic import write
+from parity.checks import layer_errors
 from parity.checks.layer_errors import NetworkErrors, measure
 from parity.twins.pairs import FOLDERS, Twin
 
@@ -41,9 +42,9 @@ class Measurements:
 
 
 def digest(twin: Twin) -> str:
-    """Return what tells whether errors are those of these sources: both files, the layers, the frameworks."""
-    files = [twin.jax, twin.torch, *(folder / "layers.py" for folder in FOLDERS.values())]
-    content = b"\0".join(file.read_bytes() for file in files)
+    """Return a hash of all that the errors depend on: both files, what they may import, the frameworks."""
+    files = [twin.jax, twin.torch, *(path for folder in FOLDERS.values() for path in sorted(folder.glob("*.py")))]
+    content = b"\0".join(file.read_bytes() for file in [*files, Path(layer_errors.__file__)])
     return hashlib.sha256(content + f"{jax.__version__} {torch.__version__}".encode()).hexdigest()[:16]
 
 

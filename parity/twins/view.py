@@ -79,25 +79,24 @@ def _facts(twin: Twin, content: Content) -> Iterable[str]:
 
 def _legend(content: Content) -> str:
     keys = (
-        '<p class="screen dim"><kbd>j</kbd> next difference, <kbd>k</kbd> the one before. Equal lines are pale; the '
-        "words that differ in a pair of lines are <mark>marked</mark>; a tinted line has no counterpart.</p>"
+        '<p class="screen dim"><kbd>j</kbd> next difference, <kbd>k</kbd> previous difference. Equal lines are grey; '
+        "in a pair of lines the differing words are <mark>marked</mark>; a tinted line has no counterpart.</p>"
     )
     if not content.facts:
         return keys
     shapes = (
-        "Under the line that makes a layer stand the shape of its output for a batch of N, and its parameters "
-        "with those of its parts"
+        "Below the line that creates a layer: the shape of its output for a batch of N, and its number of parameters, "
+        "those of its parts included."
     )
     errors = content.facts.errors
     if errors is None:
-        return f'{keys}<p class="dim">{shapes}.</p>'
-    size = shape_words(errors.input_shape)
+        return f'{keys}<p class="dim">{shapes}</p>'
     return (
-        f'{keys}<p class="dim">{shapes}. The bars are its relative errors, Flax against PyTorch, '
-        "in float64 with the weights copied: <b>f</b> forward, of its output in both modes; <b>b</b> backward, of the "
-        "gradients at its output and of its parameters. The scale is logarithmic, 1e-17 to 1; the line in a bar is "
-        f"the bound. Measured on {errors.examples} examples of {size}, with fewer channels and layers "
-        "where the network is large, as <code>parity check</code> does.</p>"
+        f'{keys}<p class="dim">{shapes} Bars: the relative error of Flax against PyTorch in float64, weights copied, '
+        "on a log scale from 1e-17 to 1; the tick is the bound. <b>f</b>, forward: the layer's output in both modes. "
+        "<b>b</b>, backward: the gradients at its output and of its parameters. Measured on "
+        f"{errors.examples} examples of {'x'.join(map(str, errors.input_shape))}; large networks have fewer channels "
+        "and layers there, as in <code>parity check</code>.</p>"
     )
 
 
