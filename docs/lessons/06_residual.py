@@ -249,3 +249,6 @@ assert parity.check(TorchBlock(stride=2), Block(stride=2), x).ok
 
 # %% tags=["remove-input"]
 solutions("06_residual")
+
+# %% [markdown]
+# Next: [VGG and AlexNet](07_vgg_alexnet.py), deep without shortcuts.
