@@ -105,7 +105,8 @@ axes.legend()
 picture(figure, "Accuracy against the number of examples for learned features, random features and pixels")
 
 # %% [markdown]
-# Twenty examples of each class make a useful classifier, and the features were learned on other digits.
+# Guessing is right in 20%. In learned features one example of each class says more than twenty do in pixels, and they
+# were learned on other digits. It is the body's training that does it: random layers help little.
 #
 # ## A frozen body and a new head
 #
@@ -195,6 +196,7 @@ print(f"bn1's mean moved by {np.linalg.norm(then - mean) / np.linalg.norm(mean):
 import torch
 
 import parity
+import torchnets.models.resnet
 
 torch.manual_seed(0)
 tiny = {"depths": (1, 0, 0, 0), "width": 4, "in_channels": 1, "small_images": True, "num_classes": 3, "frozen": True}

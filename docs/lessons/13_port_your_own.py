@@ -22,7 +22,9 @@
 # Every command below was run like this when the page was built, and what it printed is shown.
 
 # %% tags=["remove-input"]
+import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -33,6 +35,8 @@ files = ROOT / "docs" / "lessons" / "port"
 folder = Path(tempfile.mkdtemp(prefix="port-"))
 for path in sorted(files.glob("*.py")):
     shutil.copy(path, folder)
+os.chdir(folder)
+sys.path.insert(0, str(folder))
 
 # %% [markdown]
 # ## The model
@@ -41,7 +45,9 @@ for path in sorted(files.glob("*.py")):
 # one mixes neighbors, and after a mean over all positions an MLP decides.
 
 # %% tags=["remove-input"]
-from port import draft, my_flax, my_torch
+import draft
+import my_flax
+import my_torch
 
 source(my_torch)
 
@@ -185,13 +191,14 @@ run("python -m jaxnets.evaluate --model my_flax.py:Net --weights net.safetensors
 # file is a dict of arrays by path, and Flax unflattens it:
 
 # %%
+import my_flax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file
 
 from data import load
 
-variables = unflatten_dict(load_file(folder / "net.safetensors"), sep="/")
+variables = unflatten_dict(load_file("net.safetensors"), sep="/")
 digits = load("digits")
 inputs = (digits.test.inputs / np.float32(255) - digits.mean) / digits.std  # as in training
 logits = my_flax.Net().apply(variables, inputs)
@@ -209,20 +216,17 @@ start = text.index("def convert_net")
 print(text[start:].rstrip())
 
 # %%
-import importlib.util
+from importlib import import_module
 
+import my_torch
 import torch
 
-spec = importlib.util.spec_from_file_location("convert_net", folder / "convert_net.py")
-assert spec
-assert spec.loader
-convert_net = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(convert_net)
+convert_net = import_module("convert_net").convert_net  # the file that was just written
 
 torch.manual_seed(1)
 net = my_torch.Net().eval()  # other weights: those of another training, for example
 state = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
-found = my_flax.Net().apply(convert_net.convert_net(state), inputs)
+found = my_flax.Net().apply(convert_net(state), inputs)
 with torch.no_grad():
     expected = net(torch.from_numpy(inputs).permute(0, 3, 1, 2)).numpy()
 print(f"relative difference: {np.linalg.norm(found - expected) / np.linalg.norm(expected):.0e}")
