@@ -97,11 +97,14 @@ figure = Figure(figsize=(6.5, 3.2), layout="constrained")
 axes = figure.subplots()
 for (kind, values), color, marker in zip(curves.items(), ("#0072B2", "#E69F00", "#D55E00"), "os^", strict=True):
     axes.plot(COUNTS, [100 * value for value in values], color=color, marker=marker, label=kind)
-axes.set(xscale="log", xlabel="examples of each class", ylabel="accuracy, %", title="Telling 5 to 9 apart")
+axes.set(
+    xscale="log", xlabel="examples of each class", ylabel="accuracy, %", ylim=(0, 60), title="Telling 5 to 9 apart"
+)
 axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
 axes.minorticks_off()
+axes.axhline(20, color="0.4", linestyle="--", linewidth=1, label="guessing")
 axes.grid(alpha=0.3)
-axes.legend()
+axes.legend(loc="lower right", ncols=2)
 picture(figure, "Accuracy against the number of examples for learned features, random features and pixels")
 
 # %% [markdown]
