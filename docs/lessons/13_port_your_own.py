@@ -83,14 +83,18 @@ run("python -m parity check my_torch.py:Net draft.py:Net --input 8,8,8,1 --json 
 # %% [markdown]
 # Read it from the top.
 #
-# 1. *layers* says which layer is which. Names, shapes, and if need be the numbers that flow in decide.
+# 1. *layers* says which layer is which. Names, shapes, and if need be the numbers that flow in decide. Look at the
+#    last two rows: Flax calls the *head* `Dense_0`, since Python makes `nn.Dense(10)` before it evaluates its
+#    argument. Whoever copies weights in order has them swapped here (trap 24).
 # 2. The table of checks says what fails, and by how much. Errors are relative, and computed in float64. A port that is
 #    right has 1e-15 there. The number of weights agrees; that proves nothing.
 # 3. The last lines say where: the first layer that differs, what it looks like if a known mistake gives exactly Flax's
 #    numbers, one of the numbers on both sides, and the lines of both files. "Of themselves wrong, too" are layers that
-#    differ although they are given PyTorch's inputs: other faults.
+#    differ although they are given PyTorch's inputs: other faults. GELU has no weights and so no name. It is counted
+#    to the layer that it feeds.
 #
-# All the faults are defaults: the arguments that were *not* written.
+# Mend the first fault, check again, and the next one is named. After three rounds you have found them all, and all are
+# defaults: the arguments that were *not* written.
 #
 # | line | PyTorch | Flax's default | trap |
 # | --- | --- | --- | --- |
