@@ -110,7 +110,7 @@ run("python -m parity check my_torch.py:Net draft.py:Net --input 8,8,8,1 --json 
 # So write the arguments. These are all the changes:
 
 # %% tags=["remove-input"]
-side_by_side(draft.Net, my_flax.Net, titles=("draft", "port"))
+side_by_side(draft, my_flax, titles=("draft", "port"))
 
 # %% [markdown]
 # ```sh
