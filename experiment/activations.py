@@ -2,8 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,18 +34,17 @@ class Pool(NamedTuple):
     outputs: np.ndarray  # (N, ..., C)
 
 
-def settle(values: np.ndarray) -> np.ndarray:
-    """Round values to six digits of the largest magnitude.
+def settle(values: Any, xp: Any = np) -> Any:
+    """Round values to six digits of the largest magnitude; `xp` is the library of the array.
 
     The frameworks add the same numbers in other orders, so the last of float64's sixteen digits differ. What is a tie
-    in exact arithmetic, such as max-pooling's in an even background, and a value between two colours would then be
-    decided by noise. After rounding both decide alike, unless a value is within 1e-9 digits of a rounding boundary.
+    in exact arithmetic, such as max-pooling's in an even background, and a value between two colors would then be
+    decided by noise. After rounding both decide alike, but for a value that is within noise of a rounding boundary:
+    less than one in 1e8.
     """
-    largest = float(np.abs(values).max(initial=0))
-    if not np.isfinite(largest) or largest == 0:
-        return values + 0.0
-    step = 10.0 ** (np.floor(np.log10(largest)) + 1 - DIGITS)
-    return np.round(values / step) * step + 0.0  # adding 0 makes -0 to 0
+    largest = xp.max(xp.abs(values), initial=0)
+    step = 10.0 ** (xp.floor(xp.log10(xp.where(largest > 0, largest, 1.0))) + 1 - DIGITS)
+    return xp.round(values / step) * step + 0.0  # adding 0 makes -0 to 0
 
 
 def common_name(path: str) -> str:
@@ -53,11 +52,10 @@ def common_name(path: str) -> str:
     return re.sub(r"\.(\d+)", r"_\1", path.replace("/", "."))
 
 
-def without_partial_sums(calls: Iterable[tuple[str, str, object]]) -> list[int]:
-    """Return the indices of calls (scope, kind, ...) without those of a sum that the next call adds to."""
-    found = [(scope, kind) for scope, kind, *_ in calls]
-    after = [*found[1:], ("", "")]
-    return [at for at, (call, then) in enumerate(zip(found, after, strict=True)) if call != then or call[1] != ADD]
+def without_partial_sums(calls: Sequence[tuple[str, str]]) -> list[int]:
+    """Return the indices of calls (scope, kind) without those of a sum that the next call adds to."""
+    after = [*calls[1:], ("", "")]
+    return [at for at, (call, then) in enumerate(zip(calls, after, strict=True)) if call != then or call[1] != ADD]
 
 
 def names(calls: Sequence[tuple[str, str]], layers: Sequence[bool]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from data import Loader
+from experiment.activations import Activation, Kernel, Pool
 from experiment.config import Config
 from experiment.distributed.environment import ProcessInfo
 from experiment.loop.monitor import Counts, Monitor
@@ -66,6 +67,26 @@ class Backend(Protocol):
     @property
     def summarize(self) -> Callable[[Entry], list[Layer]]:
         """Return the layers of a network."""
+        ...
+
+    @property
+    def activations(self) -> Callable[[Any, Any, np.ndarray], dict[str, Activation]]:
+        """Return what each layer and function of a network puts out for inputs (N, ..., C), given its variables."""
+        ...
+
+    @property
+    def gradient(self) -> Callable[..., np.ndarray]:
+        """Return the gradient of logits by an activation or by the inputs: see `jaxnets.activations`."""
+        ...
+
+    @property
+    def kernels(self) -> Callable[[Any, Any, np.ndarray], dict[str, Kernel]]:
+        """Return the weights of each convolution and each linear layer, given variables and inputs."""
+        ...
+
+    @property
+    def max_pools(self) -> Callable[[Any, Any, np.ndarray], dict[str, Pool]]:
+        """Return what each max-pooling keeps, given variables and inputs."""
         ...
 
     @property

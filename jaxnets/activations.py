@@ -1,12 +1,12 @@
 """Activations, gradients, kernels and max-pooling of a network, by name. Twin of `torchnets.activations`.
 
-A Flax module has a name for each of its layers, but ReLU and pooling are functions. So the network is traced: its jaxpr
-is the list of all operations, each with the layer it belongs to and the Python functions that called it.
+A Flax module has a name for each of its layers, but ReLU and pooling are functions. So the network is traced: its
+jaxpr is the list of all operations, each with the layer it belongs to and the Python functions that called it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -19,14 +19,14 @@ from experiment.activations import Activation, Kernel, Pool, common_name, names,
 from jaxnets.environment import ONCE
 from jaxnets.step import Model, Variables
 
-# What a program calls it, or JAX's primitive: the common name.
-FUNCTIONS = {
-    **{name: name for name in ("relu", "relu6", "gelu", "silu", "elu", "leaky_relu", "softplus", "sigmoid", "tanh")},
-    **{name: name for name in ("softmax", "log_softmax", "concatenate", "add")},
-    **{"logistic": "sigmoid", "hard_swish": "hardswish", "hard_silu": "hardswish", "swish": "silu"},
-}
+ACTIVATIONS = ("relu", "relu6", "gelu", "silu", "elu", "leaky_relu", "softplus", "sigmoid", "softmax", "log_softmax")
+# JAX's name of a compiled function or of an operation: the common name.
+FUNCTIONS = {name: name for name in (*ACTIVATIONS, "tanh", "concatenate", "add")} | {"logistic": "sigmoid"}
 # Functions of several operations, which Python's frames name.
-WHOLE = {"max_pool": "max_pool", "avg_pool": "average_pool", "adaptive_average_pool": "average_pool", "_mean": "mean"}
+WHOLE = {name: name for name in ACTIVATIONS} | {
+    **{"max_pool": "max_pool", "avg_pool": "average_pool", "adaptive_average_pool": "average_pool", "_mean": "mean"},
+    **{"swish": "silu", "hard_silu": "hardswish", "hard_swish": "hardswish"},
+}
 
 
 class _Call(NamedTuple):
@@ -65,6 +65,8 @@ def gradient(
     model: Model, variables: Variables, inputs: np.ndarray, labels: np.ndarray, name: str | None = None
 ) -> np.ndarray:
     """Return the gradient (N, ..., C) of each example's logit of its label, by an activation or by the inputs (None).
+
+    What max-pooling is given is rounded by `settle`, so of values that are equal but for rounding the first is kept.
 
     Args:
         model: a network.
@@ -139,7 +141,7 @@ def _trace(model: Model, variables: Variables, inputs: np.ndarray) -> _Trace:
     calls += _functions(closed.jaxpr.eqns, kinds, len(inputs))
     made = {var: at for at, equation in enumerate(closed.jaxpr.eqns) for var in equation.outvars}
     calls = sorted((call for call in calls if call.result in made), key=lambda call: made[call.result])
-    calls = [calls[at] for at in without_partial_sums(calls)]
+    calls = [calls[at] for at in without_partial_sums([call[:2] for call in calls])]
     named = names([call[:2] for call in calls], [call.layer for call in calls])
     found = {
         name: Kernel(kinds[name], np.asarray(_own(module, variables["params"])["kernel"]), shape)
@@ -164,7 +166,7 @@ def _label(equation: Any) -> tuple[str, str, int]:
     """Return the layer that an operation belongs to, the function that it is part of, and the line of that's call."""
     scope = ".".join(str(equation.source_info.name_stack).split("/")[1:])  # the first is the network's class
     frames = equation.source_info.traceback.frames
-    for frame, caller in zip(frames, frames[1:], strict=False):
+    for frame, caller in pairwise(frames):
         if kind := WHOLE.get(frame.function_name):
             return scope, kind, caller.line_num
     inner = equation
@@ -175,16 +177,25 @@ def _label(equation: Any) -> tuple[str, str, int]:
     return scope, "" if kind == "add" and len(shapes) > 1 else kind, id(equation)
 
 
-def _values(trace: _Trace, x: jax.Array, more: Mapping[Any, jax.Array] | None = None) -> dict[Any, jax.Array]:
-    """Return the values of all variables; to some, `more` is added."""
+def _values(
+    trace: _Trace, x: jax.Array, more: Mapping[Any, jax.Array] | None = None, settled: Mapping[int, Any] | None = None
+) -> dict[Any, jax.Array]:
+    """Return the values of all variables; `more` is added to some, and some are `settled` for an operation."""
     jaxpr = trace.closed.jaxpr
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*trace.closed.consts, x], strict=True))
-    return _evaluate(jaxpr.eqns, values, more or {})
+    return _evaluate(jaxpr.eqns, values, more or {}, settled or {})
 
 
-def _evaluate(equations: Iterable[Any], values: dict[Any, Any], more: Mapping[Any, jax.Array]) -> dict[Any, Any]:
+def _evaluate(
+    equations: Iterable[Any], values: dict[Any, Any], more: Mapping[Any, jax.Array], settled: Mapping[int, Any]
+) -> dict[Any, Any]:
     for equation in equations:
         given = [atom.val if isinstance(atom, Literal) else values[atom] for atom in equation.invars]
+        if id(equation) in settled:
+            given = [
+                _settled(x) if atom is settled[id(equation)] else x
+                for atom, x in zip(equation.invars, given, strict=True)
+            ]
         results = equation.primitive.bind(*given, **equation.primitive.get_bind_params(equation.params))
         results = results if equation.primitive.multiple_results else [results]
         for var, result in zip(equation.outvars, results, strict=True):
@@ -194,8 +205,15 @@ def _evaluate(equations: Iterable[Any], values: dict[Any, Any], more: Mapping[An
 
 def _chosen(trace: _Trace, x: jax.Array, labels: np.ndarray, more: Mapping[Any, jax.Array] | None = None) -> jax.Array:
     """Return the sum of the logits of the labels; each depends on its own example alone."""
-    logits = _values(trace, x, more)[trace.closed.jaxpr.outvars[0]]
+    pools = [call for call in trace.calls.values() if call.kind == "max_pool"]
+    settled = {id(equation): _read(call)[0] for call in pools for equation in call.equations}
+    logits = _values(trace, x, more, settled)[trace.closed.jaxpr.outvars[0]]
     return logits[jnp.arange(len(labels)), jnp.asarray(labels)].sum()
+
+
+def _settled(x: jax.Array) -> jax.Array:
+    """Round a value; its derivative is that of the value."""
+    return x + jax.lax.stop_gradient(settle(x, jnp) - x)
 
 
 def _read(call: _Call) -> list[Any]:
@@ -207,7 +225,7 @@ def _read(call: _Call) -> list[Any]:
 
 
 def _apply(call: _Call, read: Sequence[Any], others: Sequence[jax.Array], x: jax.Array) -> jax.Array:
-    return _evaluate(call.equations, dict(zip(read, [x, *others], strict=True)), {})[call.result]
+    return _evaluate(call.equations, dict(zip(read, [x, *others], strict=True)), {}, {})[call.result]
 
 
 def _is_layer(module: nn.Module, params: Any) -> bool:

@@ -1,7 +1,7 @@
 """Proof that a PyTorch and a Flax network are the same network, and train the same way.
 
 `to_flax` and `to_torch` copy weights by name and need numpy alone; `check`, `match`, `check_training` and the
-others need both frameworks; `record` and `check_record` need one. All load on first use.
+others need both frameworks; those of records need one. All load on first use.
 """
 
 import importlib
@@ -14,7 +14,8 @@ check_packages("data", "experiment", "jaxnets", "torchnets")
 if TYPE_CHECKING:
     from parity.copy import CopyError, to_flax, to_torch
     from parity.ports import assert_port, check, match
-    from parity.records.either import check_record, record
+    from parity.records.check_training import check_training_record
+    from parity.records.either import check_record, record, record_training
     from parity.report import Failure, Report
     from parity.training.check_training import assert_training, check_training
 
@@ -27,8 +28,10 @@ __all__ = [
     "check",
     "check_record",
     "check_training",
+    "check_training_record",
     "match",
     "record",
+    "record_training",
     "to_flax",
     "to_torch",
 ]
@@ -42,8 +45,10 @@ MODULES = {
     "check": "parity.ports",
     "check_record": "parity.records.either",
     "check_training": "parity.training.check_training",
+    "check_training_record": "parity.records.check_training",
     "match": "parity.ports",
     "record": "parity.records.either",
+    "record_training": "parity.records.either",
     "to_flax": "parity.copy",
     "to_torch": "parity.copy",
 }

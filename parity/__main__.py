@@ -7,14 +7,17 @@ check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module
 record my_torch.py:Net --input 8,32,32,3 --out net.parity writes what a PyTorch module computes to a file, without JAX.
 check net.parity my_flax.py:Net compares a JAX model with such a file, without PyTorch; see docs/records.md.
 check-training my_torch.py:training my_jax.py:training --batches my_data.py:batches compares two trainings of yours,
-stage by stage of every step; see docs/check_training.md.
+stage by stage of every step; see docs/check_training.md. record my_torch.py:training --batches my_data.py:batches
+--out training.parity records one of them, and check-training training.parity my_jax.py:training compares the other.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.
 training --data-dir DIR trains many seeds in both frameworks and compares the accuracies.
 bench [NAME ...] measures the throughput of both frameworks on the same work; see docs/benchmark.md.
+twins [NAME ...] --out DIR writes pages with the two files of a network side by side; see docs/twins.md.
 convert NAME SOURCE TARGET turns a file of PyTorch's weights into Flax's, or back, bit by bit.
 convert my_torch.py:Net my_flax.py:Net --input 8,32,32,3 --weights FILE TARGET does so for a pair of yours.
+report --out DIR [RUN ...] writes one page of HTML: checks, layers, trainings, throughput; see docs/report.md.
 """
 
 import argparse
@@ -36,6 +39,8 @@ COMMANDS = {
     "commands.long_runs": ("forced", "training"),
     "bench.options": ("bench",),
     "commands.convert": ("convert",),
+    "twins.command": ("twins",),
+    "overview.command": ("report",),
 }
 OURS = ("data", "experiment", "jaxnets", "torchnets", "parity")
 

@@ -155,6 +155,10 @@ def test_metrics_are_in_summary_table_and_rows(framework, run_main, tmp_path):
     found = json.loads((tmp_path / "run/summary.json").read_text())
     assert set(found["test"]["report"]["7"]) == {"precision", "recall", "f1", "examples", "roc_auc"}
     assert found["test"]["report"]["7"]["recall"] == found["test"]["per_class"]["7"]
+    counts = np.array(found["test"]["confusion"])
+    assert counts.shape == (10, 10)
+    assert counts.sum(axis=1).tolist() == [row["examples"] for row in found["test"]["report"].values()]
+    assert counts[7, 7] / counts[7].sum() == found["test"]["per_class"]["7"]
     for words in ("precision", "recall", "F1", "balanced accuracy", "macro F1", "top-5 accuracy", "ROC-AUC"):
         assert words in out
     assert f"{found['test']['roc_auc']:.4f}" in out

@@ -4,6 +4,7 @@ import ast
 import builtins
 import importlib.util
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -97,3 +98,23 @@ def test_the_code_on_the_page_needs_no_hidden_cell(lesson):
             known.add(node.id)
     used = {node.id for node in ast.walk(seen) if isinstance(node, ast.Name)}
     assert used <= known, f"defined in a hidden cell: {sorted(used - known)}"
+
+
+def test_faults_of_a_site_are_found(tmp_path):
+    faults = runpy.run_path(str(LESSONS.parent / "site/check.py"))["faults"]
+    (tmp_path / "a.html").write_text('<a href="b.html#here">b</a><img src="x.png"><p id="top"></p>')
+    (tmp_path / "b.html").write_text('<a href="a.html#top">a</a><p id="here"></p>')
+    (tmp_path / "x.png").touch()
+    assert faults(tmp_path) == []
+    (tmp_path / "c.html").write_text(
+        '<script src="https://example.org/x.js"></script><a href="a.html#low">a</a><a href="d.html">d</a>'
+        '<a href="https://example.org">elsewhere</a>'
+    )
+    (tmp_path / "c.css").write_text("@font-face { src: url(https://example.org/x.woff) }")
+    found = [fault.partition(": ")[2] for fault in faults(tmp_path)]
+    assert found == [
+        "loads https://example.org/x.js",
+        "no anchor a.html#low",
+        "no file d.html",
+        "loads from a network",
+    ]

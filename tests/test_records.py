@@ -80,13 +80,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_flax.py").write_text(FLAX)
     (folder / "wrong.py").write_text(FLAX.replace("approximate=False", "approximate=True"))
     blocked = "jax,jaxlib,flax,optax,chex,einops,scipy,matplotlib,sklearn,rich,tyro,PIL,soundfile,soxr,msgpack"
-    found = _parity(folder, blocked, "record", "my_torch.py:Net", "--input", "4,8,8,3", "--out", "net.parity")
+    found = run_blocked(folder, blocked, "record", "my_torch.py:Net", "--input", "4,8,8,3", "--out", "net.parity")
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("net.parity: 7 operations")
     return folder
 
 
-def _parity(folder: Path, blocked: str, *args: str) -> subprocess.CompletedProcess[str]:
+def run_blocked(folder: Path, blocked: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where packages are not installed."""
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", BLOCKED, blocked, *args]
@@ -95,7 +96,7 @@ def _parity(folder: Path, blocked: str, *args: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 def test_a_record_is_checked_without_pytorch(folder: Path) -> None:
-    found = _parity(folder, "torch,torchvision,functorch,einops", "check", "net.parity", "my_flax.py:Net",
+    found = run_blocked(folder, "torch,torchvision,functorch,einops", "check", "net.parity", "my_flax.py:Net",
                     "--accept", "trap-1", "--json", "found.json")  # fmt: skip
     assert found.returncode == 0, found.stdout + found.stderr
     report = json.loads((folder / "found.json").read_text())[0]
@@ -104,7 +105,9 @@ def test_a_record_is_checked_without_pytorch(folder: Path) -> None:
         "forward, eval",
         "round trip",
         "gradients",
+        "forward, train",
         "statistics",
+        "gradients, train",
     ]
     assert any("torch" in note and "my_torch.py:Net" in note for note in report["notes"])
 
@@ -130,14 +133,14 @@ def test_a_difference_names_both_lines_and_shows_pytorchs(
 @pytest.mark.slow
 def test_a_jax_model_is_recorded_and_checked_without_jax(folder: Path) -> None:
     missing = "torch,torchvision,functorch,einops,tyro,PIL,soundfile,soxr"
-    found = _parity(folder, missing, "record", "my_flax.py:Net", "--input", "4,8,8,3", "--out", "jax.parity")
+    found = run_blocked(folder, missing, "record", "my_flax.py:Net", "--input", "4,8,8,3", "--out", "jax.parity")
     assert found.returncode == 0, found.stderr
     (folder / "other_torch.py").write_text(TORCH.replace("gelu(", "silu("))
     blocked = "jax,jaxlib,flax,optax,chex,einops,scipy,ml_dtypes,rich,tyro,PIL,soundfile,soxr,msgpack"
-    right = _parity(folder, blocked, "check", "jax.parity", "my_torch.py:Net", "--accept", "trap-1")
+    right = run_blocked(folder, blocked, "check", "jax.parity", "my_torch.py:Net", "--accept", "trap-1")
     assert right.returncode == 0, right.stdout + right.stderr
-    assert "5 checks hold, 0 fail" in right.stdout
-    wrong = _parity(folder, blocked, "check", "jax.parity", "other_torch.py:Net")
+    assert "7 checks hold, 0 fail" in right.stdout
+    wrong = run_blocked(folder, blocked, "check", "jax.parity", "other_torch.py:Net")
     assert wrong.returncode == 1, wrong.stderr
     assert "other_torch.py:12 `x = torch.nn.functional.silu(self.norm(self.conv(x)))`" in wrong.stdout
     assert "my_flax.py:12 `x = nn.gelu(x, approximate=False)`" in wrong.stdout
@@ -178,6 +181,47 @@ def test_either_side_may_be_recorded(tmp_path: Path) -> None:
     assert "nn.tanh(nn.Dense(4)(x))" in str(wrong.failures[0].jax_line)
 
 
+class Noisy(nn.Module):
+    rate: float = 0.3
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool = False) -> Any:
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(6)(x))
+        x = nn.Dropout(self.rate, deterministic=not train)(nn.relu(x)) * (self.scale if train else 1.0)
+        return nn.Dense(3)(x)
+
+
+def noisy() -> torch.nn.Module:
+    layers = [torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Dropout(0.3)]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(6, 3))
+
+
+def test_a_record_holds_the_masks_of_training_mode(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).normal(size=(8, 4))
+    parity.record(noisy(), inputs, tmp_path / "torch.parity")
+    parity.record(Noisy(), inputs, tmp_path / "jax.parity")
+    pairs = (("torch.parity", Noisy()), ("jax.parity", noisy()))
+    for file_name, model in pairs:
+        report = parity.check_record(tmp_path / file_name, model, accept=["trap-1"])
+        assert report.ok, report.failures
+        assert [result.check for result in report.results][4:] == [
+            "dropout",
+            "forward, train",
+            "statistics",
+            "gradients, train",
+        ]
+        assert report.results[4].note == "1 mask, the same on both sides"
+        assert max(result.error for result in report.results[5:] if result.check != "statistics") < 1e-12
+    (failure,) = parity.check_record(tmp_path / "torch.parity", Noisy(0.4)).failures
+    assert "the rates differ (trap 20)" in failure.diagnosis
+    parity.record(Noisy(0.4), inputs, tmp_path / "other.parity")
+    (failure,) = parity.check_record(tmp_path / "other.parity", noisy()).failures
+    assert "the rates differ (trap 20)" in failure.diagnosis
+    (failure,) = parity.check_record(tmp_path / "torch.parity", Noisy(scale=0.9)).failures
+    assert (failure.check, failure.stage) == ("forward, train", "forward")
+
+
 def test_a_record_is_never_overwritten_and_refuses_what_does_not_fit(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,7 +247,7 @@ def test_a_record_is_never_overwritten_and_refuses_what_does_not_fit(
     assert not Path("new.parity").exists()
 
 
-def _altered_header(raw: bytes, change: Callable[[dict[str, Any]], Any], *, hashed: bool = True) -> bytes:
+def altered_header(raw: bytes, change: Callable[[dict[str, Any]], Any], *, hashed: bool = True) -> bytes:
     """Return a file with another header, whose hash fits."""
     length = struct.unpack("<Q", raw[:8])[0]
     outer = json.loads(raw[8 : 8 + length])
@@ -217,7 +261,7 @@ def _altered_header(raw: bytes, change: Callable[[dict[str, Any]], Any], *, hash
     return struct.pack("<Q", len(new)) + new + raw[8 + length :]
 
 
-def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
+def put(*path: Any) -> Callable[[dict[str, Any]], None]:
     """Return a function that puts a value in a place of the header."""
     *keys, last, value = path
 
@@ -230,22 +274,22 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
 
 
 HEADERS: dict[str, tuple[Any, str]] = {
-    "newer": (_set("version", 99), "a record of version 99"),
-    "no version": (_set("version", None), "no version"),
+    "newer": (put("version", 99), "a record of version 99"),
+    "no version": (put("version", None), "no version"),
     "nan": (lambda header: json.dumps({**header, "seed": float("nan")}), "NaN is not allowed"),
     "deep": (lambda _: "[" * 200_000 + "]" * 200_000, "nested too deep"),
     "deep inside": (lambda h: json.dumps(h).replace('"seed": 0', '"seed": ' + "[" * 150_000), "nested too deep"),
     "not an object": (lambda _: "7", "no version"),
-    "unknown value": (_set("trace", "ops", 0, 1, [10**9]), "not below"),
+    "unknown value": (put("trace", "ops", 0, 1, [10**9]), "not below"),
     "cycle": (lambda h: h["trace"]["ops"][0][1].append(h["trace"]["ops"][-1][2][0]), "does not follow"),
-    "unknown array": (_set("weights", "fc.weight", ["../../etc/passwd", [1]]), "KeyError"),
-    "shape": (_set("weights", "fc.weight", ["weights/fc.weight", [10**6, 10**6]]), "reshape"),
-    "negative": (_set("weights", "fc.weight", ["weights/fc.weight", [-1]]), "a number is -1"),
+    "unknown array": (put("weights", "fc.weight", ["../../etc/passwd", [1]]), "KeyError"),
+    "shape": (put("weights", "fc.weight", ["weights/fc.weight", [10**6, 10**6]]), "reshape"),
+    "negative": (put("weights", "fc.weight", ["weights/fc.weight", [-1]]), "a number is -1"),
     "dtype": (lambda h: h["arrays"]["weights/fc.weight"].__setitem__(0, "object"), "dtype"),
     "missing": (lambda h: h.pop("trace"), "KeyError"),
-    "layout": (_set("layouts", "0", "../../x"), "layouts"),
-    "operation": (_set("trace", "ops", 0, 0, "__import__('os')"), "does not follow"),
-    "other side": (_set("side", "else"), "of the side 'else'"),
+    "layout": (put("layouts", "0", "../../x"), "layouts"),
+    "operation": (put("trace", "ops", 0, 0, "__import__('os')"), "does not follow"),
+    "other side": (put("side", "else"), "of the side 'else'"),
     "arrays": (lambda h: h["arrays"].pop("weights/fc.weight"), "altered"),
 }
 
@@ -253,7 +297,7 @@ HEADERS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_hostile_header_gets_one_line(folder: Path, tmp_path: Path, name: str) -> None:
     change, words = HEADERS[name]
-    (tmp_path / "x.parity").write_bytes(_altered_header((folder / "net.parity").read_bytes(), change))
+    (tmp_path / "x.parity").write_bytes(altered_header((folder / "net.parity").read_bytes(), change))
     with pytest.raises(UserError, match=r"x\.parity") as found:
         open_record(tmp_path / "x.parity")
     assert words in str(found.value)
@@ -265,7 +309,7 @@ def test_damaged_files_get_one_line(folder: Path, tmp_path: Path) -> None:
     raw, path = (folder / "net.parity").read_bytes(), tmp_path / "x.parity"
     flipped = bytearray(raw)
     flipped[-40] ^= 1
-    unhashed = _altered_header(raw, _set("seed", 1), hashed=False)
+    unhashed = altered_header(raw, put("seed", 1), hashed=False)
     length = struct.unpack("<Q", raw[:8])[0]
     outer = json.loads(raw[8 : 8 + length])
     outer["weights/fc.weight"]["data_offsets"][1] += 10**12

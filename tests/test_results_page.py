@@ -1,9 +1,12 @@
 """The tables of docs/results.md and docs/cifar10.md are those of the files of figures; so is what recipes promise."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 
+from benchmarks import confusion
 from benchmarks.results_page import DOCS, FILES, PAGES, filled, read, same
 from experiment.recipes import recipes
 
@@ -36,3 +39,17 @@ def test_the_better_of_two_networks_is_recognised():
     assert float(same(row(0.90), row(0.902), 10_000)) > 0.5
     assert float(same(row(0.90, 0.001, range(3)), row(0.92, 0.001, range(3)), 10_000)) < 0.01
     assert same(row(0.90), None, 10_000) == "-"
+
+
+def test_confusion_matrices_are_those_of_the_trainings():
+    both = json.loads(confusion.RESULTS.read_text())
+    accuracies = {(row["recipe"], row["framework"]): row["test"]["mean"] for row in ROWS}
+    for run in both:
+        counts = np.array(run["confusion"])
+        assert np.trace(counts) / counts.sum() == accuracies[run["recipe"], run["framework"]]
+    found = confusion.tested(both)
+    lowest, name = min((p, name) for name, p in found.items())
+    text = " ".join((DOCS / "cifar10.md").read_text(encoding="utf-8").split())
+    assert f"the lowest p of ten is {lowest:.2f} ({name})" in text
+    swapped = [both[0], both[1] | {"confusion": np.roll(both[1]["confusion"], 1, axis=1).tolist()}]
+    assert max(confusion.tested(swapped).values()) < 1e-9

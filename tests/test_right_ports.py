@@ -65,6 +65,19 @@ def test_dropout_that_differs_is_seen(model, words):
     assert re.search(words, failure.diagnosis), failure.diagnosis
 
 
+class Unfinished(Flax):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        return super().__call__(x.reshape(-1, 7) if train else x, train)
+
+
+def test_a_side_that_raises_in_training_mode_alone_fails():
+    (failure,) = parity.check(Noisy(), Unfinished(), X, accept=["trap-1"]).failures
+    assert failure.check == "training mode"
+    assert "JAX raises in training mode, PyTorch does not: TypeError at" in failure.diagnosis
+    assert "x.reshape(-1, 7)" in str(failure.jax_line)
+
+
 class Words(tn.Module):
     def __init__(self):
         super().__init__()

@@ -70,6 +70,8 @@ def gradient(
 ) -> np.ndarray:
     """Return the gradient (N, ..., C) of each example's logit of its label, by an activation or by the inputs (None).
 
+    What max-pooling is given is rounded by `settle`, so of values that are equal but for rounding the first is kept.
+
     Args:
         model: a network.
         variables: its weights and statistics.
@@ -77,7 +79,7 @@ def gradient(
         labels: (N,).
         name: of the activation.
     """
-    trace = _trace(model, variables, inputs)
+    trace = _trace(model, variables, inputs, settled=True)
     call = trace.calls[name] if name is not None else None
     chosen = trace.logits[torch.arange(len(labels)), torch.from_numpy(np.asarray(labels, np.int64))].sum()
     (found,) = torch.autograd.grad(chosen, call.result if call else trace.inputs)
@@ -105,14 +107,15 @@ def max_pools(model: nn.Module, variables: Variables, inputs: np.ndarray) -> dic
 class _Functions(TorchFunctionMode):
     """Records the calls of functions outside of the layers."""
 
-    def __init__(self, calls: list[_Call], scopes: list[tuple[str, nn.Module]], count: int):
+    def __init__(self, calls: list[_Call], scopes: list[tuple[str, nn.Module]], count: int, settled: bool):
         super().__init__()
-        self._calls, self._scopes, self._count = calls, scopes, count
+        self._calls, self._scopes, self._count, self._settled = calls, scopes, count, settled
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
         kind = FUNCTIONS.get(func.__name__) or POOLS.get(func.__name__, "")
+        args = (_settled(args[0]), *args[1:]) if self._settled and kind == "max_pool" else args
+        result = func(*args, **kwargs)
         if not kind or _is_layer(self._scopes[-1][1]) or not _is_new(kind, func.__name__, args, result, self._count):
             return result
         scope = next(name for name, module in reversed(self._scopes) if not _is_transparent(module))
@@ -121,7 +124,7 @@ class _Functions(TorchFunctionMode):
         return result.clone()  # which a function that works in place may change
 
 
-def _trace(model: nn.Module, variables: Variables, inputs: np.ndarray) -> _Trace:
+def _trace(model: nn.Module, variables: Variables, inputs: np.ndarray, *, settled: bool = False) -> _Trace:
     calls: list[_Call] = []
     kernels: dict[str, Kernel] = {}
     scopes: list[tuple[str, nn.Module]] = []
@@ -145,9 +148,9 @@ def _trace(model: nn.Module, variables: Variables, inputs: np.ndarray) -> _Trace
         for name, module in model.named_modules():
             stack.callback(module.register_forward_pre_hook(partial(enter, name=name)).remove)
             stack.callback(module.register_forward_hook(partial(leave, name=name)).remove)
-        stack.enter_context(_Functions(calls, scopes, len(inputs)))
+        stack.enter_context(_Functions(calls, scopes, len(inputs), settled))
         logits = functional_call(model, variables, (x,))
-    calls = [calls[at] for at in without_partial_sums(calls)]
+    calls = [calls[at] for at in without_partial_sums([call[:2] for call in calls])]
     named = names([(common_name(call.scope), call.kind) for call in calls], [call.layer for call in calls])
     return _Trace(x, logits, dict(zip(named, calls, strict=True)), kernels)
 
@@ -159,6 +162,11 @@ def _is_new(kind: str, name: str, args: Any, result: Any, count: int) -> bool:
     if kind == "add":
         return all(isinstance(each, torch.Tensor) and each.shape == result.shape for each in args[:2])
     return not ("adaptive" in name and args[0].shape == result.shape)
+
+
+def _settled(x: torch.Tensor) -> torch.Tensor:
+    """Round a value; its derivative is that of the value."""
+    return x + (torch.from_numpy(settle(x.detach().cpu().numpy())).to(x.device) - x).detach()
 
 
 def _call(func: Any, args: Any, kwargs: Mapping[str, Any], x: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a network",
     "evaluate": "evaluate a trained network on its dataset",
     "predict": "classify files with a trained network",
+    "visualize": "draw filters, activations and mistakes of a trained network",
     "compare": "compare runs of either framework",
     "data": "list and download datasets",
 }

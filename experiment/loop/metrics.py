@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 TOP = 5
+MANY = 100  # classes: of more, a JSON file holds no confusion matrix
 PIECE = 2**22  # logits that are scored at once
 
 
@@ -42,6 +43,15 @@ class Score(NamedTuple):
         found |= {} if self.top5 is None else {"top5_accuracy": self.top5}
         found |= {} if self.auc is None else {"roc_auc": self.roc_auc()}
         return {name: finite(value) for name, value in found.items()}
+
+    def of_classes(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Return what a JSON file holds of each class: its accuracy, its report, and the confusion matrix's rows."""
+        per_class = zip(classes, self.per_class(), strict=True)
+        found: dict[str, Any] = {"per_class": {name: finite(accuracy) for name, accuracy in per_class}}
+        found["report"] = self.report(classes)
+        if len(classes) <= MANY:
+            found["confusion"] = self.confusion.tolist()
+        return found
 
     def report(self, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Return precision, recall, F1 and the number of examples of each class, and ROC-AUC if asked for.

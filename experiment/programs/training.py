@@ -181,7 +181,5 @@ def _figures(session: Session, scores: Mapping[str, Score]) -> dict[str, Any]:
     """Return what a run's summary.json holds beside what is known before the training."""
     classes = session.task.dataset.classes
     found: dict[str, Any] = {name: one.as_dict() for name, one in scores.items()}
-    per_class = zip(classes, scores["test"].per_class(), strict=True)
-    found["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
-    found["test"]["report"] = scores["test"].report(classes)
+    found["test"] |= scores["test"].of_classes(classes)
     return found | {"inputs": describe_inputs(session.task), "data": fingerprint(session.task)}

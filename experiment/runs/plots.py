@@ -38,7 +38,7 @@ def _known() -> Collection[int]:
     return get_font(findfont(FontProperties())).get_charmap()
 
 
-def _drawable(text: str, most: int = 100) -> str:
+def drawable(text: str, most: int = 100) -> str:
     """Return text for a label: what the font lacks is escaped, and no character has a meaning for matplotlib.
 
     Of a text of more than `most` characters the middle is left out.
@@ -53,7 +53,7 @@ def _drawable(text: str, most: int = 100) -> str:
 def curves(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     """Return a PNG of loss and accuracy over the epochs; `rows` are those of metrics.jsonl."""
     figure = _figure(10, 4)
-    figure.suptitle(_drawable(title))
+    figure.suptitle(drawable(title))
     for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss", "accuracy (%)"), strict=True):
         for split, style in (("train", "-"), ("validation", "--"), ("test", ":")):
             points = [(row["epoch"], row[key]) for row in rows if row["split"] == split]
@@ -82,7 +82,7 @@ def overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
         ):
             points = [(row["epoch"], row[key]) for row in rows if row["split"] == split]
             ys = [np.nan if value is None else value * (100 if key == "accuracy" else 1) for _, value in points]
-            label = _drawable(f"{name}, {split}") if at < LEGEND else None
+            label = drawable(f"{name}, {split}") if at < LEGEND else None
             axes.plot([epoch for epoch, _ in points], ys, style, marker=".", color=f"C{at % 10}", label=label)
     for axes, title in ((left, "loss"), (right, "accuracy (%)")):
         axes.set(xlabel="epoch", ylabel=title)
@@ -105,7 +105,7 @@ def trials(rows: Sequence[Mapping[str, Any]], log: Collection[str], metric: str 
     first.set(xlabel="trial", ylabel=f"validation {metric}{unit}")
     for axes, name in zip(others, names, strict=True):
         options = [row["options"][name] for row in rows]
-        options = [_drawable(str(option)) for option in options] if isinstance(options[0], str) else options
+        options = [drawable(str(option)) for option in options] if isinstance(options[0], str) else options
         axes.scatter(options, values, c=range(len(rows)), cmap="Blues", edgecolors="grey")
         axes.set_xlabel(name)
         if name in log:
@@ -130,10 +130,10 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> bytes:
         colour = "white" if share[row, column] > 0.5 else "black"
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
     chosen = range(0, len(classes), -(-len(classes) // READABLE))  # every label, or every second one and so on
-    names = [_drawable(classes[at], LABEL) for at in chosen]
+    names = [drawable(classes[at], LABEL) for at in chosen]
     axes.set_xticks(chosen, names, rotation=45, ha="right")
     axes.set_yticks(chosen, names)
-    axes.set(xlabel="predicted", ylabel="true", title=_drawable(title))
+    axes.set(xlabel="predicted", ylabel="true", title=drawable(title))
     figure.colorbar(image, ax=axes, label="share of the true class")
     return _png(figure)
 

@@ -61,9 +61,7 @@ def _draw(session: Session, outcome: Outcome, test: Score) -> None:
 def _write_summary(session: Session, outcome: Outcome, scores: dict[str, Score]) -> dict[str, Any]:
     folder, classes = session.folder, session.task.dataset.classes
     summary = session.about | {name: result.as_dict() for name, result in scores.items()}
-    per_class = zip(classes, scores["test"].per_class(), strict=True)
-    summary["test"]["per_class"] = {name: finite(accuracy) for name, accuracy in per_class}
-    summary["test"]["report"] = scores["test"].report(classes)
+    summary["test"] |= scores["test"].of_classes(classes)
     summary |= {"examples_per_second": outcome.examples_per_second, "epochs": len(outcome.epochs)}
     summary |= {"seconds": sum(epoch.seconds for epoch in outcome.epochs)}
     summary |= {"inputs": describe_inputs(session.task), "data": session.data}

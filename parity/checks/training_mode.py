@@ -1,13 +1,13 @@
-"""A pass in training mode, both sides given the same random numbers: outputs, running statistics, gradients."""
+"""A pass in training mode, both sides given the same random numbers: outputs, running statistics, gradients.
 
-from collections.abc import Collection, Sequence
-from functools import partial
+Neither framework is imported: a side may be a record.
+"""
+
+import importlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import torch
 
 from parity.align.pair import PortPair
 from parity.checks.operations import statistics_compared
@@ -15,12 +15,9 @@ from parity.checks.padding import padding_rows, without_padding
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, relative_error, total_norm, worst
-from parity.sides.arrays import bits, to_numpy, x64
-from parity.sides.outputs import named_leaves
-from parity.sides.pairing import Twin, twins, ways_between
-from parity.sides.randomness import MASK, NORMAL, OTHER, Draw, TorchDraws, jax_supplied
-from parity.sides.torch_module import TorchModule
-from parity.sides.torch_passes import gradients_of
+from parity.sides.pairing import twins, ways_between
+from parity.sides.random_draws import MASK, NORMAL, OTHER, Draw
+from parity.trace.fingerprint import comparable, sized
 
 FORWARD, GRADIENT, STATISTICS = 1e-11, 1e-10, 1e-12
 NARROW_FORWARD, NARROW_STATISTICS, AS_NEAR = 1e-5, 1e-5, 5.0
@@ -34,161 +31,87 @@ Arrays = dict[str, np.ndarray]
 
 
 class Shared(NamedTuple):
-    """Random numbers for one draw of each side."""
+    """Random numbers for one draw of each side, one pair for each layout that may be meant."""
 
     ours: Draw
     theirs: Draw
-    for_torch: tuple[np.ndarray, ...]  # one for each layout that may be meant
-    for_jax: np.ndarray
+    for_torch: tuple[np.ndarray, ...]
+    for_jax: tuple[np.ndarray, ...]
     words: str = ""  # what a report should say
 
 
-class Pass(NamedTuple):
-    """What a side computes in training mode."""
+class Both(NamedTuple):
+    """Both sides in training mode."""
 
-    outputs: Arrays
-    gradients: Arrays  # by key of the state_dict
-    after: Arrays  # of PyTorch: its tensors; of JAX: the leaves that are changed
+    pair: PortPair
+    torch: Any  # `TorchTrainingMode`, or that of a record
+    jax: Any  # `JaxTrainingMode`, or that of a record
+
+    @property
+    def among(self) -> set[str]:
+        """Return the outputs that both sides have."""
+        return {twin.name for twin in self.pair.shared}
 
 
 def check_training_mode(pair: PortPair, accept: Collection[str]) -> list[Result]:
     """Compare a pass in training mode, if there is anything that differs from evaluation mode."""
+    both: Both | None = None
     try:
-        return _checked(pair, accept)
+        both = _both(pair)
+        return _checked(both, accept)
     except Exception as error:  # a side may have no training mode, or draw in a loop
+        if both is not None and hasattr(both.jax, "side") and both.torch.computes():
+            crash = importlib.import_module("parity.checks.training_crash")  # here: JAX may be missing
+            if (failure := crash.jax_crash(pair)) is not None:
+                return [failure]
         why = " ".join(str(error).split())[:200]
         return [_not_compared(f"a side cannot be followed in training mode: {type(error).__name__}: {why}")]
 
 
-def _checked(pair: PortPair, accept: Collection[str]) -> list[Result]:
-    ours, run = _torch_draws(pair), _Training(pair)
-    if not ours and not _statistics(pair) and not run.switched:
+def _both(pair: PortPair) -> Both:
+    """Return both sides; what is no record needs its framework."""
+    ours, theirs = (getattr(side, "training", None) for side in (pair.torch, pair.jax))
+    if ours is None:
+        ours = importlib.import_module("parity.checks.torch_training").TorchTrainingMode(pair.torch, pair.torch_inputs)
+    if theirs is None:
+        theirs = importlib.import_module("parity.checks.jax_training").JaxTrainingMode(
+            pair.jax, pair.leaves, pair.jax_inputs
+        )
+    return Both(pair, ours, theirs.of(pair.leaves) if hasattr(theirs, "of") else theirs)
+
+
+def _checked(both: Both, accept: Collection[str]) -> list[Result]:
+    ours, run = both.torch.draws(), both.jax
+    if not ours and not both.torch.moving and not run.switched:
         return []
     theirs = run.draws()
-    if not ours and not theirs and not _statistics(pair):
+    if not ours and not theirs and not both.torch.moving:
         return []
-    shared, failure = _shared(ours, theirs, accept, switched=run.switched)
+    shared, failure = _shared(ours, theirs, accept, both.torch.numbers, switched=run.switched)
     if failure is not None:
         return [failure]
     best: list[Result] = []
     for number in range(max((len(s.for_torch) for s in shared), default=1)):
-        results = _compared(pair, run, shared, number, accept)
+        results = _compared(both, shared, number, accept)
         if not any(r.failure for r in results):
             return results
         best = best or results
     return best
 
 
-def _statistics(pair: PortPair) -> bool:
-    return any(isinstance(getattr(m, "running_mean", None), torch.Tensor) for m in _live(pair).module.modules())
-
-
-def _live(pair: PortPair) -> TorchModule:
-    if not isinstance(pair.torch, TorchModule):
-        raise TypeError("a record holds no pass in training mode")
-    return pair.torch
-
-
 def _not_compared(why: str) -> Result:
     return Result("training mode", 0.0, 0, "", f"not compared: {why}")
 
 
-class _Training:
-    """JAX's pass in training mode, as a jaxpr."""
-
-    def __init__(self, pair: PortPair):
-        self.pair, self.side = pair, pair.jax
-        how = getattr(pair.jax, "_how", None)
-        self.switched = bool(how and how.words) or pair.jax.kind in ("NNX", "Equinox")
-        self.leaves = {path: np.asarray(array) for path, array in pair.leaves.items()}
-        self.given = jax.tree.map(np.asarray, (pair.jax_inputs.args, dict(pair.jax_inputs.kwargs)))
-
-    def draws(self) -> list[Draw]:
-        """Trace the pass; return what it draws, in order."""
-        found: list[Draw] = []
-
-        def noted(draw: Draw) -> np.ndarray:
-            found.append(draw)
-            return np.zeros(draw.shape)
-
-        with x64():
-            leaves, given = jax.tree.map(jnp.asarray, (self.leaves, self.given))
-            call = self._call if not self.side.concrete else lambda leaves, _: self._call(leaves, self.given)
-            self.closed, self.shape = jax.make_jaxpr(call, return_shape=True)(leaves, given)
-            flat = jax.tree.leaves((leaves, given))
-            jax.eval_shape(lambda *v: jax_supplied(self.closed.jaxpr, self.closed.consts, v, noted), *flat)
-        return found
-
-    def _call(self, leaves: Any, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        output, changed = self.side.call(leaves, *given, train=True)
-        return dict(named_leaves(output)), changed
-
-    def run(self, numbers: Sequence[np.ndarray], reference: Arrays, cotangents: Arrays | None) -> Pass:
-        """Run the pass with these numbers in place of random ones; without cotangents, without gradients."""
-        shapes = {key: array.shape for key, array in self.pair.torch.parameters.items()}
-        fixed = {p: a for p, a in self.leaves.items() if p not in self.side.trained}
-        trained = {p: a for p, a in self.leaves.items() if p in self.side.trained}
-
-        def computed(trained: Any) -> Any:
-            supply = iter(numbers)
-            flat = jax.tree.leaves(jax.tree.map(jnp.asarray, ({**fixed, **trained}, self.given)))
-            with bits(self.side.narrow):
-                found = jax_supplied(self.closed.jaxpr, self.closed.consts, flat, lambda _: next(supply))
-            return jax.tree.unflatten(jax.tree.structure(self.shape), found)
-
-        def weighted(trained: Any, pairs: Sequence[Twin]) -> Any:
-            outputs, _ = computed(trained)
-            rows = [(t, cotangents[t.name]) for t in pairs if cotangents and t.name in cotangents]
-            return sum((t.way(outputs[t.jax_name]) * c).sum() for t, c in rows if t.way is not None)
-
-        with x64():
-            trained = jax.tree.map(jnp.asarray, trained)
-            outputs, changed = jax.tree.map(to_numpy, computed(trained))
-            pairs = twins(reference, outputs)
-            found = {t.name: t.way(outputs[t.jax_name]) for t in pairs if t.way is not None}
-            if cotangents is None:
-                return Pass(found, {}, changed)
-            by_leaf = jax.grad(weighted, allow_int=True)(trained, pairs)
-        back: Arrays = {}
-        for path, gradient in by_leaf.items():
-            rule = self.pair.weights.rules.get(path)
-            for key, array in rule.back(np.asarray(gradient, np.float64), shapes).items() if rule is not None else ():
-                back[key] = back[key] + array if key in back else array
-        return Pass(found, back, changed)
-
-
-def _torch_draws(pair: PortPair) -> list[Draw]:
-    found: list[Draw] = []
-
-    def noted(draw: Draw) -> np.ndarray:
-        found.append(draw)
-        return np.ones(draw.shape)
-
-    with _live(pair).kept(), torch.no_grad(), TorchDraws(noted):
-        _live(pair).call(*pair.torch_inputs, train=True)
-    _live(pair).module.eval()
-    return found
-
-
-def _torch_pass(pair: PortPair, module: TorchModule, numbers: Sequence[np.ndarray], cotangents: Arrays | None) -> Pass:
-    shared, supply = {twin.name for twin in pair.shared}, iter(numbers)
-    with module.kept():
-        with TorchDraws(lambda _: next(supply)):
-            output = named_leaves(module.call(*pair.torch_inputs, train=True))
-        outputs = {n: a for n, a in output.items() if isinstance(a, torch.Tensor) and n in shared}
-        after = module.parameters
-        named = {k: t for k, t in module.tensors.items() if k in module.trained and t.requires_grad}
-        wanted = {n: a for n, a in outputs.items() if a.requires_grad} if named and cotangents is not None else {}
-        total = sum((a * torch.from_numpy(cotangents[n]).to(a.dtype)).sum() for n, a in wanted.items() if cotangents)
-        found = gradients_of(total, named) if isinstance(total, torch.Tensor) else {}
-    module.module.eval()
-    return Pass({n: to_numpy(a) for n, a in outputs.items()}, found, after)
-
-
 def _shared(
-    ours: Sequence[Draw], theirs: Sequence[Draw], accept: Collection[str], *, switched: bool
+    ours: Sequence[Draw],
+    theirs: Sequence[Draw],
+    accept: Collection[str],
+    numbers: Sequence[np.ndarray] | None,
+    *,
+    switched: bool,
 ) -> tuple[list[Shared], Result | None]:
-    """Draw the numbers for both sides; or say why they cannot be the same."""
+    """Draw the numbers for both sides, or take PyTorch's of a record; or say why they cannot be the same."""
     if any(draw.kind == OTHER for draw in [*ours, *theirs]):
         return [], _not_compared("a side draws random numbers that the other cannot be given")
     if len(ours) != len(theirs):
@@ -220,7 +143,10 @@ def _shared(
                 other.line,
             )
             return [], Result("dropout", failure.error, SAME_RATE, "dropout", "", failure)
-        shared = _draw(mine, other, np.random.default_rng([20, number]))
+        if numbers is None:
+            shared = _draw(mine, other, np.random.default_rng([20, number]))
+        else:
+            shared = _given(mine, other, numbers[number])
         if shared is None:
             shapes = f"{mine.shape} at {mine.line}, JAX {other.shape} at {other.line}"
             return [], _not_compared(f"PyTorch draws {shapes}, which cannot be the same mask")
@@ -246,33 +172,42 @@ def _draw(ours: Draw, theirs: Draw, rng: np.random.Generator) -> Shared | None:
 
     if np.prod(ours.shape) == np.prod(theirs.shape):
         drawn = numbers(theirs.shape)
-        return Shared(ours, theirs, tuple(way(drawn) for way in ways_between(ours.shape, theirs.shape)), drawn)
+        laid = tuple(way(drawn) for way in ways_between(ours.shape, theirs.shape))
+        return Shared(ours, theirs, laid, (drawn,) * len(laid))
     sizes = list(zip(ours.shape, theirs.shape, strict=False))
     if len(ours.shape) != len(theirs.shape) or any(a != b and 1 not in (a, b) for a, b in sizes):
         return None
     drawn = numbers(tuple(min(a, b) for a, b in sizes))
     words = f"PyTorch draws a mask {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
     both = np.broadcast_to(drawn, ours.shape), np.broadcast_to(drawn, theirs.shape)
-    return Shared(ours, theirs, (both[0],), both[1], words)
+    return Shared(ours, theirs, (both[0],), (both[1],), words)
 
 
-def _compared(
-    pair: PortPair, run: _Training, shared: Sequence[Shared], number: int, accept: Collection[str]
-) -> list[Result]:
+def _given(ours: Draw, theirs: Draw, numbers: np.ndarray) -> Shared | None:
+    """Return PyTorch's numbers of a record for both."""
+    if np.prod(ours.shape) == np.prod(theirs.shape):
+        laid = tuple(way(numbers) for way in ways_between(theirs.shape, ours.shape))
+        return Shared(ours, theirs, (numbers,) * len(laid), laid)
+    sizes = list(zip(ours.shape, theirs.shape, strict=False))
+    if len(ours.shape) != len(theirs.shape) or any(a not in (1, b) for a, b in sizes):
+        return None
+    words = f"PyTorch draws a mask {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
+    return Shared(ours, theirs, (numbers,), (np.broadcast_to(numbers, theirs.shape),), words)
+
+
+def _compared(both: Both, shared: Sequence[Shared], number: int, accept: Collection[str]) -> list[Result]:
     """Run both sides with the same numbers, and compare what they make of them."""
+    pair = both.pair
     mine = [s.for_torch[min(number, len(s.for_torch) - 1)] for s in shared]
-    theirs = [s.for_jax for s in shared]
-    plain = _torch_pass(pair, _live(pair), mine, None)
-    rng = np.random.default_rng(2)
-    cotangents = {name: rng.normal(size=array.shape) for name, array in plain.outputs.items()}
-    ours = _torch_pass(pair, _live(pair), mine, cotangents)
-    found = run.run(theirs, ours.outputs, cotangents)
-    forward = _rows(ours.outputs, found.outputs, FORWARD, NARROW_FORWARD, None)
+    theirs = [s.for_jax[min(number, len(s.for_jax) - 1)] for s in shared]
+    ours = both.torch.passed(mine, both.among)
+    found, changed = both.jax.outputs(theirs)
+    pairs = twins(ours.outputs, found)
+    outputs = {t.name: t.way(found[t.jax_name]) for t in pairs if t.way is not None}
+    forward = _rows(ours.outputs, outputs, FORWARD, NARROW_FORWARD, None)
     # A rate of dropout that one side keeps in float32 scales what is kept: judged as what is float32 inside.
     rounded = bool(shared and forward) and FORWARD < max(row.error for row in forward) <= ROUNDED
-    single = None
-    if pair.narrow or rounded:
-        single = _torch_pass(pair, TorchModule(_live(pair).module, torch.float32), mine, cotangents)
+    single = both.torch.float32_errors(mine, ours) if pair.narrow or rounded else None
     results = []
     if shared:
         notes = list(dict.fromkeys(s.words for s in shared if s.words))
@@ -280,10 +215,10 @@ def _compared(
         results.append(
             Result("dropout", 0.0, 0, "", f"{_counted([s.ours for s in shared])}, the same on both sides{more}")
         )
-    forward = _rows(ours.outputs, found.outputs, FORWARD, NARROW_FORWARD, single and single.outputs)
+    forward = _rows(ours.outputs, outputs, FORWARD, NARROW_FORWARD, single and single[0])
     top = worst(forward) if forward else None
     if top is not None and not top.ok:
-        words, lines = _first_mask(pair, run, shared, mine)
+        words, lines = _first_mask(both, shared, mine, theirs)
         failure = Failure(
             "forward, train", "forward", top.name, top.error, top.bound, top.detail + words, None, *lines
         )
@@ -292,27 +227,50 @@ def _compared(
         note = "a rate is rounded to float32 on one side" if rounded else ""
         results.append(Result("forward, train", top.error, top.bound, top.name, note))
     bound = NARROW_STATISTICS if single is not None else STATISTICS
-    share = partial(_share, _live(pair).module)
-    results += statistics_compared(pair, ours.after, found.after, accept, bound, share)
+    results += statistics_compared(pair, ours.after, changed, accept, bound, both.torch.share)
+    cotangents = {
+        t.jax_name: t.way.back(ours.cotangents[t.name], found[t.jax_name].shape)
+        for t in pairs
+        if t.way is not None and t.name in ours.cotangents
+    }
+    gradients = _by_key(pair, both.jax.gradients(theirs, cotangents))
     padding = padding_rows(pair.torch)
-    kept = {k: without_padding(padding, k, ours.gradients[k], g) for k, g in found.gradients.items() if k in padding}
-    theirs_by_key = found.gradients | {k: g for k, g in kept.items() if g is not None}  # judged in evaluation mode
-    return results + _gradients_compared(ours.gradients, theirs_by_key, single and single.gradients)
+    kept = {k: without_padding(padding, k, ours.gradients[k], g) for k, g in gradients.items() if k in padding}
+    gradients |= {k: g for k, g in kept.items() if g is not None}  # judged in evaluation mode
+    return results + _gradients_compared(ours.gradients, gradients, single and single[1])
+
+
+def _by_key(pair: PortPair, by_leaf: Mapping[str, np.ndarray]) -> Arrays:
+    """Return gradients by PyTorch's keys."""
+    shapes = {key: array.shape for key, array in pair.torch.parameters.items()}
+    back: Arrays = {}
+    for path, gradient in by_leaf.items():
+        rule = pair.weights.rules.get(path)
+        for key, array in rule.back(np.asarray(gradient, np.float64), shapes).items() if rule is not None else ():
+            back[key] = back[key] + array if key in back else array
+    return back
 
 
 def _rows(
-    ours: Arrays, theirs: Arrays, bound: float, narrow: float, single: Arrays | None, scale: float | None = None
+    ours: Mapping[str, Any],
+    theirs: Arrays,
+    bound: float,
+    narrow: float,
+    single: Mapping[str, float] | None,
+    scale: float | None = None,
 ) -> list[Compared]:
     rows = []
     for name in ours.keys() & theirs.keys():
-        near = bound if single is None else max(narrow, AS_NEAR * relative_error(ours[name], single[name]))
-        small = scale is not None and np.linalg.norm(ours[name]) <= ZERO * scale
-        rows.append(difference(name, ours[name], theirs[name], near, scale if small else None))
+        near = bound if single is None else max(narrow, AS_NEAR * single.get(name, 0.0))
+        mine, other = comparable(ours[name], theirs[name])
+        small = scale is not None and np.linalg.norm(sized(ours[name])) <= ZERO * scale
+        rows.append(difference(name, mine, other, near, scale if small else None))
     return rows
 
 
-def _gradients_compared(ours: Arrays, theirs: Arrays, single: Arrays | None) -> list[Result]:
-    rows = _rows(ours, theirs, GRADIENT, 1e-4, single, total_norm(ours) if ours else None)
+def _gradients_compared(ours: Mapping[str, Any], theirs: Arrays, single: Mapping[str, float] | None) -> list[Result]:
+    whole = total_norm({name: sized(array) for name, array in ours.items()}) if ours else None
+    rows = _rows(ours, theirs, GRADIENT, 1e-4, single, whole)
     if not rows:
         return []
     top = worst(rows)
@@ -324,27 +282,21 @@ def _gradients_compared(ours: Arrays, theirs: Arrays, single: Arrays | None) -> 
 
 
 def _first_mask(
-    pair: PortPair, run: _Training, shared: Sequence[Shared], mine: Sequence[np.ndarray]
+    both: Both, shared: Sequence[Shared], mine: Sequence[np.ndarray], theirs: Sequence[np.ndarray]
 ) -> tuple[str, tuple[Any, Any]]:
     """Return in words, and by its lines, from which mask on the two differ, the others keeping everything."""
-    if not shared or any(s.ours.kind != MASK for s in shared):
+    if not shared or any(s.ours.kind != MASK for s in shared) or both.torch.numbers is not None:
         return "", (None, None)
     for count in range(len(shared) + 1):
-        ours = [m if n < count else np.ones_like(m) for n, m in enumerate(mine)]
-        theirs = [s.for_jax if n < count else np.ones_like(s.for_jax) for n, s in enumerate(shared)]
-        reference = _torch_pass(pair, _live(pair), ours, None).outputs
-        found = run.run(theirs, reference, None).outputs
-        narrow = NARROW_FORWARD if pair.narrow else FORWARD
-        if any(relative_error(reference[n], found[n]) > narrow for n in reference.keys() & found.keys()):
+        ours, others = ([m if n < count else np.ones_like(m) for n, m in enumerate(masks)] for masks in (mine, theirs))
+        reference = both.torch.outputs(ours, both.among)
+        found = both.jax.outputs(others)[0]
+        ways = {t.name: t.way(found[t.jax_name]) for t in twins(reference, found) if t.way is not None}
+        narrow = NARROW_FORWARD if both.pair.narrow else FORWARD
+        if any(relative_error(reference[n], ways[n]) > narrow for n in reference.keys() & ways.keys()):
             if count == 0:
                 return "; with masks that keep everything, too: by a scale, or by the batch's statistics", (None, None)
             last = shared[count - 1]
             words = f"; the masks at {last.ours.line} and {last.theirs.line} act at different places (trap 20)"
             return words, (last.ours.line, last.theirs.line)
     return "", (None, None)
-
-
-def _share(module: torch.nn.Module, key: str) -> float:
-    """Return the share of a batch in the statistics of the layer that a buffer belongs to."""
-    momentum = getattr(module.get_submodule(key.rpartition(".")[0]), "momentum", None)
-    return 1.0 if momentum is None else float(momentum)

@@ -1,14 +1,16 @@
 """Checking many networks at once: a process for each core, as most of a check is compilation and Python."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing import get_context
+from typing import TypeVar
 
 from parity.report import Report
 
+T = TypeVar("T")
 # With more threads than cores the workers would wait for each other.
 THREADS = {"OMP_NUM_THREADS": "1"}
 # By default the first worker's JAX takes most of a GPU's memory, and the others fail for want of it.
@@ -19,13 +21,18 @@ DEVICE = {"JAX_PLATFORMS": "cpu"}
 
 def check_models(names: Sequence[str], *, full: bool) -> Iterator[Report]:
     """Yield the report of each registered network, in the order of `names`."""
+    yield from each(partial(_check, full=full), names)
+
+
+def each(function: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:
+    """Yield what a function of a module makes of each name, in their order, computed by a process for each core."""
     workers = min(len(names), os.cpu_count() or 1)
     if workers <= 1:
-        yield from (_check(name, full=full) for name in names)
+        yield from map(function, names)
         return
     # Not forked: JAX has threads, and a forked copy of a lock that one of them holds is never let go.
     with set_variables(THREADS), set_defaults(MEMORY), ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(partial(_check, full=full), names)
+        yield from pool.map(function, names)
 
 
 def set_defaults(values: Mapping[str, str]) -> AbstractContextManager[None]:

@@ -4,12 +4,14 @@ import argparse
 import importlib
 import sys
 import time
+import traceback
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from data.errors import UserError
 from data.terminal import outlive
+from parity.records import training_command
+from parity.records.loading import load, on_cpu
 
 SUFFIX = ".parity"
 UNCHECKED = 2  # exit status: nothing was compared
@@ -20,7 +22,9 @@ def add(commands: Any) -> None:
     record = commands.add_parser(
         "record", help="write what one side computes to a file, for check where the other framework is"
     )
-    record.add_argument("name", metavar="TARGET", help="PyTorch module or JAX model of yours: my_torch.py:Net")
+    record.add_argument(
+        "name", metavar="TARGET", help="PyTorch module or JAX model of yours: my_torch.py:Net; or a training"
+    )
     record.add_argument("--out", type=Path, required=True, metavar="FILE.parity", help="new file")
     record.add_argument("--input", action="append", metavar="[NAME=][KIND:]SHAPE[:BOUNDS]", help="as for check")
     record.add_argument("--inputs", metavar="FILE.py:NAME", help="function that makes the inputs")
@@ -32,6 +36,12 @@ def add(commands: Any) -> None:
         metavar="N",
         help="values of more than N numbers are kept as fingerprints (default: 32768)",
     )
+    training = record.add_argument_group("a training")
+    training.add_argument("--batches", metavar="FILE.py:NAME", help="as for check-training; TARGET is a training then")
+    training.add_argument("--steps", type=_steps, metavar="N", help="how many (default: 20)")
+    training.add_argument(
+        "--max-size", type=_size, default=1.0, metavar="GB", help="steps that do not fit are left out (default: 1)"
+    )
     record.set_defaults(run=run)
 
 
@@ -41,8 +51,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _record(args)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return UNCHECKED
+        message = str(error)
+    except Exception as error:
+        traceback.print_exc()
+        message = f"the recording itself failed, please report it: {type(error).__name__}: {error}"
+    sys.stderr.write(f"error: {message}\n")
+    return UNCHECKED
 
 
 def is_check(args: argparse.Namespace) -> bool:
@@ -62,16 +76,22 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def _record(args: argparse.Namespace) -> int:
-    start, inputs = time.perf_counter(), _inputs(args)
+    start = time.perf_counter()
+    if args.batches:
+        print(f"{training_command.record(args)} ({time.perf_counter() - start:.0f} s)")
+        return 0
+    if args.steps is not None:
+        raise UserError("--steps is for a training: give --batches, too")
+    inputs = _inputs(args)
     if _is_torch(args.name):
-        recording = _load("records.record", "torch", "recording a PyTorch module")
-        module = _load("sides.load_torch").load_torch(args.name)
+        recording = load("records.record", "torch", "recording a PyTorch module")
+        module = load("sides.load_torch").load_torch(args.name)
         options = {"layout": args.layout, "limit": args.limit, "name": args.name}
         written = recording.record(module, inputs, args.out, **options)
     else:
-        with _cpu():
-            recording = _load("records.jax_record", "jax", "recording a JAX model")
-            model = _load("sides.load_jax").load_jax(args.name)
+        with on_cpu():
+            recording = load("records.jax_record", "jax", "recording a JAX model")
+            model = load("sides.load_jax").load_jax(args.name)
             written = recording.record_jax(model, inputs, args.out, layout=args.layout, name=args.name)
     print(f"{written} ({time.perf_counter() - start:.0f} s)")
     return 0
@@ -79,8 +99,8 @@ def _record(args: argparse.Namespace) -> int:
 
 def _is_torch(target: str) -> bool:
     """Tell whether a target is a PyTorch module, by its class, or by which framework its file imports."""
-    with _cpu():
-        value, is_a = _load("sides.target").named(target), _load("sides.frameworks").is_a
+    with on_cpu():
+        value, is_a = load("sides.target").named(target), load("sides.frameworks").is_a
     if isinstance(value, type):
         return any(
             f"{base.__module__}.{base.__qualname__}" == "torch.nn.modules.module.Module" for base in value.__mro__
@@ -90,20 +110,14 @@ def _is_torch(target: str) -> bool:
     if not sys.modules.get("torch"):
         return False
     try:
-        _load("sides.load_torch").load_torch(target)
+        load("sides.load_torch").load_torch(target)
     except UserError as error:
         return "expected a torch.nn.Module" not in str(error)
     return True
 
 
-def _cpu() -> Any:
-    """Let JAX use the CPU unless JAX_PLATFORMS names another device: set before JAX is imported."""
-    pool = _load("commands.pool")
-    return pool.set_defaults(pool.DEVICE)
-
-
 def _inputs(args: argparse.Namespace) -> Any:
-    draw, target = _load("sides.draw"), _load("sides.target")
+    draw, target = load("sides.draw"), load("sides.target")
     if args.inputs and args.input:
         raise UserError("--input and --inputs: give one of them")
     if args.inputs:
@@ -115,27 +129,30 @@ def _inputs(args: argparse.Namespace) -> Any:
 
 def _check(args: argparse.Namespace) -> int:
     record, target = _targets(args)
-    shared = _load("report.console")
+    shared = load("report.console")
     for file in (args.json, args.html):
         shared.check_folder(file)
     start = time.perf_counter()
-    side, printing = _load("records.opened").opened(Path(record)), _load("report")
+    opened, printing = load("records.opened"), load("report")
+    side = opened.opened(Path(record))
+    if hasattr(side, "framework"):
+        raise UserError(f"{record} is a record of a {side.framework} training: parity check-training compares it")
     options = {"purpose": args.purpose, "accept": args.accept, "layout": args.layout, "mapping": args.mapping}
     options["name"] = f"{record} {target}"
     if type(side).__name__ == "RecordedModule":
-        checking = _load("records.check", "jax", "checking a JAX model against a record")
+        checking = load("records.check", "jax", "checking a JAX model against a record")
         importlib.import_module("jaxnets.environment").start_device()
-        model = _load("sides.load_jax").load_jax(target)
+        model = load("sides.load_jax").load_jax(target)
         pair, report = checking.check_record(side, model, _jax_inputs(args), **options)
     else:
-        checking = _load("records.check_torch", "torch", "checking a PyTorch module against a record")
-        module = _load("sides.load_torch").load_torch(target)
+        checking = load("records.check_torch", "torch", "checking a PyTorch module against a record")
+        module = load("sides.load_torch").load_torch(target)
         pair, report = checking.check_jax_record(side, module, **options)
     quiet = args.brief or str(args.json) == "-"
     printing.print_report(shared.wide_console(quiet=quiet), report)
     _write(args, pair, report, quiet=quiet)
     if args.brief and str(args.json) != "-":
-        print(_load("report.brief").brief([report]))
+        shared.say(load("report.brief").brief([report]))
     elif not quiet:
         print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
     return printing.exit_status([report])
@@ -154,7 +171,7 @@ def _targets(args: argparse.Namespace) -> tuple[str, str]:
 
 
 def _jax_inputs(args: argparse.Namespace) -> Any:
-    draw = _load("sides.draw")
+    draw = load("sides.draw")
     given = args.jax_input
     return draw.drawn([draw.parse_input(text, option="--jax-input") for text in given]) if given else None
 
@@ -163,28 +180,31 @@ def _write(args: argparse.Namespace, pair: Any, report: Any, *, quiet: bool) -> 
     """Write the files that are asked for."""
     atomic = importlib.import_module("experiment.runs.atomic")
     if args.save_mapping:
-        atomic.write_new(args.save_mapping, _load("mapping.file").dump(pair.weights.rules).encode())
+        atomic.write_new(args.save_mapping, load("mapping.file").dump(pair.weights.rules).encode())
         if not quiet:
             print(f"the rules found are saved in {args.save_mapping}, for --mapping")
     if args.html:
-        atomic.write(args.html, _load("report.page").page(report).encode())
-    _load("report.console").save_json(args.json, [report.to_json()])
-
-
-def _load(module: str, framework: str = "", what: str = "") -> ModuleType:
-    """Import `parity.<module>`: only now, as the other framework may be missing."""
-    try:
-        return importlib.import_module(f"parity.{module}")
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if not framework or missing not in (framework, "jaxlib", "flax"):
-            raise
-        raise UserError(
-            f"{what} needs {missing}, which is not installed: pip install 'jaxnets[{framework}]'"
-        ) from None
+        atomic.write(args.html, load("report.page").page(report).encode())
+    load("report.console").save_json(args.json, [report.to_json()])
 
 
 def _limit(text: str) -> int:
     if not text.isdecimal() or int(text) < 1024:
         raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1024, the size of a fingerprint")
     return int(text)
+
+
+def _steps(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1")
+    return int(text)
+
+
+def _size(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a size in GB")
+    return size

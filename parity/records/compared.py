@@ -7,11 +7,12 @@ from data.errors import UserError
 from parity.align.pair import PortPair
 from parity.align.words import all_tried
 from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
+from parity.checks.training_mode import check_training_mode
 from parity.records.module import Made
 from parity.report import Report, Result
 from parity.sides.faults import explained
 
-PURPOSES, ACCEPTABLE = ("training", "inference"), ("trap-1",)
+PURPOSES, ACCEPTABLE = ("training", "inference"), ("trap-1", "trap-20")
 
 
 def compared(pair: PortPair, purpose: str, accept: Collection[str], mask: Any, name: str, made: Made) -> Report:
@@ -40,7 +41,10 @@ def compared(pair: PortPair, purpose: str, accept: Collection[str], mask: Any, n
             results.append(check_round_trip(pair))
             if purpose == "training":
                 results += check_gradients(pair)
-                results += check_statistics(pair, accept)
+                if all(getattr(side, "training", side) is not None for side in (pair.torch, pair.jax)):
+                    results += check_training_mode(pair, accept)
+                else:  # a record of an earlier version
+                    results += check_statistics(pair, accept)
     except UserError:
         raise
     except Exception as error:

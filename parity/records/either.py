@@ -6,7 +6,8 @@ from typing import Any
 
 from parity.records.jax_side import RecordedSide
 from parity.records.opened import opened
-from parity.records.written import Written
+from parity.records.training_command import is_torch
+from parity.records.written import Written, WrittenTraining
 from parity.report import Report
 from parity.sides.frameworks import is_a
 
@@ -26,6 +27,24 @@ def record(model: Any, inputs: Any, path: Path | str, **options: Any) -> Written
     if is_a(model, "torch.nn:Module"):
         return importlib.import_module("parity.records.record").record(model, inputs, path, **options)
     return importlib.import_module("parity.records.jax_record").record_jax(model, inputs, path, **options)
+
+
+def record_training(make: Any, batches: Any, path: Path | str, steps: int = 20, **options: Any) -> WrittenTraining:
+    """Record a PyTorch training (see `parity.records.torch_training`) or a JAX training (see `...jax_training`).
+
+    Args:
+        make: function without an argument, as for `parity.check_training`; it is called to tell which it is.
+        batches: likewise.
+        path: of the new file.
+        steps: how many.
+        options: `name`; for a PyTorch training `limit`, `most` and `seed`, too.
+
+    Raises:
+        UserError: the training cannot be called so, or the file cannot be written.
+    """
+    name = "torch" if is_torch(make) else "jax"
+    function = getattr(importlib.import_module(f"parity.records.{name}_training"), f"record_{name}_training")
+    return function(make, batches, path, steps, **options)
 
 
 def check_record(path: Path | str, model: Any, inputs: Any = None, **options: Any) -> Report:

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.errors import UserError
+from parity.checks.jax_training import JaxTrainingMode
 from parity.records import file
 from parity.records.encode import Arrays, line_header, named_header, tree_header
 from parity.records.programs import Writer
+from parity.records.steps import draws_header
 from parity.records.versions import versions
 from parity.records.written import LIMIT, Written
 from parity.sides.arrays import x64
@@ -41,6 +43,7 @@ from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.numbers import is_float, to_numpy, tree_map
 from parity.sides.outputs import named_leaves
 from parity.trace.jax_trace import traced
+from parity.training.supply import Drawn
 
 
 def record_jax(
@@ -120,6 +123,7 @@ def _recorded(side: JaxSide, given: Inputs, theirs: Inputs, kept: Arrays, seed: 
     changed = _after_step(side, ready, theirs)
     if changed:
         programs["step"] = writer.closed(traced(step, ready, inputs)[0])
+    training = _training_mode(side, ready, theirs, writer, programs)
     arrays = {
         "leaves": leaves,
         "outputs": {name: to_numpy(array) for name, array in outputs.items()},
@@ -133,7 +137,43 @@ def _recorded(side: JaxSide, given: Inputs, theirs: Inputs, kept: Arrays, seed: 
         for name, i in (("given", given), ("inputs", theirs))
     }
     lines = [line_header(line) for line in writer.lines]
-    return {**header, "trained": sorted(side.trained), "programs": programs, "lines": lines}
+    more = {"trained": sorted(side.trained), "programs": programs, "lines": lines, "training": training}
+    return {**header, **more}
+
+
+def _training_mode(
+    side: JaxSide, leaves: Mapping[str, Any], theirs: Inputs, writer: Writer, programs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a pass in training mode draws and computes; the passes are added to the programs."""
+    mode = JaxTrainingMode(side, leaves, theirs)
+    header: dict[str, Any] = {"switched": mode.switched}
+    header |= {key: [] for key in ("outputs", "weights", "changed", "gradients")}
+    try:
+        draws = mode.draws()
+        numbers = [jnp.zeros(draw.shape) for draw in draws]
+        outputs, changed = mode.shape
+
+        def run(own: Any, given: Any, drawn: Any) -> Any:
+            return mode.computed(own, given, drawn)
+
+        def back(own: Any, given: Any, drawn: Any, weights: Any) -> Any:
+            return mode.differentiated(own, given, drawn, weights)
+
+        weights = {name: jnp.zeros(array.shape) for name, array in outputs.items() if is_float(array)}
+        given = jax.tree.map(jnp.asarray, mode.given)
+        programs["train"] = writer.closed(traced(run, leaves, given, numbers)[0])
+        closed, found = traced(back, leaves, given, numbers, weights)
+        programs["train gradients"] = writer.closed(closed)
+    except Exception:  # a model may have no training mode, or draw in a loop
+        return header | {"draws": None}
+    zeros = [Drawn(draw, np.zeros(draw.shape)) for draw in draws]
+    return header | {
+        "draws": draws_header(zeros, writer.arrays.add, "draws"),
+        "outputs": sorted(outputs),
+        "weights": sorted(weights),
+        "changed": sorted(changed),
+        "gradients": sorted(found),
+    }
 
 
 def _after_step(side: JaxSide, leaves: Mapping[str, Any], theirs: Inputs) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from parity.records.encode import Found, text, texts
 from parity.records.equations import compute
 from parity.records.module import Made, inputs_of
 from parity.records.programs import Reader
+from parity.records.training_mode import RecordedJaxMode
 from parity.sides.draw import Inputs
 from parity.sides.given import LAYOUTS
 from parity.sides.numbers import tree_leaves
@@ -40,6 +41,9 @@ class RecordedSide:
         reader = Reader(header["lines"], found, compute)
         self._programs = {text(name): reader.closed(program) for name, program in header["programs"].items()}
         self.output = self._tree(self._outputs)
+        self.training = None
+        if header.get("training") is not None:  # records of earlier versions have none
+            self.training = RecordedJaxMode(header["training"], self._results, found)
 
     def check(self) -> None:
         """Compute what JAX has computed.
@@ -83,11 +87,14 @@ class RecordedSide:
 
     def _run(self, name: str, leaves: Mapping[str, Any], *more: Any, names: Any) -> dict[str, Any]:
         """Compute a program; return its results by name."""
+        return dict(zip(sorted(names), self._results(name, leaves, *more), strict=True))
+
+    def _results(self, name: str, leaves: Mapping[str, Any], *more: Any) -> list[Any]:
+        """Compute a program; return its results in order."""
         program = self._programs[name]
         given = [np.asarray(leaves[path], self.leaves[path].dtype) for path in sorted(self.leaves)]
         with np.errstate(all="ignore"):
-            found = evaluate(program.jaxpr, program.consts, [*given, *self._flat(), *more], Numbers())
-        return dict(zip(sorted(names), found, strict=True))
+            return evaluate(program.jaxpr, program.consts, [*given, *self._flat(), *more], Numbers())
 
     def _tree(self, arrays: Mapping[str, Any]) -> Any:
         return arrays[ONLY] if list(arrays) == [ONLY] else dict(arrays)

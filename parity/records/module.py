@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.records.encode import Found, text, texts, trace_of, tree_of
+from parity.records.training_mode import RecordedTorchMode
 from parity.sides.draw import Inputs
 from parity.sides.given import LAYOUTS
 from parity.sides.reference import Pass, Statistics
@@ -49,6 +50,9 @@ class RecordedModule:
         step = header["statistics"]
         after = {text(name): found.array(where) for name, where in step["after"].items()}
         shares = {text(name): float(share) for name, share in step["shares"].items()}
+        self.training = None
+        if header.get("training") is not None:  # records of earlier versions have none
+            self.training = RecordedTorchMode(header["training"], self.parameters, found)
         self._statistics = Statistics(int(step["layers"]), int(step["noisy"]), after, shares)
 
     @property

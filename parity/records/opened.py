@@ -10,15 +10,17 @@ from data.errors import UserError
 from parity.records.file import read
 from parity.records.jax_side import RecordedSide
 from parity.records.module import RecordedModule
+from parity.records.training_sides import RecordedJaxTraining, RecordedTorchTraining
 
 KINDS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Any]] = {
     "torch": RecordedModule,
     "jax": RecordedSide,
+    "torch training": RecordedTorchTraining,
+    "jax training": RecordedJaxTraining,
 }
-NAMES = {"torch": "a PyTorch module", "jax": "a JAX model"}
 
 
-def opened(path: Path) -> RecordedModule | RecordedSide:
+def opened(path: Path) -> Any:
     """Return the side that a record holds.
 
     Raises:
@@ -38,7 +40,7 @@ def open_record(path: Path) -> RecordedModule:
     """Return the PyTorch side that a record holds; see `opened`."""
     found = opened(path)
     if not isinstance(found, RecordedModule):
-        raise UserError(f"{path} is a record of a JAX model: it is checked against a PyTorch module")
+        raise UserError(f"{path} is a record of {_what(found)}")
     return found
 
 
@@ -46,5 +48,13 @@ def open_side(path: Path) -> RecordedSide:
     """Return the JAX side that a record holds; see `opened`."""
     found = opened(path)
     if not isinstance(found, RecordedSide):
-        raise UserError(f"{path} is a record of a PyTorch module: it is checked against a JAX model")
+        raise UserError(f"{path} is a record of {_what(found)}")
     return found
+
+
+def _what(found: Any) -> str:
+    if isinstance(found, RecordedModule):
+        return "a PyTorch module: it is checked against a JAX model"
+    if isinstance(found, RecordedSide):
+        return "a JAX model: it is checked against a PyTorch module"
+    return f"a {found.framework} training: parity check-training compares it"

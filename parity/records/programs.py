@@ -12,6 +12,7 @@ from parity.records.encode import Arrays, Found, line_of, text
 from parity.trace import jax_eval
 from parity.trace.lines import Line
 from parity.trace.program import Aval, Closed, Equation, Jaxpr, Literal, Primitive, Variable
+from parity.training.numbers import is_low
 
 KINDS = "fiubcV"  # of dtypes; bfloat16 is of the kind V
 
@@ -19,8 +20,14 @@ KINDS = "fiubcV"  # of dtypes; bfloat16 is of the kind V
 class Writer:
     """Jaxprs to be written, with their lines and constants."""
 
-    def __init__(self, arrays: Arrays):
-        self.arrays, self.lines = arrays, dict[Line, int]()
+    def __init__(self, arrays: Arrays, wide: Callable[[Any], Any] | None = None):
+        """Begin with no jaxpr.
+
+        Args:
+            arrays: where the constants are kept.
+            wide: what numbers of low precision stand for; given, equations make float64 where they say less.
+        """
+        self.arrays, self.lines, self.wide = arrays, dict[Line, int](), wide
         self._constants = 0
 
     def closed(self, program: Any) -> dict[str, Any]:
@@ -34,11 +41,13 @@ class Writer:
         def number(variable: Any) -> int:
             if id(variable) not in numbers:
                 numbers[id(variable)] = len(avals)
-                avals.append(_aval(variable.aval))
+                avals.append(self._aval(variable.aval))
             return numbers[id(variable)]
 
         def atom(variable: Any) -> Any:
-            return [self._literal(variable), _aval(variable.aval)] if hasattr(variable, "val") else number(variable)
+            return (
+                [self._literal(variable), self._aval(variable.aval)] if hasattr(variable, "val") else number(variable)
+            )
 
         header: dict[str, Any] = {
             "constvars": [number(v) for v in jaxpr.constvars],
@@ -62,11 +71,14 @@ class Writer:
 
     def _literal(self, literal: Any) -> Any:
         value = np.asarray(literal.val)
+        if self.wide is not None:  # Python's 0.1 may stand for float32's
+            value = np.asarray(self.wide(np.asarray(literal.val, literal.aval.dtype)))
         return _number(value.item()) if value.ndim == 0 else self._array(value)
 
     def _array(self, array: Any) -> Any:
         self._constants += 1
-        return {"array": self.arrays.add(f"constants/{self._constants}", np.asarray(array))}
+        array = np.asarray(array)
+        return {"array": self.arrays.add(f"constants/{self._constants}", self.wide(array) if self.wide else array)}
 
     def _param(self, value: Any) -> Any:
         if hasattr(value, "jaxpr") and hasattr(value, "consts"):
@@ -82,7 +94,7 @@ class Writer:
         if isinstance(value, Mapping):
             return {"names": {str(name): self._param(child) for name, child in value.items()}}
         if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-            return {"dtype": np.dtype(value).name}
+            return {"dtype": self._name(np.dtype(value))}
         if isinstance(value, np.ndarray):
             return self._array(value)
         if isinstance(value, np.generic):
@@ -91,9 +103,11 @@ class Writer:
             return value
         return _number(value) if isinstance(value, float) else {"constant": type(value).__name__}
 
+    def _aval(self, aval: Any) -> list[Any]:
+        return [list(getattr(aval, "shape", ())), self._name(getattr(aval, "dtype", None))]
 
-def _aval(aval: Any) -> list[Any]:
-    return [list(getattr(aval, "shape", ())), getattr(getattr(aval, "dtype", None), "name", "none")]
+    def _name(self, dtype: Any) -> str:
+        return "float64" if self.wide is not None and is_low(dtype) else getattr(dtype, "name", "none")
 
 
 def _number(value: Any) -> Any:

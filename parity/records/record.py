@@ -1,5 +1,6 @@
 """Recording a PyTorch module: all that `parity.records.module` gives back. JAX is not needed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import numpy as np
 import torch
 
 from data.errors import UserError
+from parity.checks.torch_training import TorchTrainingMode
 from parity.records import file
 from parity.records.encode import Arrays, named_header, trace_header, tree_header
+from parity.records.steps import draws_header
 from parity.records.versions import versions
 from parity.records.written import LIMIT, Written
 from parity.sides.draw import Inputs
@@ -25,8 +28,10 @@ from parity.sides.given import (
     normalised,
 )
 from parity.sides.numbers import is_float, to_numpy, tree_map
+from parity.sides.random_draws import OTHER
 from parity.sides.signatures import parameters
 from parity.sides.torch_module import TorchModule
+from parity.training.supply import Drawn, own_numbers
 
 WEIGHTS = 1_048_576  # numbers of a gradient, likewise
 CONVOLVES_FIRST = (torch.nn.Conv1d, torch.nn.ConvTranspose1d, torch.nn.BatchNorm1d, torch.nn.InstanceNorm1d)
@@ -124,15 +129,17 @@ def _recorded(module: TorchModule, given: Inputs, ours: Inputs, kept: Arrays) ->
         for name, i in (("given", given), ("inputs", ours))
     }
     trace, outputs, numbers = module.recorded(ours)
-    single = {name: to_numpy(array) for name, array in module.float32_outputs(ours).items()}
+    single = module.float32()
+    outputs32 = module.float32_outputs(ours, single)
     gradients, cotangents = module.gradients(ours)
-    errors = module.float32_errors(ours, gradients, cotangents)
+    errors = module.float32_errors(ours, gradients, cotangents, single)
+    del single
     step = module.statistics(ours)
     header |= {
         "outputs": {
             name: [numbers.get(name), kept.add(f"outputs/{name}", to_numpy(array))] for name, array in outputs.items()
         },
-        "float32": {"outputs": named_header(single, kept.add, "float32"), "gradients": errors},
+        "float32": {"outputs": named_header(outputs32, kept.add, "float32"), "gradients": errors},
         "cotangents": named_header(cotangents, kept.add, "cotangents"),
         "statistics": {
             "layers": step.layers,
@@ -143,7 +150,35 @@ def _recorded(module: TorchModule, given: Inputs, ours: Inputs, kept: Arrays) ->
         "trace": trace_header(trace, kept),
     }
     kept.limit = max(kept.limit, WEIGHTS)
-    return header | {"gradients": named_header(gradients, kept.sketch, "gradients")}
+    training = _training_mode(module, ours, kept)
+    return header | {"gradients": named_header(gradients, kept.sketch, "gradients"), "training": training}
+
+
+def _training_mode(module: TorchModule, ours: Inputs, kept: Arrays) -> dict[str, Any] | None:
+    """Return a pass in training mode with the random numbers that it draws, None if there can be none."""
+    mode, rng = TorchTrainingMode(module, ours), np.random.default_rng(20)
+    try:
+        draws = mode.draws()
+        numbers = [own_numbers(draw, rng) for draw in draws]
+        header: dict[str, Any] = {
+            "draws": draws_header(list(map(Drawn, draws, numbers)), kept.add, "draws"),
+            "moving": mode.moving,
+        }
+        if any(draw.kind == OTHER for draw in draws) or not (draws or mode.moving):
+            return header
+        found = mode.passed(numbers)
+        errors = mode.float32_errors(numbers, found)
+    except Exception:  # a module may have no training mode
+        return None
+    buffers = {name: array for name, array in found.after.items() if name not in module.trained}
+    return header | {
+        "outputs": named_header(found.outputs, kept.add, "training/outputs"),
+        "gradients": named_header(found.gradients, kept.sketch, "training/gradients"),
+        "cotangents": named_header(found.cotangents, kept.add, "training/cotangents"),
+        "after": named_header(buffers, kept.add, "training/after"),
+        "float32": [{n: e for n, e in part.items() if math.isfinite(e)} for part in errors],
+        "shares": {name: mode.share(name) for name in buffers if "running_" in name},
+    }
 
 
 def _wide(array: Any) -> Any:

@@ -4,9 +4,9 @@ import importlib
 from typing import Any
 
 from parity.report.plain import Plain, print_lines
-from parity.report.report import CompilerFault, Failure, Report, Result, exit_status, verdict
+from parity.report.report import CompilerFault, Failure, Report, Result, Trajectory, exit_status, verdict
 
-__all__ = ["CompilerFault", "Failure", "Report", "Result", "exit_status", "print_report", "verdict"]
+__all__ = ["CompilerFault", "Failure", "Report", "Result", "Trajectory", "exit_status", "print_report", "verdict"]
 
 
 def print_report(console: Any, report: Report) -> None:

@@ -4,18 +4,16 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
+from parity.pages.style import PALETTE, PAPER
 from parity.report.advice import advice
 from parity.report.report import Failure, Report
 from parity.report.source import highlighted
 from parity.trace.lines import Line
 
 AT = ' class="at"'
-STYLE = """
-:root { color-scheme: light dark; --text: #1f2328; --page: #fff; --code: #f6f8fa; --line: #d0d7de; --dim: #59636e;
-  --mark: #fde68a; --edge: #d97706; --bad: #b42318; --good: #0f766e; --word: #8250df; --str: #0a5f38; --num: #0550ae }
-@media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --page: #0d1117; --code: #161b22; --line: #30363d;
-  --dim: #9198a1; --mark: #5c4308; --edge: #f59e0b; --bad: #ff7b72; --good: #5eead4; --word: #d2a8ff; --str: #7ee787;
-  --num: #79c0ff } }
+STYLE = (
+    PALETTE
+    + """
 * { box-sizing: border-box }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 0 auto;
   max-width: 110rem; padding: 1rem 1.5rem }
@@ -31,7 +29,12 @@ pre > span::before { content: attr(data-n); display: inline-block; width: 2.6em;
 pre > .at { background: var(--mark); border-left-color: var(--edge); font-weight: 600 }
 .bad { color: var(--bad) } .good { color: var(--good) } .dim { color: var(--dim) }
 .k { color: var(--word) } .s { color: var(--str) } .n { color: var(--num) } .c { color: var(--dim) }
+.scroll { overflow-x: auto } p, li, h1, h2, h3 { overflow-wrap: anywhere }
+@media (max-width: 640px) { body { padding: .6rem .7rem } }
+@media print { pre { max-height: none; overflow: visible; white-space: pre-wrap } pre > span { min-width: 0 } }
 """
+    + PAPER
+)
 # Each pane shows its marked line in the middle, and the page begins at the first difference.
 SCRIPT = """
 for (const at of document.querySelectorAll("pre > .at")) {
@@ -62,7 +65,8 @@ def page(report: Report) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}: {report.verdict}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         f'<h1>{title}: <span class="{kind}">{words}</span></h1>'
-        f"<table><tr><th>check</th><th>worst</th><th>bound</th><th></th><th>where</th></tr>{rows}</table>"
+        '<div class="scroll"><table>'
+        f"<tr><th>check</th><th>worst</th><th>bound</th><th></th><th>where</th></tr>{rows}</table></div>"
         f"{f'<ul>{notes}</ul>' if notes else ''}{''.join(_failures(report))}<script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -86,8 +90,8 @@ def _failure(number: int, failure: Failure, *, with_sources: bool) -> str:
     if failure.values:
         ours, theirs = (html.escape(f"{value:.9g}") for value in failure.values[1:])
         words += (
-            f"<table><tr><th>at {list(failure.values.at)}</th><th>PyTorch</th><th>JAX</th></tr>"
-            f"<tr><td></td><td>{ours}</td><td>{theirs}</td></tr></table>"
+            f'<div class="scroll"><table><tr><th>at {list(failure.values.at)}</th><th>PyTorch</th><th>JAX</th></tr>'
+            f"<tr><td></td><td>{ours}</td><td>{theirs}</td></tr></table></div>"
         )
     sides = "".join(
         f"<section><h3>{side}: {html.escape(line.place)}</h3>{_source(line)}</section>"

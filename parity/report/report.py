@@ -43,6 +43,14 @@ class Failure(NamedTuple):
     advice: str = ""  # what to try, where that is known better than `parity.report.advice` says
 
 
+class Trajectory(NamedTuple):
+    """Both sides of a training, step by step."""
+
+    torch: tuple[float, ...]  # losses
+    jax: tuple[float, ...]
+    parameters: tuple[float, ...]  # the distance of all parameters after each step, relative to PyTorch's norm
+
+
 class Result(NamedTuple):
     """A check's worst figure."""
 
@@ -52,6 +60,7 @@ class Result(NamedTuple):
     where: str  # the tensor with the worst figure
     note: str = ""
     failure: Failure | None = None
+    trajectory: Trajectory | None = None  # of a training
 
 
 class Report(NamedTuple):

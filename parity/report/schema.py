@@ -23,6 +23,7 @@ def to_json(report: Any) -> dict[str, Any]:
         "first": of_failure(report.first) if report.first else None,
         "checks": [
             {"check": r.check, "error": _number(r.error), "bound": r.bound, "where": r.where, "note": plain(r.note)}
+            | ({"steps": {k: [*map(_number, v)] for k, v in r.trajectory._asdict().items()}} if r.trajectory else {})
             for r in report.results
         ],
         "failures": [of_failure(failure) for failure in report.failures],

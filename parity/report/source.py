@@ -10,6 +10,11 @@ CLASSES = {tokenize.STRING: "s", tokenize.NUMBER: "n", tokenize.COMMENT: "c"}
 
 def highlighted(text: str) -> list[str]:
     """Return the lines of a source; what is no valid Python is left as it is from there on."""
+    return [_line(line, found) for line, found in zip(text.splitlines(), token_spans(text), strict=True)]
+
+
+def token_spans(text: str) -> list[list[tuple[int, int, str]]]:
+    """Return (start, end, class) of the tokens of every line that are told apart."""
     lines = text.splitlines()
     marks: list[list[tuple[int, int, str]]] = [[] for _ in lines]
     try:
@@ -19,7 +24,7 @@ def highlighted(text: str) -> list[str]:
                 _mark(marks, lines, token, kind)
     except (tokenize.TokenError, SyntaxError):
         pass
-    return [_line(line, found) for line, found in zip(lines, marks, strict=True)]
+    return marks
 
 
 def _kind(token: int) -> str:

@@ -7,10 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from parity.sides.frameworks import is_tensor
-from parity.sides.numbers import is_array, is_float, to_numpy, unique
+from parity.sides.numbers import is_array, is_float, to_numpy, unique, wide
 
 __all__ = [
     "bits",
@@ -68,15 +66,6 @@ def narrowed(tree: Any) -> Any:
         return jnp.asarray(array, NARROWER[name]) if name in NARROWER else array
 
     return jax.tree.map(cast, tree)
-
-
-def wide(array: Any) -> np.ndarray:
-    """Return a copy as numpy: real numbers in float64, complex ones in complex128, all others as they are."""
-    if is_tensor(array) or not is_float(array):
-        array = to_numpy(array)
-    if not is_float(array):
-        return np.array(array)
-    return np.array(array, np.complex128 if jnp.issubdtype(array.dtype, jnp.complexfloating) else np.float64)
 
 
 def flat_tree(tree: Any) -> list[tuple[str, Any]]:

@@ -30,6 +30,15 @@ def to_numpy(array: Any) -> np.ndarray:
     return np.array(array)
 
 
+def wide(array: Any) -> np.ndarray:
+    """Return a copy as numpy: real numbers in float64, complex ones in complex128, all others as they are."""
+    if is_tensor(array) or not is_float(array):
+        array = to_numpy(array)
+    if not is_float(array):
+        return np.array(array)
+    return np.array(array, np.complex128 if str(array.dtype).startswith("complex") else np.float64)
+
+
 def unique(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Return pairs of a name and a value, names that occur before numbered: "w", "w#1"."""
     seen: dict[str, int] = {}

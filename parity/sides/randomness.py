@@ -1,88 +1,19 @@
-"""Random numbers of a pass in training mode, drawn outside and given to both sides (trap 20).
+"""JAX's random numbers of a pass in training mode, drawn outside and given to both sides (trap 20).
 
-PyTorch's draws are seen by a mode, JAX's in the jaxpr, where `jax.random` leaves calls with names of its own.
+They are seen in the jaxpr, where `jax.random` leaves calls with names of its own. `parity.sides.torch_draws` sees
+PyTorch's.
 """
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
-import torch
 from jax.core import Tracer
 from jax.extend import core
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from parity.sides.random_draws import JAX, MASK, OTHER, UNIFORM, Draw, Supply, draws_numbers
 from parity.trace.jax_eval import BODIES, line_of
-from parity.trace.lines import Line, line_of_stack
-
-MASK, UNIFORM, NORMAL, OTHER = "mask", "uniform numbers", "normal numbers", "other random numbers"
-TORCH = {
-    **dict.fromkeys(("bernoulli", "bernoulli_", "native_dropout"), MASK),
-    **dict.fromkeys(("rand", "rand_like", "uniform_"), UNIFORM),
-    **dict.fromkeys(("randn", "randn_like", "normal_"), NORMAL),
-    **dict.fromkeys(
-        ("randint", "randint_like", "random_", "randperm", "multinomial", "exponential_", "normal"), OTHER
-    ),
-}
-JAX = {"_bernoulli": MASK, "_uniform": UNIFORM, "_normal": NORMAL}
-
-
-class Draw(NamedTuple):
-    """Random numbers that one operation asks for."""
-
-    kind: str
-    shape: tuple[int, ...]
-    keep: float | None = None  # of a mask: the share of ones; None: not known
-    line: Line | None = None
-
-
-Supply = Callable[[Draw], np.ndarray]  # called once for each draw, in order
-
-
-class TorchDraws(TorchDispatchMode):
-    """A mode under which PyTorch's random numbers come from a supply."""
-
-    def __init__(self, supply: Supply):
-        super().__init__()
-        self.supply = supply
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation; what it draws is replaced."""
-        out = func(*args, **(kwargs or {}))
-        name = str(func).removeprefix("aten.").partition(".")[0]
-        if name not in TORCH:
-            return out
-        tensor = out[1] if name == "native_dropout" else out
-        keep, scale, shift = _torch_numbers(name, args, kwargs or {})
-        draw = Draw(TORCH[name], tuple(tensor.shape), keep, line_of_stack(sys._getframe(1)))
-        numbers = torch.from_numpy(np.asarray(np.asarray(self.supply(draw), np.float64) * scale + shift))
-        if name == "native_dropout":
-            tensor.copy_(numbers)
-            out[0].copy_(args[0] * numbers / keep)
-        else:
-            tensor.copy_(numbers)
-        return out
-
-
-def _torch_numbers(name: str, args: Any, kwargs: Any) -> tuple[float | None, float, float]:
-    """Return the share of ones of a mask, and the scale and shift of other numbers."""
-    if name == "native_dropout":
-        return 1 - float(args[1]), 1.0, 0.0
-    if TORCH[name] == MASK:
-        chance = args[1] if len(args) > 1 else kwargs.get("p", args[0] if name == "bernoulli" else 0.5)
-        if not isinstance(chance, torch.Tensor):
-            return float(chance), 1.0, 0.0
-        values = chance.unique()
-        return (float(values[0]) if values.numel() == 1 else None), 1.0, 0.0
-    if name == "uniform_":
-        low = float(args[1] if len(args) > 1 else kwargs.get("from", 0.0))
-        return None, float(args[2] if len(args) > 2 else kwargs.get("to", 1.0)) - low, low
-    if name == "normal_":
-        mean = float(args[1] if len(args) > 1 else kwargs.get("mean", 0.0))
-        return None, float(args[2] if len(args) > 2 else kwargs.get("std", 1.0)), mean
-    return None, 1.0, 0.0
 
 
 def jax_supplied(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any], supply: Supply) -> list[Any]:
@@ -133,14 +64,6 @@ def _drawn(equation: Any, kind: str, values: list[Any], supply: Supply) -> Any:
     if kind == UNIFORM and len(values) > 2:
         numbers = values[1] + numbers * (values[2] - values[1])
     return jnp.asarray(numbers, shape.dtype)
-
-
-def draws_numbers(equation: Any) -> bool:
-    """Tell whether an equation draws random numbers anywhere inside."""
-    bodies = [equation.params[key] for key in (*BODIES, "cond_jaxpr", "body_jaxpr") if key in equation.params]
-    bodies += list(equation.params.get("branches", ()))
-    inner = (e for body in bodies for e in getattr(body, "jaxpr", body).eqns)
-    return any(e.primitive.name == "random_bits" or draws_numbers(e) for e in inner)
 
 
 def _inside(body: Any, values: Sequence[Any], supply: Supply) -> list[Any]:

@@ -1,14 +1,14 @@
 """The batches of a training, as both sides are given them."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from data import UserError
-from parity.sides.arrays import is_array, wide
+from data.errors import UserError
 from parity.sides.faults import explained
+from parity.sides.numbers import is_array, wide
 
 Batch = tuple[Any, ...]
 
@@ -28,6 +28,11 @@ def drawn(batches: Callable[[], Any] | Iterable[Any], steps: int) -> list[tuple[
     if not made:
         raise UserError("there are no batches: expected a function that yields what a step is given")
     return [_both(batch) for batch in made]
+
+
+def fewer(pairs: Sequence[Any], steps: int) -> list[str]:
+    """Return what a report says where there are fewer batches than steps."""
+    return [f"{len(pairs)} batches, fewer than {steps} steps"] if len(pairs) < steps else []
 
 
 def _both(batch: Any) -> tuple[Batch, Batch]:

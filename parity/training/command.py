@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from parity.report.console import check_folder, count, load_module, save_json, wide_console
+from parity.records import training_command
+from parity.report.console import check_folder, count, load_module, only_report, save_json, say, wide_console
 from parity.report.report import UNCHECKED
 from parity.report.schema import unchecked
 
@@ -22,15 +23,15 @@ def add(commands: Any) -> None:
         nargs=2,
         metavar="FILE.py:NAME",
         help="function without an argument, PyTorch's first: returns (module, step), and step(*batch) trains once; "
-        "JAX's returns (state, step), and step(state, *batch) returns (state, loss)",
+        "JAX's returns (state, step), and step(state, *batch) returns (state, loss); one may be a record instead",
     )
     parser.add_argument(
         "--batches",
-        required=True,
         metavar="FILE.py:NAME",
-        help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's",
+        help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's; "
+        "a record has its own",
     )
-    parser.add_argument("--steps", type=count, default=20, metavar="N", help="of each training (default: 20)")
+    parser.add_argument("--steps", type=count, metavar="N", help="of each training (default: 20, or all of a record)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the report to FILE, too; -: to standard output, alone"
     )
@@ -41,7 +42,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return the exit status, 2 if nothing could be compared."""
     try:
-        return run_check(args)
+        with only_report(args):
+            return run_check(args)
     except UserError as error:
         message = str(error)
     except Exception as error:  # a fault of the checker is no difference of the training
@@ -57,18 +59,25 @@ def run(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
-    for name in (*args.names, args.batches):
-        if ":" not in name:
-            raise UserError(f"{name}: expected file.py:name or module:name")
-    start = time.perf_counter()
-    module, outcome, load = (load_module(m) for m in ("training.check_training", "training.outcome", "sides.target"))
-    made = [load.load_function(name) for name in (*args.names, args.batches)]
-    report = module.check_training(*made, args.steps, name=" ".join(args.names))
+    start, outcome = time.perf_counter(), load_module("training.outcome")
+    report = training_command.check(args) if training_command.has_record(args.names) else _both(args)
     alone = str(args.json) == "-"
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
     if args.brief and not alone:
-        print(outcome.brief(report))
+        say(outcome.brief(report))
     elif not alone:
         print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
     return report.status
+
+
+def _both(args: argparse.Namespace) -> Any:
+    """Check two trainings that are here."""
+    if not args.batches:
+        raise UserError("--batches my_data.py:batches is missing: the function that yields what the steps are given")
+    for name in (*args.names, args.batches):
+        if ":" not in name:
+            raise UserError(f"{name}: expected file.py:name or module:name")
+    module, load = (load_module(m) for m in ("training.check_training", "sides.target"))
+    made = [load.load_function(name) for name in (*args.names, args.batches)]
+    return module.check_training(*made, args.steps or training_command.STEPS, name=" ".join(args.names))

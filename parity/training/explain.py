@@ -1,5 +1,6 @@
 """What a difference is: hypotheses, each named only if it reproduces JAX's numbers; and the line on both sides."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from parity.align.places import line_without, lines_of
@@ -10,7 +11,7 @@ from parity.training.kept_words import average_words, statistics_words
 from parity.training.loss_words import gradient_words, loss_words
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep, TorchTraining
+from parity.training.steps import TorchStep
 from parity.training.update_words import update_words
 from parity.training.weights import Forward
 
@@ -26,7 +27,7 @@ class Evidence(NamedTuple):
     batches: list[Any]  # JAX's
     passed: Forward
     roles: Roles
-    ours: TorchTraining
+    shares: Mapping[str, Any]  # of a batch in running statistics, by layer: PyTorch's momentum
 
 
 def diagnosed(stage: str, number: int, known: Evidence) -> tuple[str, Lines]:
@@ -63,7 +64,7 @@ def _words(stage: str, number: int, known: Evidence) -> str:
         case "update":
             return update_words(number, known.compared, known.steps, known.roles)
         case "statistics":
-            return statistics_words(number, known.compared, known.steps, known.roles, known.ours)
+            return statistics_words(number, known.compared, known.steps, known.roles, known.shares)
         case "average":
             return average_words(number, known.compared, known.steps, known.roles)
     return ""

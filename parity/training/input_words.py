@@ -6,7 +6,7 @@ import numpy as np
 
 from parity.report.compare import relative_error
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import TorchStep
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 SAME = 1e-9

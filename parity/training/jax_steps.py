@@ -1,5 +1,6 @@
 """A JAX training as data: the leaves of its state by path, and one step as a jaxpr from leaves to leaves."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -9,14 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from data import UserError
-from parity.sides.arrays import bits, flat_tree, is_array, to_numpy
+from data.errors import UserError
+from parity.sides.arrays import bits, flat_tree, is_array, to_numpy, x64
 from parity.sides.carries import wide_carries
 from parity.sides.faults import explained
+from parity.trace.jax_eval import as_numpy
 from parity.trace.jax_trace import traced
 from parity.training.branches import wide_branches
 from parity.training.draws import named_draws
+from parity.training.made import made_by
 from parity.training.numbers import restored
+from parity.training.program import Given, StepProgram
+from parity.training.widened import wide_equation, widened
 
 LOSS_NAMES = ("loss", "train_loss", "total_loss")
 
@@ -27,7 +32,7 @@ class JaxTraining:
     def __init__(self, make: Callable[[], Any], *, wide: bool = True):
         self.wide = wide
         with bits(not wide):
-            made = make()
+            made = made_by(make, "JAX")
             if not (isinstance(made, tuple | list) and len(made) == 2 and callable(made[1])):
                 raise UserError("the JAX training must return (state, step)")
             state, self.step = made
@@ -93,12 +98,11 @@ class JaxTraining:
         raise UserError("the JAX step must return (state, loss), with a state of the structure that it was given")
 
 
-class Program:
+class Program(StepProgram):
     """One step of JAX's for batches of one shape."""
 
     def __init__(self, training: JaxTraining, batch: tuple[Any, ...]):
         self.names = sorted(training.leaves)
-        self._single: bool | None = None
         given = jax.tree.map(jnp.asarray, batch)
         leaves = {name: jnp.asarray(training.leaves[name]) for name in self.names}
         try:
@@ -112,36 +116,33 @@ class Program:
         self.loss = len(self.outputs) + _loss_of(shape[1])
         self.count = len(self.names)
 
-    @property
-    def single(self) -> bool:
+    @functools.cached_property
+    def single(self) -> bool:  # type: ignore[override]
         """Whether the step computes a number in float32 behind the backward pass, as a schedule does."""
-        if self._single is None:
-            self._single = any(
-                v.aval.shape == () and v.aval.dtype == np.float32
-                for equation in self.closed.jaxpr.eqns
-                for v in (*equation.invars, *equation.outvars)
-                if hasattr(v.aval, "dtype")
-            )
-        return self._single
-
-    def loss_alone(self) -> tuple[Any, list[str]]:
-        """Return the part of the step that computes the loss, for the engine of ports, and the leaves in it."""
-        jaxpr = self.closed.jaxpr
-        result = jaxpr.outvars[self.loss]
-        needed, equations = {id(result)}, []
-        for equation in reversed(jaxpr.eqns):
-            if any(id(v) in needed for v in equation.outvars):
-                equations.append(equation)
-                needed |= {id(v) for v in equation.invars}
-        used = [name for name, v in zip(self.names, jaxpr.invars, strict=False) if id(v) in needed]
-        variables = [v for name, v in zip(self.names, jaxpr.invars, strict=False) if name in used]
-        part = SimpleNamespace(
-            constvars=jaxpr.constvars,
-            invars=[*variables, *jaxpr.invars[self.count :]],
-            eqns=equations[::-1],
-            outvars=[result],
+        return any(
+            v.aval.shape == () and v.aval.dtype == np.float32
+            for equation in self.closed.jaxpr.eqns
+            for v in (*equation.invars, *equation.outvars)
+            if hasattr(v.aval, "dtype")
         )
-        return SimpleNamespace(jaxpr=part, consts=self.closed.consts), used
+
+    def bits(self) -> Any:
+        """Return a context in which JAX has 64 bits."""
+        return x64()
+
+    def flat(self, batch: Any) -> list[Any]:
+        """Return the arrays of a batch as JAX has them, then what is drawn outside."""
+        if isinstance(batch, Given):
+            return [*self.flat(batch.batch), *batch.drawn]
+        return [np.asarray(b) for b in jax.tree.leaves(tuple(batch))]
+
+    def wide(self, equation: Any) -> Any:
+        """Return an equation that makes float64 where it says less."""
+        return wide_equation(equation)
+
+    def widened(self, jaxpr: Any, consts: Sequence[Any]) -> Any:
+        """Return a closed jaxpr of which each equation is wide."""
+        return SimpleNamespace(jaxpr=widened(jaxpr), consts=[restored(as_numpy(c)) for c in consts])
 
 
 def _is_leaf(value: Any) -> bool:

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
 from parity.report.compare import norm, relative_error, total_norm
 from parity.training.roles import Roles
 from parity.training.stages import Compared
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import TorchStep
 from parity.training.weights import carried
 
 SAME = 1e-9
@@ -103,7 +102,7 @@ def _parts(step: TorchStep, batch: Any) -> dict[str, float] | None:
             and array.shape == logits.shape[:1]
             and 0 <= array.min() <= array.max() < logits.shape[1]
         ):
-            table = -log_softmax(logits, axis=-1)
+            table = np.logaddexp.reduce(logits, axis=-1, keepdims=True) - logits
             found = {"labels": table[np.arange(len(array)), array].mean(), "all": table.mean()}
         elif array.shape == logits.shape and set(np.unique(array)) <= {0, 1}:
             y = np.asarray(array, np.float64)

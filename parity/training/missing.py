@@ -8,8 +8,7 @@ from parity.report.compare import norm, total_norm
 from parity.training.gradient_nodes import ZERO
 from parity.training.outcome import TrainingFailure
 from parity.training.roles import Roles
-from parity.training.snapshots import Arrays
-from parity.training.torch_steps import TorchStep
+from parity.training.steps import Arrays, TorchStep
 
 
 def missing(steps: list[TorchStep], roles: Roles) -> list[TrainingFailure]:

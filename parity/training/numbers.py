@@ -3,21 +3,25 @@
 import math
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-LOW = tuple(map(np.dtype, (np.float32, jnp.bfloat16, np.float16)))
+LOW = ("float32", "bfloat16", "float16")
 MOST_CONSTANTS = 4096
+
+
+def is_low(dtype: Any) -> bool:
+    """Tell whether a dtype, or a type of numbers, is one of real numbers of less than 64 bits."""
+    return getattr(dtype, "name", getattr(dtype, "__name__", "")) in LOW
 
 
 def as_wide(array: Any) -> Any:
     """Return an array of floats in float64, any other as it is."""
-    return np.asarray(array, np.float64) if getattr(array, "dtype", None) in LOW else array
+    return np.asarray(array, np.float64) if is_low(getattr(array, "dtype", None)) else array
 
 
 def restored(array: Any) -> Any:
     """Return constants of low precision as the decimal numbers that they stand for: 0.1, not 0.100000001."""
-    if getattr(array, "dtype", None) not in LOW:
+    if not is_low(getattr(array, "dtype", None)):
         return array
     if array.size > MOST_CONSTANTS:
         return as_wide(array)

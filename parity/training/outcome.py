@@ -1,17 +1,16 @@
 """What a check of two trainings found: data, JSON, text."""
 
+import importlib
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from parity.report import schema
 from parity.report.advice import advice
 from parity.report.brief import LINES, short
 from parity.report.compare import Values
+from parity.report.plain import Plain
 from parity.report.report import DIFFERENT, SAME, Result
 from parity.trace.lines import Line
 
@@ -195,30 +194,29 @@ def _json(value: Any) -> Any:
     return value
 
 
-def print_outcome(console: Console, report: TrainingReport) -> None:
-    """Print a report as a table, and each failure below it in words."""
-    title = f"{report.name}, {report.steps} steps"
-    table = Table("stage", "worst", "bound", "", "where", title=title, title_justify="left")
-    failed = {failure.stage for failure in report.failures}
-    for row in report.stages:
-        if not row.tensors:
-            table.add_row(row.stage, "", "", "", row.note or "neither side has any")
-            continue
-        verdict = Text("FAIL", "red") if row.stage in failed else Text("ok", "green")
-        if row.stage not in failed and not row.error <= row.bound:
-            verdict = Text("follows")  # from a stage before it
-        table.add_row(
-            row.stage,
-            f"{row.error:.1e}",
-            f"{row.bound:.0e}",
-            verdict,
-            row.tensor + (f" ({row.note})" if row.note else ""),
-        )
-    console.print(table)
+def print_outcome(console: Any, report: TrainingReport) -> None:
+    """Print a report as a table, and each failure below it in words; in lines where rich is not installed."""
+    if isinstance(console, Plain):
+        for line in _lines(report):
+            console.print(line)
+    else:
+        importlib.import_module("parity.training.outcome_table").print_table(console, report)
     for note in report.notes:
         console.print(f"  {note}", soft_wrap=True, highlight=False, markup=False)
     for failure in report.failures:
         console.print(failure.text, soft_wrap=True, highlight=False, markup=False, style="red")
+
+
+def _lines(report: TrainingReport) -> list[str]:
+    failed = {failure.stage for failure in report.failures}
+    found = [f"{report.name}, {report.steps} steps"]
+    for row in report.stages:
+        verdict = "FAIL" if row.stage in failed else "ok" if row.error <= row.bound else "follows"
+        words = (
+            f"{row.error:.1e} {row.bound:>6.0e} {verdict:7} {row.tensor}" if row.tensors else "neither side has any"
+        )
+        found.append(f"  {row.stage:10} {words}")
+    return found
 
 
 def summary(report: TrainingReport) -> str:

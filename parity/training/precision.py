@@ -4,28 +4,20 @@ Rounding hides everything else, so the values of a training in mixed precision a
 run as their users run them, and the types of their products, of the loss, of parameters and of slots are compared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import torch
-from torch.utils._pytree import tree_leaves
 
-from parity.sides.arrays import is_array, narrowed
-from parity.trace.jax_eval import BODIES, line_of
-from parity.trace.lines import Line, line_of_stack
-from parity.training.jax_steps import JaxTraining, Program
+from parity.trace.lines import Line
 from parity.training.outcome import TrainingFailure
 from parity.training.roles import Roles
-from parity.training.tape import program_backward
-from parity.training.torch_steps import TorchTraining
 
 PRODUCTS = ("addmm", "mm", "bmm", "baddbmm", "convolution", "dot_general", "conv_general_dilated")
 LOSSES = ("_log_softmax", "exp", "log", "log1p", "logsumexp", "sigmoid", "log_sigmoid_forward", "mse_loss", "softplus")
 LOSSES += ("binary_cross_entropy_with_logits", "nll_loss_forward", "logistic", "exp2")
 HALF = ("bfloat16", "float16")
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 class Precision(NamedTuple):
@@ -37,21 +29,16 @@ class Precision(NamedTuple):
     slots: dict[str, dict[str, str]]
 
 
-def differences(
-    torch_training: Callable[[], Any],
-    jax_training: Callable[[], Any],
-    batch: tuple[Sequence[Any], Sequence[Any]],
-    roles: Roles,
-    *,
-    as_tensors: bool,
-) -> list[TrainingFailure]:
-    """Return where the types of both sides differ, if one is a type of 16 bits."""
-    try:
-        theirs, leaves = _of_jax(jax_training, batch[1])
-        ours = _of_torch(torch_training, batch[0], as_tensors)
-    except Exception:  # a training that runs in float64 alone has no mixed precision
+def narrowest(kinds: Sequence[str]) -> str:
+    """Return the type with the fewest digits."""
+    return min(kinds, key=lambda kind: -_eps(kind))
+
+
+def differences(ours: Precision | None, theirs: Precision | None, roles: Roles) -> list[TrainingFailure]:
+    """Return where the types of both sides differ, if one is a type of 16 bits; those of JAX's leaves are `params`."""
+    if ours is None or theirs is None:
         return []
-    return [*_forward(ours, theirs), *_loss(ours, theirs), *_state(ours, leaves, roles)]
+    return [*_forward(ours, theirs), *_loss(ours, theirs), *_state(ours, theirs.params, roles)]
 
 
 def _forward(ours: Precision, theirs: Precision) -> list[TrainingFailure]:
@@ -95,75 +82,4 @@ def _failure(stage: str, tensor: str, ours: Any, theirs: Any, what: str) -> Trai
 
 
 def _eps(name: str) -> float:
-    return float(jnp.finfo(jnp.dtype(name)).eps)
-
-
-def _of_jax(make: Callable[[], Any], batch: Sequence[Any]) -> tuple[Precision, dict[str, str]]:
-    training = JaxTraining(make, wide=False)
-    program = training.program(narrowed(tuple(batch)))
-    products: list[tuple[str, Line | None]] = []
-    losses: list[tuple[str, Line | None]] = []
-    _walk(program, program.closed.jaxpr, products, losses)
-    after = program.closed.jaxpr.outvars[: len(program.outputs)]
-    leaves = {name: str(v.aval.dtype) for name, v in zip(program.outputs, after, strict=True)}
-    return Precision(products, losses, {}, {}), leaves
-
-
-def _walk(program: Program, jaxpr: Any, products: list[Any], losses: list[Any]) -> None:
-    backward = program_backward(program)
-    for equation in jaxpr.eqns:
-        if id(equation) in backward:
-            continue
-        kinds = [str(v.aval.dtype) for v in equation.invars if jnp.issubdtype(v.aval.dtype, jnp.floating)]
-        name = equation.primitive.name
-        if name in PRODUCTS and kinds:
-            products.append((min(kinds, key=lambda kind: -_eps(kind)), line_of(equation)))
-            losses.clear()  # the loss is what follows the last product
-        elif name in LOSSES and kinds:
-            losses.append((min(kinds, key=lambda kind: -_eps(kind)), line_of(equation)))
-        for key in BODIES:
-            if key in equation.params:
-                _walk(program, getattr(equation.params[key], "jaxpr", equation.params[key]), products, losses)
-
-
-class _Types:
-    """A recorder of the types of operations alone."""
-
-    def __init__(self) -> None:
-        self.products: list[tuple[str, Line | None]] = []
-        self.losses: list[tuple[str, Line | None]] = []
-        self.outputs: list[Any] = []
-        self.roots: list[Any] = []
-
-    def number(self, _tensor: torch.Tensor) -> int:
-        return 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func).removeprefix("aten.").partition(".")[0]
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and t.is_floating_point()]
-        kinds = [str(t.dtype).removeprefix("torch.") for t in tensors]
-        into = self.products if name in PRODUCTS else self.losses if name in LOSSES else None
-        if into is not None and kinds:
-            into.append((min(kinds, key=lambda kind: -_eps(kind)), line_of_stack()))
-            if into is self.products:
-                self.losses.clear()
-        return func(*args, **(kwargs or {}))
-
-
-def _of_torch(make: Callable[[], Any], batch: Sequence[Any], as_tensors: bool) -> Precision:
-    training, seen = TorchTraining(make, dtype=None), _Types()
-    training.as_tensors = as_tensors
-    training.run([_single(part) for part in batch], seen)
-    names = {id(p): name for name, p in training.module.named_parameters()}
-    slots: dict[str, dict[str, str]] = {}
-    for optimizer in training.optimizers.values():
-        for parameter, state in optimizer.state.items():
-            for slot, value in state.items():
-                if isinstance(value, torch.Tensor) and value.shape == parameter.shape and id(parameter) in names:
-                    slots.setdefault(slot, {})[names[id(parameter)]] = str(value.dtype).removeprefix("torch.")
-    params = {name: str(p.dtype).removeprefix("torch.") for name, p in training.module.named_parameters()}
-    return Precision(seen.products, seen.losses, params, slots)
-
-
-def _single(value: Any) -> Any:
-    return jax.tree.map(lambda a: np.asarray(a, np.float32) if is_array(a) and a.dtype == np.float64 else a, value)
+    return EPS[name] if name in EPS else 2.0**-3

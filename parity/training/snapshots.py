@@ -3,26 +3,15 @@
 import functools
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from parity.sides.arrays import wide
+from parity.sides.numbers import wide
+from parity.training.steps import Arrays, Snapshot
 
-Arrays = dict[str, np.ndarray]
-AVERAGE_WORDS = ("ema", "avg", "average", "shadow", "polyak", "swa", "target")
 DEEPEST = 6  # containers inside of each other in which a moving average is looked for
-
-
-class Snapshot(NamedTuple):
-    """Copies of everything that a step changes."""
-
-    params: Arrays
-    buffers: Arrays
-    slots: dict[str, Arrays]  # "exp_avg" -> parameter -> array
-    averages: dict[str, Arrays]  # where it was found -> parameter or buffer -> array
 
 
 def snapshot(module: nn.Module, optimizers: Mapping[int, Any], step: Any) -> Snapshot:
@@ -37,22 +26,6 @@ def snapshot(module: nn.Module, optimizers: Mapping[int, Any], step: Any) -> Sna
     params = {name: wide(p) for name, p in module.named_parameters()}
     buffers = {name: wide(b) for name, b in module.named_buffers()}
     return Snapshot(params, buffers, slots, _averages(module, step))
-
-
-def without_velocities(steps: list[Any]) -> list[Any]:
-    """Return steps in which what starts as zeros, beside the optimizer, is a slot: a momentum written by hand."""
-    first = steps[0].before.averages
-    zeros = [place for place, tensors in first.items() if not any(np.any(array) for array in tensors.values())]
-    zeros = [place for place in zeros if not any(word in place.lower() for word in AVERAGE_WORDS)]
-    if not zeros:
-        return steps
-
-    def moved(at: Snapshot) -> Snapshot:
-        slots = {place: at.averages[place] for place in zeros if place in at.averages}
-        kept = {place: tensors for place, tensors in at.averages.items() if place not in zeros}
-        return at._replace(slots={**at.slots, **slots}, averages=kept)
-
-    return [step._replace(before=moved(step.before), after=moved(step.after)) for step in steps]
 
 
 def _averages(module: nn.Module, step: Any) -> dict[str, Arrays]:

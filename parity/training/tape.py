@@ -6,18 +6,14 @@ what is checked is what the step means, not how it rounds. Where each side has w
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
-from parity.sides.arrays import x64
-from parity.trace.jax_eval import BODIES, as_numpy, bind, evaluate
+from parity.trace.jax_eval import as_numpy, bind, evaluate, is_key
 from parity.trace.lines import Line
-from parity.training.numbers import LOW, as_wide, restored
+from parity.training.backward import program_backward
+from parity.training.numbers import as_wide, restored
 
 AS_IS = ("bitcast_convert_type", "random_bits", "threefry2x32")
 
@@ -59,13 +55,13 @@ class Tape:
         self.outputs: dict[str, Node] = {}
         self.loss: Node = Node(np.zeros(()))
 
-    def run(self, leaves: Mapping[str, np.ndarray], batch: Sequence[Any]) -> "Tape":
+    def run(self, leaves: Mapping[str, np.ndarray], batch: Any) -> "Tape":
         """Evaluate the step."""
         program = self.program
         cells = [Node(as_wide(leaves[name])) for name in program.names]
         self.inputs = dict(zip(program.names, cells, strict=True))
-        cells += [Node(np.asarray(b)) for b in jax.tree.leaves(tuple(batch))]
-        with x64(), np.errstate(all="ignore"):
+        cells += [Node(np.asarray(b)) for b in program.flat(batch)]
+        with program.bits(), np.errstate(all="ignore"):
             found = evaluate(program.closed.jaxpr, program.closed.consts, cells, self)
         self.outputs = dict(zip(program.outputs, found[: len(program.outputs)], strict=True))
         self.loss = found[program.loss]
@@ -73,9 +69,7 @@ class Tape:
 
     def constant(self, array: Any) -> Node:
         """Return the node of a constant or a literal."""
-        if jnp.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.prng_key):
-            return Node(array)
-        return Node(restored(as_numpy(jnp.asarray(array))))
+        return Node(array if is_key(array) else restored(as_numpy(array)))
 
     def value(self, cell: Node) -> Any:
         """Return a node's array."""
@@ -97,7 +91,7 @@ class Tape:
         if at + count <= min(self.until, len(self.known)):
             arrays = [node.array for node in self.known[at : at + count]]
         else:
-            arrays = bind(_widened(equation), [cell.array for cell in cells])
+            arrays = bind(self.program.wide(equation), [cell.array for cell in cells])
             if name not in AS_IS:
                 arrays = [as_wide(array) for array in arrays]
         return self._kept(arrays, cells, name, line, back)
@@ -114,82 +108,3 @@ class Tape:
             self.nodes.append(node)
             nodes.append(node)
         return nodes
-
-
-def program_backward(program: Any) -> set[int]:
-    """Return the ids of the equations of backward passes, those inside of loops among them."""
-    if not hasattr(program, "backward"):
-        program.backward = set()
-        _mark(program.closed.jaxpr, False, program.backward)
-    return program.backward
-
-
-def _mark(jaxpr: Any, inside: bool, found: set[int]) -> None:
-    for equation in jaxpr.eqns:
-        back = inside or "transpose(" in str(equation.source_info.name_stack)
-        if back:
-            found.add(id(equation))
-        for body in (*(equation.params.get(k) for k in (*BODIES, "cond_jaxpr", "body_jaxpr")), *_branches(equation)):
-            if body is not None:
-                _mark(getattr(body, "jaxpr", body), back, found)
-
-
-def _branches(equation: Any) -> Sequence[Any]:
-    return equation.params.get("branches", ())
-
-
-def _widened(equation: Any) -> Any:
-    """Return an equation that makes float64 where it says float32."""
-    params = equation.params
-    wanted = any(_is_single(value) for value in params.values()) or params.get("update_jaxpr") is not None
-    if equation.primitive.name in AS_IS or not wanted:
-        return equation
-    wide = {key: np.dtype(np.float64) if _is_single(value) else value for key, value in params.items()}
-    if (scalar := params.get("update_jaxpr")) is not None:
-        wide["update_jaxpr"] = _of_numbers(scalar)
-    return SimpleNamespace(primitive=equation.primitive, params=wide)
-
-
-def widened(jaxpr: Any) -> Any:
-    """Return a jaxpr in which every equation makes float64 where it says less, for others that evaluate it."""
-    equations = []
-    for equation in jaxpr.eqns:
-        params = _widened(equation).params
-        for key in (*BODIES, "cond_jaxpr", "body_jaxpr"):
-            if key in params:
-                params = {**params, key: _opened(params[key])}
-        if "branches" in params:
-            params = {**params, "branches": tuple(map(_opened, params["branches"]))}
-        given = [_literal(variable) for variable in equation.invars]
-        same = params is equation.params and all(a is b for a, b in zip(given, equation.invars, strict=True))
-        parts = {"params": params, "invars": given, "outvars": equation.outvars, "source_info": equation.source_info}
-        equations.append(equation if same else SimpleNamespace(primitive=equation.primitive, **parts))
-    return SimpleNamespace(constvars=jaxpr.constvars, invars=jaxpr.invars, eqns=equations, outvars=jaxpr.outvars)
-
-
-def _of_numbers(scalar: Any) -> Any:
-    """Return what a scatter does to two numbers, in float64."""
-    variables = scalar.invars if hasattr(scalar, "invars") else scalar.jaxpr.invars
-    if not all(v.aval.dtype in LOW for v in variables):
-        return scalar
-    inner = getattr(scalar, "jaxpr", scalar)
-    made = jax.make_jaxpr(core.jaxpr_as_fun(core.ClosedJaxpr(inner, ())))(*(np.zeros(()) for _ in variables))
-    return made if hasattr(scalar, "consts") else made.jaxpr
-
-
-def _opened(body: Any) -> Any:
-    if not hasattr(body, "consts"):
-        return widened(body)
-    return SimpleNamespace(jaxpr=widened(body.jaxpr), consts=[restored(c) for c in body.consts])
-
-
-def _literal(variable: Any) -> Any:
-    low = isinstance(variable, core.Literal) and getattr(variable.aval, "dtype", None) in LOW
-    if not low:
-        return variable
-    value = restored(np.asarray(variable.val, cast(Any, variable.aval).dtype))
-    return core.Literal(value, cast(Any, variable.aval).update(dtype=value.dtype))
-
-
-def _is_single(value: Any) -> bool:
-    return isinstance(value, np.dtype | type) and any(value == low for low in LOW)

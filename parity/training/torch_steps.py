@@ -6,7 +6,7 @@ Nothing is asked of the step but that it trains: backward passes and optimizers 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,40 +15,19 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from data import UserError
-from parity.sides.arrays import wide
+from data.errors import UserError
 from parity.sides.faults import explained
+from parity.sides.numbers import wide
 from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
-from parity.training.draws import UNLIKE, StepDraws, Supply
 from parity.training.grad_scaler import SCALING
-from parity.training.snapshots import Arrays, Snapshot, snapshot
+from parity.training.made import made_by
+from parity.training.snapshots import snapshot
+from parity.training.step_draws import StepDraws
+from parity.training.steps import Arrays, Group, TorchStep
+from parity.training.supply import UNLIKE
 
 FORWARD, BACKWARD, BETWEEN, UPDATE, AFTER = "forward", "backward", "between", "update", "after"
-
-
-class Group(NamedTuple):
-    """What an optimizer does to one parameter."""
-
-    optimizer: str  # "AdamW"
-    settings: dict[str, Any]  # of its parameter group, at this step
-
-
-class TorchStep(NamedTuple):
-    """One step."""
-
-    loss: Any  # what the step returned, as a number; None if it returned nothing
-    roots: tuple[float, ...]  # of each backward pass
-    inputs: tuple[np.ndarray, ...]  # of the module, floats
-    outputs: tuple[np.ndarray, ...]  # of the module, call by call
-    pieces: tuple[Arrays, ...]  # what each backward pass adds to the gradients
-    raw: Arrays  # gradients after the last backward pass
-    gradients: Arrays  # as the optimizer was given them
-    groups: dict[str, Group]  # by parameter; empty where no optimizer has stepped
-    before: Snapshot
-    after: Snapshot
-    lines: dict[str, Line]  # where each stage is in the user's code
-    random: str  # an operation of the forward pass that draws random numbers of a kind that JAX cannot have
 
 
 class TorchTraining:
@@ -58,7 +37,7 @@ class TorchTraining:
         self.dtype = dtype
         with self._defaults():
             torch.manual_seed(0)
-            made = make()
+            made = made_by(make, "PyTorch")
             if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], nn.Module)):
                 raise UserError("the PyTorch training must return (module, step)")
             self.module, self.step = made
@@ -68,7 +47,7 @@ class TorchTraining:
                 self.module.to("cpu", dtype)
         self.optimizers: dict[int, Any] = {}
         self.as_tensors = False
-        self.supply: Supply | None = None  # of random numbers, at the next step
+        self.supply: Any = None  # of random numbers, at the next step
 
     @contextlib.contextmanager
     def _defaults(self) -> Iterator[None]:
@@ -98,14 +77,15 @@ class TorchTraining:
             tuple(watch.roots),
             tuple(watch.inputs),
             tuple(watch.outputs),
-            tuple(watch.pieces),
-            {} if watch.many else watch.raw,
+            () if watch.later else tuple(watch.pieces),
+            {} if watch.many else watch.first_raw,
             {} if watch.many else watch.gradients,
             watch.groups,
             before,
             after,
             watch.lines,
             watch.random,
+            tuple(watch.calls) if len(watch.calls) > 1 else (),
         )
 
     def _supplied(self, watch: "Watch") -> Any:
@@ -149,11 +129,14 @@ class Watch:
         self.outputs: list[np.ndarray] = []
         self.pieces: list[Arrays] = []
         self.raw: Arrays = {}
+        self.first_raw: Arrays = {}  # of the parameters that the first update changes
         self.gradients: Arrays = {}
         self.groups: dict[str, Group] = {}
         self.lines: dict[str, Line] = {}
         self.random = ""
-        self.many = False
+        self.calls: list[Arrays] = []
+        self.later = False  # whether there are backward passes behind an update
+        self.many = False  # whether a parameter is updated several times
         self.carried = False  # whether gradients of earlier steps are still there
 
     @contextlib.contextmanager
@@ -189,9 +172,10 @@ class Watch:
     def _before_forward(self, _module: Any, args: Any) -> None:
         self.inputs += [wide(t) for t in tree_leaves(args) if isinstance(t, torch.Tensor) and t.is_floating_point()]
 
-    def _after_forward(self, _module: Any, _args: Any, output: Any) -> None:
+    def _after_forward(self, module: Any, _args: Any, output: Any) -> None:
+        self.calls.append({name: wide(b) for name, b in module.named_buffers() if b.is_floating_point()})
         for tensor in tree_leaves(output):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and self.phase != AFTER:  # behind an update there are other parameters
                 self.outputs.append(wide(tensor))
                 if self.recorder is not None:
                     self.recorder.outputs.append(self.recorder.number(tensor))
@@ -217,7 +201,7 @@ class Watch:
 
     def _root(self, tensors: Any) -> None:
         if self.phase == AFTER:
-            self.many = True  # several updates in one step
+            self.later, self.pieces = True, []
         self.lines["loss"] = line_of_stack(sys._getframe(2)) or self.lines.get("loss")  # type: ignore[assignment]
         for tensor in [tensors] if isinstance(tensors, torch.Tensor) else list(tensors):
             self.roots.append(float(tensor.detach().sum()))
@@ -242,8 +226,11 @@ class Watch:
             for p in group["params"]:
                 if id(p) in self.names and p.grad is not None:
                     name = self.names[id(p)]
+                    self.many = self.many or (self.later and name in self.groups)
                     self.gradients[name] = wide(p.grad)
                     self.groups[name] = Group(type(optimizer).__name__, settings)
+        if not self.later:
+            self.first_raw = self.raw
         self.phase = UPDATE
 
     def _after_update(self, *_: Any) -> None:

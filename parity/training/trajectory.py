@@ -34,7 +34,7 @@ from jaxnets.gradient_transforms import split_params
 from jaxnets.step import eval_step
 from parity.copy import flatten, to_flax, unflatten
 from parity.diagnose.update_rules import STEPS, explain_training
-from parity.report import Failure, Result
+from parity.report import Failure, Result, Trajectory
 from parity.report.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, worst
 from parity.sides.calls import Masks, channels_last
 from parity.sides.flax_hooks import injected as flax_injected
@@ -142,12 +142,12 @@ def check_trajectory(
     """
     masks = draw_masks(torch_module, batches, seed)
     lesson = Lesson(torch_module, flax_module, batches, masks, recipe(optimizer), zeros)
-    reference, found = train_torch(lesson), train_flax(lesson)
+    reference, found, trajectory = train_both(lesson)
     free = compare_moments(reference, found, lesson, BOUND)
     check, note = f"trajectory {optimizer}", f"{len(batches)} steps, {lesson.config.schedule}, {lesson.config.loss}"
     top = worst(free)
     if top.ok:
-        return Result(check, top.error, top.bound, short(top.name), note)
+        return Result(check, top.error, top.bound, short(top.name), note, trajectory=trajectory)
     wide = copy.deepcopy(torch_module).double()
     nudged = [lesson._replace(torch_module=one_rounding_away(wide, seed + i)) for i in range(NUDGES)]
     itself = worst([worst(compare_moments(reference, train_torch(other), lesson, BOUND)) for other in nudged])
@@ -156,7 +156,7 @@ def check_trajectory(
     note += f"; free running {top.error:.1e}, PyTorch from itself {itself.error:.1e} by one rounding"
     if itself.severity > CHAOTIC and single.ok:
         note = f"each step from PyTorch's state: {note}"
-        return Result(check, single.error, single.bound, short(single.name), note)
+        return Result(check, single.error, single.bound, short(single.name), note, trajectory=trajectory)
     # The first wrong step, and in it what is computed first: the loss, the optimizer's state, the parameters.
     bad = next((d for differences in steps for d in differences if not d.ok), top)
     apart = np.flatnonzero(~(np.abs(found.losses - reference.losses) <= BOUND * np.abs(reference.losses)))
@@ -168,7 +168,7 @@ def check_trajectory(
     )
     failure = Failure(check, "optimizer", bad.name, bad.error, bad.bound, diagnosis)
     failure = failure._replace(values=bad.values, cause=looks_like)
-    return Result(check, top.error, top.bound, short(top.name), note, failure)
+    return Result(check, top.error, top.bound, short(top.name), note, failure, trajectory)
 
 
 def imitated(lesson: Lesson) -> str:
@@ -183,18 +183,37 @@ def train_torch(lesson: Lesson) -> Moment:
     """Run PyTorch's side; return where it ends."""
     steps = list(_torch_steps(lesson))
     losses, (_, model, read) = [loss for loss, _, _ in steps], steps[-1]
+    return _torch_end(lesson, losses, model, read)
+
+
+def train_both(lesson: Lesson) -> tuple[Moment, Moment, Trajectory]:
+    """Run both sides from PyTorch's weights, step by step; return where they end and how far apart each step is."""
+    steps, end = [], None
+    with FlaxSide(lesson.flax_module, np.float64).precision():
+        for (loss, model, read), (flax_loss, state) in zip(_torch_steps(lesson), _flax_steps(lesson), strict=True):
+            steps.append((loss, flax_loss, _distance(model, state)))
+            end = model, read, state
+        if end is None:
+            raise ValueError("no batch to train on")
+        (model, read, state), trajectory = end, Trajectory(*zip(*steps, strict=True))
+        outputs = np.asarray(_logits_of(lesson.flax_module, state.variables, lesson.batches[-1].inputs))
+        found = _flax_moment(state)._replace(losses=np.array(trajectory.jax), outputs=outputs)
+        return _torch_end(lesson, trajectory.torch, model, read), found, trajectory
+
+
+def _torch_end(lesson: Lesson, losses: Sequence[float], model: torch_nn.Module, read: Callable[[], Moment]) -> Moment:
     images = as_tensor(lesson.batches[-1].inputs)
     outputs = channels_last(torch_eval_step(model, model.state_dict(), images).numpy())
     return read()._replace(losses=np.array(losses), outputs=outputs)
 
 
-def train_flax(lesson: Lesson) -> Moment:
-    """Run Flax's side from PyTorch's weights; return where it ends."""
-    with FlaxSide(lesson.flax_module, np.float64).precision():
-        steps = list(_flax_steps(lesson))
-        losses, (_, state) = [loss for loss, _ in steps], steps[-1]
-        outputs = np.asarray(_logits_of(lesson.flax_module, state.variables, lesson.batches[-1].inputs))
-        return _flax_moment(state)._replace(losses=np.array(losses), outputs=outputs)
+def _distance(model: torch_nn.Module, state: State) -> float:
+    """Return the distance of all parameters together, relative to PyTorch's."""
+    ours = flatten({"params": to_flax(model.state_dict())["params"]})
+    theirs = flatten({"params": state.variables["params"]})
+    squares = [(np.sum((theirs[name] - one) ** 2), np.sum(one**2)) for name, one in ours.items()]
+    difference, norm = np.sqrt(np.sum(squares, 0))
+    return float(difference / norm)
 
 
 def _flax_moment(state: State) -> Moment:

@@ -1,0 +1,77 @@
+"""A JAX model's pass in training mode as a jaxpr, its random numbers given from outside."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from parity.sides.arrays import bits, to_numpy, x64
+from parity.sides.draw import Inputs
+from parity.sides.outputs import named_leaves
+from parity.sides.random_draws import Draw
+from parity.sides.randomness import jax_supplied
+
+Arrays = dict[str, np.ndarray]
+
+
+class JaxTrainingMode:
+    """Passes in training mode of a model that is here."""
+
+    def __init__(self, side: Any, leaves: Mapping[str, Any], inputs: Inputs):
+        self.side = side
+        how = getattr(side, "_how", None)
+        self.switched = bool(how and how.words) or side.kind in ("NNX", "Equinox")
+        self.leaves = {path: np.asarray(array) for path, array in leaves.items()}
+        self.given = jax.tree.map(np.asarray, (inputs.args, dict(inputs.kwargs)))
+
+    def draws(self) -> list[Draw]:
+        """Trace the pass; return what it draws, in order."""
+        found: list[Draw] = []
+
+        def noted(draw: Draw) -> np.ndarray:
+            found.append(draw)
+            return np.zeros(draw.shape)
+
+        with x64():
+            leaves, given = jax.tree.map(jnp.asarray, (self.leaves, self.given))
+            call = self._call if not self.side.concrete else lambda leaves, _: self._call(leaves, self.given)
+            self.closed, self.shape = jax.make_jaxpr(call, return_shape=True)(leaves, given)
+            flat = jax.tree.leaves((leaves, given))
+            jax.eval_shape(lambda *v: jax_supplied(self.closed.jaxpr, self.closed.consts, v, noted), *flat)
+        return found
+
+    def _call(self, leaves: Any, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        output, changed = self.side.call(leaves, *given, train=True)
+        return dict(named_leaves(output)), changed
+
+    def computed(self, leaves: Any, given: Any, numbers: Sequence[Any]) -> Any:
+        """Return the outputs and the leaves that are changed; traceable, after `draws`."""
+        supply = iter(numbers)
+        flat = jax.tree.leaves(jax.tree.map(jnp.asarray, (leaves, given)))
+        with bits(self.side.narrow):
+            found = jax_supplied(self.closed.jaxpr, self.closed.consts, flat, lambda _: next(supply))
+        return jax.tree.unflatten(jax.tree.structure(self.shape), found)
+
+    def differentiated(self, leaves: Any, given: Any, numbers: Sequence[Any], cotangents: Mapping[str, Any]) -> Any:
+        """Return the gradients of a weighted sum of the outputs, by leaf; traceable."""
+        fixed = {p: a for p, a in leaves.items() if p not in self.side.trained}
+
+        def weighted(trained: Any) -> Any:
+            outputs, _ = self.computed({**fixed, **trained}, given, numbers)
+            return sum(((outputs[name] * c).sum() for name, c in cotangents.items()), jnp.zeros(()))
+
+        return jax.grad(weighted, allow_int=True)({p: a for p, a in leaves.items() if p in self.side.trained})
+
+    def outputs(self, numbers: Sequence[np.ndarray]) -> tuple[Arrays, Arrays]:
+        """Return the outputs, and the leaves that are changed."""
+        with x64():
+            return jax.tree.map(to_numpy, self.computed(self.leaves, self.given, numbers))
+
+    def gradients(self, numbers: Sequence[np.ndarray], cotangents: Mapping[str, np.ndarray]) -> Arrays:
+        """Return the gradients of a weighted sum of the outputs, by leaf; the weights are in the outputs' layouts."""
+        with x64():
+            leaves = jax.tree.map(jnp.asarray, self.leaves)
+            found = self.differentiated(leaves, self.given, numbers, cotangents)
+        return {path: np.asarray(gradient) for path, gradient in found.items()}

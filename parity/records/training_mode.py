@@ -1,0 +1,105 @@
+"""A pass in training mode as a file has it, of either side."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity.records.encode import Found, text
+from parity.records.steps import draws_of, number_of
+from parity.sides.random_draws import Draw
+
+
+class RecordedPass(NamedTuple):
+    """What PyTorch computed in training mode."""
+
+    outputs: Mapping[str, np.ndarray]
+    gradients: Mapping[str, Any]  # large ones are fingerprints
+    cotangents: Mapping[str, np.ndarray]
+    after: Mapping[str, np.ndarray]
+
+
+class RecordedTorchMode:
+    """PyTorch's pass, with the random numbers that it drew."""
+
+    def __init__(self, header: Mapping[str, Any], parameters: Mapping[str, np.ndarray], found: Found):
+        drawn = draws_of(header["draws"], found)
+        self._draws, self.numbers = [d.draw for d in drawn], [d.numbers for d in drawn]
+        self.moving = bool(header["moving"])
+        self._pass: RecordedPass | None = None
+        self._errors: tuple[dict[str, float], ...] = ({}, {})
+        self._shares: dict[str, float] = {}
+        if "outputs" in header:
+            parts = ({text(n): found.get(w) for n, w in header[key].items()}
+                     for key in ("outputs", "gradients", "cotangents", "after"))  # fmt: skip
+            outputs, gradients, cotangents, after = parts
+            if not all(isinstance(a, np.ndarray) for part in (outputs, cotangents, after) for a in part.values()):
+                raise TypeError("an array is a fingerprint where all of it is needed")
+            self._pass = RecordedPass(outputs, gradients, cotangents, {**parameters, **after})
+            self._errors = tuple({text(n): number_of(e) for n, e in part.items()} for part in header["float32"])
+            self._shares = {text(n): number_of(share) for n, share in header["shares"].items()}
+
+    def computes(self) -> bool:
+        """Tell that the module could be called in training mode."""
+        return True
+
+    def draws(self) -> list[Draw]:
+        """Return what the pass drew, in order."""
+        return self._draws
+
+    def passed(self, numbers: Sequence[np.ndarray], among: Collection[str]) -> RecordedPass:
+        """Return the pass; the gradients are those of all outputs."""
+        del numbers
+        if self._pass is None:
+            raise ValueError("the record holds no pass in training mode")
+        return self._pass._replace(outputs={n: a for n, a in self._pass.outputs.items() if n in among})
+
+    def float32_errors(self, _numbers: Any, _ours: Any) -> tuple[dict[str, float], ...]:
+        """Return the relative errors of the outputs, and of the gradients, of the module in float32."""
+        return self._errors
+
+    def share(self, key: str) -> float:
+        """Return the share of a batch in the statistics of the layer that a buffer belongs to."""
+        return self._shares.get(key, 1.0)
+
+
+class RecordedJaxMode:
+    """JAX's passes, computed by numpy."""
+
+    def __init__(self, header: Mapping[str, Any], run: Any, found: Found):
+        self.switched = bool(header["switched"])
+        drawn = [] if header["draws"] is None else draws_of(header["draws"], found)
+        self._draws, self._run, self._leaves = [d.draw for d in drawn], run, dict[str, Any]()
+        self._there = header["draws"] is not None
+        self._names = {
+            key: [text(name) for name in header[key]] for key in ("outputs", "weights", "changed", "gradients")
+        }
+
+    def of(self, leaves: Mapping[str, Any]) -> "RecordedJaxMode":
+        """Take other leaves."""
+        self._leaves = dict(leaves)
+        return self
+
+    def draws(self) -> list[Draw]:
+        """Return what a pass draws, in order."""
+        if not self._there:
+            raise ValueError("the record holds no pass in training mode")
+        return self._draws
+
+    def outputs(self, numbers: Sequence[np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the outputs, and the leaves that are changed."""
+        names = [*self._names["outputs"], *self._names["changed"]]
+        found = self._run("train", self._leaves, *self._given(numbers))
+        count = len(self._names["outputs"])
+        pairs = list(zip(names, found, strict=True))
+        return dict(pairs[:count]), dict(pairs[count:])
+
+    def gradients(self, numbers: Sequence[np.ndarray], cotangents: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return the gradients of a weighted sum of the outputs, by leaf."""
+        shapes = {name: array.shape for name, array in self.outputs(numbers)[0].items()}
+        weights = [np.asarray(cotangents.get(n, np.zeros(shapes[n])), np.float64) for n in self._names["weights"]]
+        found = self._run("train gradients", self._leaves, *self._given(numbers), *weights)
+        return dict(zip(self._names["gradients"], found, strict=True))
+
+    def _given(self, numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.asarray(array, np.float64) for array in numbers]
