@@ -129,7 +129,7 @@ reports = {}
 for name in ("draft", "port"):
     (report,) = json.loads((folder / f"{name}.json").read_text())
     reports[name] = {one["check"]: one for one in report["checks"]}
-checks = [name for name in reports["port"] if reports["port"][name]["bound"]]
+checks = [name for name, one in reports["port"].items() if one["bound"] and one["error"]]
 figure = Figure(figsize=(7.5, 3.2), layout="constrained")
 axes = figure.subplots()
 for row, check in enumerate(checks):
