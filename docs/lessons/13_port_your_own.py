@@ -158,11 +158,15 @@ picture(figure, "The error of each check on a log axis: the draft's lie far righ
 # trainer does it, which takes networks of your own:
 #
 # ```sh
-# python -m torchnets.train --model my_torch.py:Net --dataset digits --epochs 8 --lr 0.01 --out trained
+# python -m torchnets.train --model my_torch.py:Net --dataset digits --epochs 6 --lr 0.01 --out trained
 # ```
 
 # %% tags=["remove-input"]
-run("python -m torchnets.train --model my_torch.py:Net --dataset digits --epochs 8 --lr 0.01 --out trained", folder)
+run(
+    "python -m torchnets.train --model my_torch.py:Net --dataset digits --epochs 6 --lr 0.01 --out trained",
+    folder,
+    most=15,
+)
 
 # %% [markdown]
 # Now carry them across. `parity convert` proves the port once more, since a file that is converted by a wrong rule is
@@ -188,7 +192,7 @@ run(
 # ```
 
 # %% tags=["remove-input"]
-run("python -m jaxnets.evaluate --model my_flax.py:Net --weights net.safetensors --dataset digits", folder)
+run("python -m jaxnets.evaluate --model my_flax.py:Net --weights net.safetensors --dataset digits", folder, most=12)
 
 # %% [markdown]
 # The same loss and the same number of right answers as at the end of the training above. In a program of yours, the
