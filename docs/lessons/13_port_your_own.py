@@ -192,7 +192,7 @@ run(
 # ```
 
 # %% tags=["remove-input"]
-run("python -m jaxnets.evaluate --model my_flax.py:Net --weights net.safetensors --dataset digits", folder, most=12)
+run("python -m jaxnets.evaluate --model my_flax.py:Net --weights net.safetensors --dataset digits", folder, most=8)
 
 # %% [markdown]
 # The same loss and the same number of right answers as at the end of the training above. In a program of yours, the
