@@ -156,12 +156,14 @@ side_by_side(VGG, torchnets.models.vgg.VGG)
 # output is a mean over its window, so pooling is a product with a matrix of shares:
 
 # %% tags=["remove-input"]
-from jaxnets.layers import _shares, adaptive_average_pool, flatten
+from jaxnets.layers import _shares, adaptive_average_pool
 
 source(adaptive_average_pool)
 source(_shares)
 
 # %%
+from jaxnets.layers import _shares
+
 print(np.round(_shares(5, 3), 2))
 
 # %% [markdown]
@@ -174,6 +176,8 @@ print(np.round(_shares(5, 3), 2))
 # that is trained from the start, and with carried weights one of them is nonsense (trap 8). No error tells:
 
 # %%
+from jaxnets.layers import flatten
+
 x = np.arange(8.0).reshape(1, 2, 2, 2)  # (N, H, W, C)
 print("reshape:", x.reshape(1, -1)[0])
 print("flatten:", np.asarray(flatten(x))[0])

@@ -52,11 +52,13 @@ print(f"straight {straight:,}, reduced {reduced:,} multiplications a position: {
 # of the 1x1; of the reduction and the 3x3; of the reduction and the 5x5; and of the 1x1 after the pool.
 
 # %%
-# %% tags=["remove-input"]
-from show import picture, side_by_side, solutions
-
 import jaxnets.models.inception
 import torchnets.models.inception
+
+print(jaxnets.models.inception.BLOCKS[0])
+
+# %% tags=["remove-input"]
+from show import picture, side_by_side, solutions
 
 side_by_side(jaxnets.models.inception.InceptionBlock, torchnets.models.inception.InceptionBlock)
 

@@ -237,7 +237,7 @@ def torch_training():
         loss = functional.cross_entropy(model(torch.as_tensor(x)), torch.as_tensor(y))
         loss.backward()
         optimizer.step()
-        return loss
+        return loss.item()
 
     return model, step
 

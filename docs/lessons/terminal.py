@@ -10,8 +10,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 
-def run(line: str, folder: Path, *, status: int = 0) -> None:
-    """Run a command `python -m MODULE ...` in a folder; print what it prints. It must end with this status."""
+def run(line: str, folder: Path, *, status: int = 0, most: int = 1000) -> None:
+    """Run a command `python -m MODULE ...` in a folder; print what it prints, or its first lines.
+
+    It must end with this status.
+    """
     words = shlex.split(line)
     if words[:2] != ["python", "-m"]:
         raise ValueError(f"expected python -m MODULE, found {line}")
@@ -30,6 +33,7 @@ def run(line: str, folder: Path, *, status: int = 0) -> None:
             runpy.run_module(words[2], run_name="__main__", alter_sys=True)
         except SystemExit as end:
             found = end.code if isinstance(end.code, int) else int(end.code is not None)
-    print("\n".join(row.rstrip() for row in output.getvalue().rstrip().split("\n")))
+    rows = [row.rstrip() for row in output.getvalue().rstrip().split("\n")]
+    print("\n".join([*rows[:most], "..."] if len(rows) > most else rows))
     if found != status:
         raise RuntimeError(f"{line} ended with status {found}, expected {status}")
