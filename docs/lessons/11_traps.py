@@ -119,8 +119,8 @@ for name, model in (("right", Net()), ("trap 8", Net(flatten=in_memory_order))):
     print(f"{name:8}test accuracy {result.scores['test'].accuracy:.1%}")
 
 # %% [markdown]
-# Both learn, and a few percent are what another seed does, too. So the accuracy does not find it. Equal weights do: copy them
-# from PyTorch and compare the logits.
+# Both learn, and a few percent are what another seed does, too. So the accuracy does not find it. Equal weights do:
+# copy them from PyTorch and compare the logits.
 
 # %%
 variables = parity.to_flax(net.state_dict())
