@@ -33,7 +33,7 @@ FILES = ("emit", "html", "json", "plot", "save_mapping", "save_script", "target"
 COMMANDS = {
     "commands.check": ("check",),
     "records.command": ("record",),
-    "training.command": ("check-training",),
+    "commands.check_training": ("check-training",),
     "commands.doctor": ("doctor",),
     "commands.torchvision": ("torchvision",),
     "commands.long_runs": ("forced", "training"),
