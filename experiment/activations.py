@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,11 +52,10 @@ def common_name(path: str) -> str:
     return re.sub(r"\.(\d+)", r"_\1", path.replace("/", "."))
 
 
-def without_partial_sums(calls: Iterable[tuple[str, str, object]]) -> list[int]:
-    """Return the indices of calls (scope, kind, ...) without those of a sum that the next call adds to."""
-    found = [(scope, kind) for scope, kind, *_ in calls]
-    after = [*found[1:], ("", "")]
-    return [at for at, (call, then) in enumerate(zip(found, after, strict=True)) if call != then or call[1] != ADD]
+def without_partial_sums(calls: Sequence[tuple[str, str]]) -> list[int]:
+    """Return the indices of calls (scope, kind) without those of a sum that the next call adds to."""
+    after = [*calls[1:], ("", "")]
+    return [at for at, (call, then) in enumerate(zip(calls, after, strict=True)) if call != then or call[1] != ADD]
 
 
 def names(calls: Sequence[tuple[str, str]], layers: Sequence[bool]) -> list[str]:

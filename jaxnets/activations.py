@@ -19,14 +19,14 @@ from experiment.activations import Activation, Kernel, Pool, common_name, names,
 from jaxnets.environment import ONCE
 from jaxnets.step import Model, Variables
 
-# What a program calls it, or JAX's primitive: the common name.
-FUNCTIONS = {
-    **{name: name for name in ("relu", "relu6", "gelu", "silu", "elu", "leaky_relu", "softplus", "sigmoid", "tanh")},
-    **{name: name for name in ("softmax", "log_softmax", "concatenate", "add")},
-    **{"logistic": "sigmoid", "hard_swish": "hardswish", "hard_silu": "hardswish", "swish": "silu"},
-}
+ACTIVATIONS = ("relu", "relu6", "gelu", "silu", "elu", "leaky_relu", "softplus", "sigmoid", "softmax", "log_softmax")
+# JAX's name of a compiled function or of an operation: the common name.
+FUNCTIONS = {name: name for name in (*ACTIVATIONS, "tanh", "concatenate", "add")} | {"logistic": "sigmoid"}
 # Functions of several operations, which Python's frames name.
-WHOLE = {"max_pool": "max_pool", "avg_pool": "average_pool", "adaptive_average_pool": "average_pool", "_mean": "mean"}
+WHOLE = {name: name for name in ACTIVATIONS} | {
+    **{"max_pool": "max_pool", "avg_pool": "average_pool", "adaptive_average_pool": "average_pool", "_mean": "mean"},
+    **{"swish": "silu", "hard_silu": "hardswish", "hard_swish": "hardswish"},
+}
 
 
 class _Call(NamedTuple):
@@ -141,7 +141,7 @@ def _trace(model: Model, variables: Variables, inputs: np.ndarray) -> _Trace:
     calls += _functions(closed.jaxpr.eqns, kinds, len(inputs))
     made = {var: at for at, equation in enumerate(closed.jaxpr.eqns) for var in equation.outvars}
     calls = sorted((call for call in calls if call.result in made), key=lambda call: made[call.result])
-    calls = [calls[at] for at in without_partial_sums(calls)]
+    calls = [calls[at] for at in without_partial_sums([call[:2] for call in calls])]
     named = names([call[:2] for call in calls], [call.layer for call in calls])
     found = {
         name: Kernel(kinds[name], np.asarray(_own(module, variables["params"])["kernel"]), shape)

@@ -21,7 +21,7 @@ import hypothesis
 import jax
 import pytest
 
-from experiment.cli import compare, evaluate, predict, train
+from experiment.cli import compare, evaluate, predict, train, visualize
 from experiment.runs import plots
 from parity import __main__ as parity_main
 from parity.report import Result
@@ -127,7 +127,8 @@ def run_main(request, monkeypatch, capsys, tmp_path):
 
     def run(command: str, *argv: object) -> tuple[int, str, str]:
         framework, _, what = command.partition(".")
-        main = {"train": train, "evaluate": evaluate, "predict": predict, "compare": compare}[what].main
+        modules = (train, evaluate, predict, compare, visualize)
+        main = {module.__name__.rpartition(".")[2]: module for module in modules}[what].main
         monkeypatch.setattr("sys.argv", [command, *map(str, argv)])
         with pytest.raises(SystemExit) as stop:
             main(framework)

@@ -115,6 +115,18 @@ def test_what_cannot_be_checked_has_its_own_status_and_report(pair, run_parity, 
         assert f"error: {report['message']}" == err
 
 
+def test_what_a_file_prints_is_no_part_of_the_report(pair, run_parity):
+    torch_target, jax_target, shape = pair(SAME + 'print("hello")\n')
+    for option in (("--json", "-"), ("--brief",)):
+        for name in [n for n in sys.modules if "my_flax_" in n]:
+            del sys.modules[name]
+        code, out, err = run_parity("check", torch_target, jax_target, "--input", shape, *option)
+        assert code == 0, err
+        assert "hello" in err
+        assert "hello" not in out
+    assert out.startswith("same: ")
+
+
 def failed(count: int = 1, **more) -> Report:
     line = Line(str(ROOT / "tests/own_torch.py"), 25)
     failure = Failure("forward, eval", "forward", "fc1", 1e-3, 1e-13, "x at 0x7f00aa", None, line, line, **more)

@@ -17,6 +17,7 @@ from experiment.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [path for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))) if path.name != "CHANGELOG.md"]
+LESSONS = sorted(ROOT.glob("docs/lessons/**/*.py"))
 README = (ROOT / "README.md").read_text()
 LINES = {"README.md": 130, "CONTRIBUTING.md": 60}  # other pages: 150
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -51,7 +52,7 @@ def test_links_lead_to_a_file_and_a_heading(page):
             assert not anchor or anchor in _anchors(path), target
 
 
-@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("docs/*.py"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *LESSONS], ids=lambda page: page.name)
 def test_files_exist(page):
     assert [name for name in FILE.findall(page.read_text()) if not any(ROOT.glob(name))] == []
 

@@ -19,6 +19,7 @@ from parity.checks.layers import FORWARD_EVAL
 from parity.checks.small import BATCH_SIZE, LARGE
 from parity.checks.structure import Counts, check_full_size, check_structure
 from parity.commands.check import run_checks
+from parity.report import Trajectory
 from parity.report.compare import relative_error
 from parity.sides.flax_side import FlaxSide
 from parity.sides.torch_side import TorchSide, randomised
@@ -201,6 +202,12 @@ def test_the_command_prints_every_check_and_writes_json(tmp_path, capsys, monkey
     assert report["ok"] is True
     assert report["failures"] == []
     assert {"check", "error", "bound", "where"} <= report["checks"][0].keys()
+    steps = report["checks"][-1]["steps"]
+    assert {name: len(values) for name, values in steps.items()} == dict.fromkeys(
+        Trajectory._fields, suite.QUICK_STEPS
+    )
+    assert steps["jax"] == pytest.approx(steps["torch"], rel=1e-12)
+    assert 0 < max(steps["parameters"]) < 1e-12
 
 
 def test_the_command_fails_with_a_missing_twin(monkeypatch, tmp_path, capsys):

@@ -105,7 +105,9 @@ def test_a_record_is_checked_without_pytorch(folder: Path) -> None:
         "forward, eval",
         "round trip",
         "gradients",
+        "forward, train",
         "statistics",
+        "gradients, train",
     ]
     assert any("torch" in note and "my_torch.py:Net" in note for note in report["notes"])
 
@@ -137,7 +139,7 @@ def test_a_jax_model_is_recorded_and_checked_without_jax(folder: Path) -> None:
     blocked = "jax,jaxlib,flax,optax,chex,einops,scipy,ml_dtypes,rich,tyro,PIL,soundfile,soxr,msgpack"
     right = run_blocked(folder, blocked, "check", "jax.parity", "my_torch.py:Net", "--accept", "trap-1")
     assert right.returncode == 0, right.stdout + right.stderr
-    assert "5 checks hold, 0 fail" in right.stdout
+    assert "7 checks hold, 0 fail" in right.stdout
     wrong = run_blocked(folder, blocked, "check", "jax.parity", "other_torch.py:Net")
     assert wrong.returncode == 1, wrong.stderr
     assert "other_torch.py:12 `x = torch.nn.functional.silu(self.norm(self.conv(x)))`" in wrong.stdout
@@ -177,6 +179,47 @@ def test_either_side_may_be_recorded(tmp_path: Path) -> None:
     assert report.ok
     wrong = parity.check_record(tmp_path / "n.parity", torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[2]))
     assert "nn.tanh(nn.Dense(4)(x))" in str(wrong.failures[0].jax_line)
+
+
+class Noisy(nn.Module):
+    rate: float = 0.3
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool = False) -> Any:
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(6)(x))
+        x = nn.Dropout(self.rate, deterministic=not train)(nn.relu(x)) * (self.scale if train else 1.0)
+        return nn.Dense(3)(x)
+
+
+def noisy() -> torch.nn.Module:
+    layers = [torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Dropout(0.3)]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(6, 3))
+
+
+def test_a_record_holds_the_masks_of_training_mode(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).normal(size=(8, 4))
+    parity.record(noisy(), inputs, tmp_path / "torch.parity")
+    parity.record(Noisy(), inputs, tmp_path / "jax.parity")
+    pairs = (("torch.parity", Noisy()), ("jax.parity", noisy()))
+    for file_name, model in pairs:
+        report = parity.check_record(tmp_path / file_name, model, accept=["trap-1"])
+        assert report.ok, report.failures
+        assert [result.check for result in report.results][4:] == [
+            "dropout",
+            "forward, train",
+            "statistics",
+            "gradients, train",
+        ]
+        assert report.results[4].note == "1 mask, the same on both sides"
+        assert max(result.error for result in report.results[5:] if result.check != "statistics") < 1e-12
+    (failure,) = parity.check_record(tmp_path / "torch.parity", Noisy(0.4)).failures
+    assert "the rates differ (trap 20)" in failure.diagnosis
+    parity.record(Noisy(0.4), inputs, tmp_path / "other.parity")
+    (failure,) = parity.check_record(tmp_path / "other.parity", noisy()).failures
+    assert "the rates differ (trap 20)" in failure.diagnosis
+    (failure,) = parity.check_record(tmp_path / "torch.parity", Noisy(scale=0.9)).failures
+    assert (failure.check, failure.stage) == ("forward, train", "forward")
 
 
 def test_a_record_is_never_overwritten_and_refuses_what_does_not_fit(

@@ -72,7 +72,9 @@ def test_the_page_has_the_figures_of_its_files(run_parity, tmp_path):
     assert "fc&lt;1&gt;" in page.text
     assert "</script> instead" not in page.text
     assert "layers: c.json has none of inception" in out.replace(f"{tmp_path}/", "")
-    assert out.count("\n") == 3  # layers, steps, the page
+    assert "networks: c.json has none of mlp;" in out.replace(f"{tmp_path}/", "")
+    assert page.text.count('<p class="missing">') == 3  # networks, layers, steps
+    assert out.count("\n") == 4  # these and the page
     assert "http" not in re.sub(r'<script type="application/json".*?</script>', "", page.text, flags=re.DOTALL)
 
 
@@ -186,3 +188,29 @@ def test_axes_have_round_ticks_around_the_values():
     assert len(thinned(points)) <= 402
     gap = chart("t", [Line("a", "flax", [(1, 1.0), (2, None), (3, 2.0)])], "x", "y")
     assert re.search(r'<path d="M[\d. ]+M[\d. ]+"/>', gap)  # a gap is no line
+
+
+@pytest.mark.slow
+def test_networks_are_measured_and_runs_are_read(run_parity, run_main, tmp_path):
+    for framework in trainings.FRAMEWORKS:
+        options = ("--model", "mlp", "--dataset", "digits", "--epochs", 2, "--out", framework)
+        assert run_main(f"{framework}.train", *options)[0] == 0
+    code, out, err = run_parity("report", *trainings.FRAMEWORKS, "--out", "r", "--networks", "mlp", "mlp")
+    assert (code, err, out.splitlines()[:-1]) == (0, "", ["mlp: same"])
+    figures = Page(tmp_path / "r/index.html").figures
+    (report,) = figures["checks"]["reports"]
+    assert (report["name"], report["verdict"]) == ("mlp", "same")
+    assert {"date", "machine", "versions"} == figures["checks"]["source"].keys()
+    rows = figures["checks"]["layers"]["mlp"]["layers"]
+    assert {"fc1", "output"} <= {row["layer"] for row in rows}
+    assert all(row[way]["error"] <= row[way]["bound"] for row in rows for way in checks.WAYS if row[way])
+    for run in figures["trainings"]["runs"]:
+        lines = (tmp_path / run["folder"] / "metrics.jsonl").read_text().splitlines()
+        for row in map(json.loads, lines):
+            of_split = run["splits"][row["split"]]
+            at = of_split["epoch"].index(row["epoch"])
+            assert (of_split["loss"][at], of_split["accuracy"][at]) == (row["loss"], row["accuracy"])
+    # Its figures are what --checks takes, layers and all.
+    assert run_parity("report", "--out", "again", "--checks", "r/report.json")[0] == 0
+    again = Page(tmp_path / "again/index.html").figures["checks"]
+    assert (again["reports"], again["layers"]) == (figures["checks"]["reports"], figures["checks"]["layers"])

@@ -16,7 +16,7 @@ from parity.sides.target import load_function
 from parity.training.draws import drawing_tapes
 from parity.training.jax_steps import JaxTraining
 from parity.training.lifted import filled, lifted
-from parity.training.program import Given
+from parity.training.program import Given, equations
 from parity.training.tape import Tape
 from tests.test_records import altered_header, put, run_blocked
 from tests.trainings import FOLDER, PAIRS, batches, sgd_jax, sgd_torch
@@ -128,7 +128,7 @@ def test_commands_say_in_one_line_what_does_not_fit(folder, run_parity, monkeypa
         (("check-training", "torch.parity", theirs, "--batches", made), "the batches are those of the record"),
         (("check-training", "torch.parity", "jax.parity"), "checked against one training"),
         (("check-training", "no.parity", theirs), "no such file"),
-        (("check-training", "torch.parity", ours), "must return (state, step)"),
+        (("check-training", "torch.parity", ours), "state holds no array"),
         (("check-training", "jax.parity", theirs), "must return (module, step)"),
         (("check-training", ours, theirs), "--batches my_data.py:batches is missing"),
         (("check", "torch.parity", theirs), "parity check-training compares it"),
@@ -139,6 +139,31 @@ def test_commands_say_in_one_line_what_does_not_fit(folder, run_parity, monkeypa
         assert error.strip().count("\n") == 0
         assert words in error, error
     assert not Path("new.parity").exists()
+
+
+def test_a_training_that_prints_or_raises(folder, run_parity, tmp_path):
+    text = (FOLDER / "dropout_jax.py").read_text()
+    (tmp_path / "prints.py").write_text(text.replace("    model = MLP()\n", "    print('hello')\n    model = MLP()\n"))
+    (tmp_path / "raises.py").write_text(text.replace("    model = MLP()\n", "    raise ValueError('no data')\n"))
+    code, out, err = run_parity("check-training", folder / "torch.parity", "prints.py:training", "--json", "-")
+    assert (code, json.loads(out)[0]["verdict"]) == (0, "same")
+    assert "hello" in err
+    code, out, err = run_parity("check-training", folder / "torch.parity", "raises.py:training", "--json", "-")
+    assert (code, json.loads(out)[0]["verdict"]) == (2, "unchecked")
+    assert err.startswith("error: the JAX training cannot be made: ValueError")
+    assert "raises.py" in err
+    assert err.count("\n") == 0
+
+    def training():
+        module, step = sgd_torch.training()
+        return module, lambda x, y: step(x, y) if len(x) == 8 else 1 / 0
+
+    def made():
+        yield from itertools.islice(batches.vectors(), 1)
+        yield from ((x[:4], y[:4]) for x, y in batches.vectors())
+
+    with pytest.raises(UserError, match="the PyTorch step cannot be called: ZeroDivisionError"):
+        parity.check_training(training, sgd_jax.training, made, 2)
 
 
 TORCH_HEADERS = {
@@ -200,7 +225,19 @@ def test_steps_that_do_not_fit_are_left_out_and_it_is_said(tmp_path):
     assert any("of 5 steps" in note for note in report.notes)
 
 
-def test_draws_in_loops_branches_and_checkpoints_are_inputs():
+def test_a_step_that_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"one step takes .* GB, more than --max-size"):
+        parity.record_training(sgd_torch.training, batches.vectors, tmp_path / "x.parity", 5, most=1000)
+    assert not list(tmp_path.iterdir())
+    parity.record_training(sgd_torch.training, batches.vectors, tmp_path / "x.parity", 1)
+    with pytest.raises(UserError, match="steps is 0"):
+        parity.check_training_record(tmp_path / "x.parity", sgd_jax.training, 0)
+
+
+def test_draws_in_loops_branches_and_checkpoints_are_inputs(monkeypatch):
+    whole_loops = lambda function, *args: jax.make_jaxpr(function, return_shape=True)(*args)  # noqa: E731
+    monkeypatch.setattr("parity.training.jax_steps.traced", whole_loops)  # as where a step needs its own jit
+
     def training():
         def loss_of(w, key, x):
             def body(carry, row):
@@ -230,11 +267,12 @@ def test_draws_in_loops_branches_and_checkpoints_are_inputs():
         for call in tape.calls:
             calls.setdefault(call.equation, []).append(call.array)
         program, slots = lifted(theirs.program(batch))
+        whole = Tape(theirs.program(batch)).run(theirs.leaves, batch)
         again = Tape(program).run(theirs.leaves, Given(batch, filled(slots, calls)))
         names = {equation.primitive.name for equation in program.closed.jaxpr.eqns}
-        assert not any("_bernoulli" in str(e.params.get("name", "")) for e in program.closed.jaxpr.eqns)
+        assert not any(e.primitive.name == "random_bits" for e in equations(program.closed.jaxpr))
         assert "scan" in names
-        np.testing.assert_array_equal(again.loss.array, tape.loss.array)
-        for name, node in tape.outputs.items():
+        np.testing.assert_array_equal(again.loss.array, whole.loss.array)
+        for name, node in whole.outputs.items():
             if node.array.dtype.kind == "f":
                 np.testing.assert_array_equal(again.outputs[name].array, node.array)

@@ -150,7 +150,7 @@ def _trace(model: nn.Module, variables: Variables, inputs: np.ndarray, *, settle
             stack.callback(module.register_forward_hook(partial(leave, name=name)).remove)
         stack.enter_context(_Functions(calls, scopes, len(inputs), settled))
         logits = functional_call(model, variables, (x,))
-    calls = [calls[at] for at in without_partial_sums(calls)]
+    calls = [calls[at] for at in without_partial_sums([call[:2] for call in calls])]
     named = names([(common_name(call.scope), call.kind) for call in calls], [call.layer for call in calls])
     return _Trace(x, logits, dict(zip(named, calls, strict=True)), kernels)
 

@@ -23,7 +23,7 @@ from experiment.runs import folder as run_folder
 from experiment.runs.inputs import read_inputs, saved_inputs
 from experiment.runs.source import locate
 from experiment.visualize.album import Findings
-from experiment.visualize.compute import Trained, look, mistakes
+from experiment.visualize.compute import Trained, study
 from experiment.visualize.folder import check_out, write
 from experiment.visualize.page import draw
 from experiment.weights.pretrained import as_built
@@ -31,12 +31,7 @@ from experiment.weights.pretrained import as_built
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Draw what a trained network has learned and what happens in it for one input, into a folder with a page.
-
-    The pictures are the filters of a layer, the activations after every layer, what max-pooling keeps, the input
-    gradient and Grad-CAM of the predicted class, and the most confident mistakes; of sounds also the waveform and
-    frequency responses. Open DIR/index.html in a browser.
-    """
+    """Draw what a trained network has learned, and what happens in it for one input: a page with pictures."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Run folder, trained by either framework."""
@@ -81,11 +76,8 @@ def _main(framework: str, argv: list[str]) -> int:
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
     trained = Trained(config, with_shape(entry, example.shape), weights, about)
-    found = look(backend, trained, example, arguments.layer)
-    found = found._replace(source=source, true=true)
-    if task:
-        split = task.splits["test"]
-        found = found._replace(**mistakes(backend, trained, split, task.windows.get("test")))
+    tested = (task.splits["test"], task.windows.get("test")) if task else (None, None)
+    found = study(backend, trained, example, arguments.layer, *tested)._replace(source=source, true=true)
     outlive()
     count = write(out, draw(found, _notes(found, reason)))
     print(printable(f"{count} pictures in {out}; open {out / 'index.html'}"))

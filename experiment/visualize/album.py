@@ -60,6 +60,7 @@ class Picture(NamedTuple):
     draw: Callable[[], bytes]
 
 
+KINDS = {"relu": "ReLU", "gelu": "GELU", "max_pool": "max-pooling", "average_pool": "average pooling", "add": "sum"}
 SECTIONS = {
     "Input": "What the network is given, and what it makes of it.",
     "Filters": "The weights that a layer has learned. Of images they show edges and colors, of sounds frequencies.",
@@ -80,7 +81,7 @@ def _input(found: Findings) -> Iterator[Picture]:
     true = f", true class {found.true}" if found.true is not None else ""
     title = f"{drawable(found.source, TITLE)}: predicted {drawable(found.predicted, 24)}"
     about = f"{drawable(found.network, TITLE)}" + (f"; true class {drawable(found.true, 24)}" if found.true else "")
-    caption = f"{found.source}{true}: {found.predicted} with a probability of {found.shares.max():.1%}."
+    caption = f"{found.source}{true}: predicted {found.predicted} with a probability of {found.shares.max():.1%}."
     kind = "Waveform" if found.subject.is_sound else "Picture"
     text = f"{kind} of the input beside bars of the probabilities of the likeliest classes."
     draw = partial(draw_input, found.subject, found.classes, found.shares, title, about)
@@ -91,6 +92,8 @@ def _filters(found: Findings) -> Iterator[Picture]:
     if found.layer is None:
         return
     kernel = found.kernels[found.layer]
+    if kernel.kind == "convolution":
+        kernel = kernel._replace(values=_upright(found, kernel.values))
     rate = found.subject.rate
     if kernel.kind == "convolution" and rate and len(kernel.input_shape) == 2:
         rate = rate * kernel.input_shape[0] / len(found.subject.values)  # of what the layer is given
@@ -142,24 +145,25 @@ def _evidence(found: Findings) -> Iterator[Picture]:
 
 def _pools(found: Findings) -> Iterator[Picture]:
     for name, pool in found.pools.items():
+        shown = Pool(*(_upright(found, values[0])[None] for values in pool))
         words = f"{name}: input, the positions that are kept, and output, in the channels with the largest outputs."
         yield Picture(
             "Max-pooling",
             f"pool-{_file(name)}.png",
             words,
             f"Channels of the input of {name}, which of their values are kept, and the output.",
-            partial(draw_pool, name, pool, found.seconds),
+            partial(draw_pool, name, shown, found.seconds),
         )
 
 
 def _activations(found: Findings) -> Iterator[Picture]:
-    last = next(reversed(found.activations), None)
+    last = [*found.activations][-1:]
     digits = len(str(len(found.activations)))
     for at, (name, activation) in enumerate(found.activations.items(), 1):
-        values = activation.values[0]
+        values = _upright(found, activation.values[0])
         size = " x ".join(map(str, values.shape))
-        kind = activation.kind.replace("_", "-")
-        is_output = name == last and values.shape == (len(found.classes),)
+        kind = KINDS.get(activation.kind, activation.kind.replace("_", " "))
+        is_output = [name] == last and values.shape == (len(found.classes),)
         yield Picture(
             "Activations",
             f"activation-{at:0{digits}}-{_file(name)}.png",
@@ -177,9 +181,14 @@ def _mistakes(found: Findings) -> Iterator[Picture]:
             "Mistakes",
             "mistakes.png",
             f"{found.tested}. The mistakes with the largest probability of the predicted class, largest first.",
-            "; ".join(f"example {one.index}: {one.predicted} in place of {one.true}" for one in found.mistakes),
+            "; ".join(f"example {one.number}: {one.predicted} in place of {one.true}" for one in found.mistakes),
             partial(draw_mistakes, found.mistakes, "The most confident mistakes", found.tested),
         )
+
+
+def _upright(found: Findings, values: np.ndarray) -> np.ndarray:
+    """Return maps (H, W, ...) as the input is drawn: in spectrograms the pitch goes up."""
+    return values[::-1] if found.subject.spectrogram and values.ndim > 2 else values
 
 
 def _file(name: str) -> str:

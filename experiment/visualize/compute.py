@@ -21,7 +21,8 @@ from experiment.visualize.album import Findings
 from experiment.visualize.mistakes import MOST, Mistake, worst
 from experiment.visualize.subject import Subject
 
-CANDIDATES = 4 * MOST  # mistakes that are computed again in float64
+FEW = 2**21  # values of test examples that are all computed in float64
+CANDIDATES = 4 * MOST  # of more, the mistakes that are computed again in float64
 
 
 class Trained(NamedTuple):
@@ -74,40 +75,10 @@ def make(backend: Backend, trained: Trained, precision: Any) -> Made:
     return Made(backend, trained, config, model, backend.restore(template, trained.weights))
 
 
-def mistakes(backend: Backend, trained: Trained, split: Split, windows: Windows | None) -> dict[str, Any]:
-    """Return the fields of `Findings` about a split: the most confident mistakes, and how many there are in words.
-
-    All examples are classified in float32, as it is quicker; the candidates again in float64, so that their order
-    does not depend on rounding.
-    """
-    precision = "float64" if trained.config.precision == "float64" else "float32"
-    quick = make(backend, trained, precision).shares(split, windows)
-    wrong = int((quick.argmax(axis=1) != split.labels).sum())
-    words = f"{wrong:,} of {len(split.labels):,} test examples are classified wrongly"
-    rows = np.sort(worst(quick, split.labels, CANDIDATES))
-    if not len(rows):
-        return {"mistakes": (), "tested": words}
-    part = Split(select(split.inputs, rows), split.labels[rows])
-    chosen = None
-    if windows is not None and (mask := np.isin(windows.owners, rows)).any():
-        chosen = Windows(select(windows.inputs, mask), np.searchsorted(rows, windows.owners[mask]))
-    shares = settle(make(backend, trained, "float64").shares(part, chosen))
-    inputs = np.asarray(part.inputs)
-    found = [
-        Mistake(
-            int(rows[at]),
-            trained.subject(inputs[at]),
-            trained.classes[int(part.labels[at])],
-            trained.classes[int(shares[at].argmax())],
-            float(shares[at].max()),
-        )
-        for at in worst(shares, part.labels)
-    ]
-    return {"mistakes": found, "tested": words}
-
-
-def look(backend: Backend, trained: Trained, example: np.ndarray, asked: str | None) -> Findings:
-    """Return what a network computes for one example (..., C), as stored.
+def study(
+    backend: Backend, trained: Trained, example: np.ndarray, asked: str | None, tested: Split | None, windows: Any
+) -> Findings:
+    """Return what a network computes for one example (..., C), as stored, and its mistakes.
 
     Args:
         backend: the framework.
@@ -115,14 +86,62 @@ def look(backend: Backend, trained: Trained, example: np.ndarray, asked: str | N
         example: what it is given.
         asked: the layer whose filters are drawn, and at whose output Grad-CAM looks; None: the first with filters,
             and the last with positions.
+        tested: the test examples, if there are any.
+        windows: the further windows of the long ones, or None.
 
     Raises:
         UserError: there is no such layer.
     """
+    first = None
+    if tested and tested.inputs.size > FEW:  # in float32, which is quicker
+        precision = "float64" if trained.config.precision == "float64" else "float32"
+        first = make(backend, trained, precision).shares(tested, windows)
     made = make(backend, trained, "float64")
+    found = _look(made, example, asked)
+    if not tested:
+        return found
+    if first is None:
+        first = settle(made.shares(tested, windows))
+        mistakes = _mistakes(made, tested, first, worst(first, tested.labels))
+    else:  # what may be among the worst again in float64, so that rounding orders none
+        rows = np.sort(worst(first, tested.labels, CANDIDATES))
+        part, chosen = _part(tested, windows, rows)
+        shares = settle(made.shares(part, chosen)) if len(rows) else first[rows]
+        mistakes = _mistakes(made, part, shares, worst(shares, part.labels), rows)
+    wrong = int((first.argmax(axis=1) != tested.labels).sum())
+    words = f"{wrong:,} of {len(tested.labels):,} test examples are classified wrongly"
+    return found._replace(mistakes=mistakes, tested=words)
+
+
+def _part(tested: Split, windows: Windows | None, rows: np.ndarray) -> tuple[Split, Windows | None]:
+    """Return some rows, in ascending order, of a split."""
+    part = Split(select(tested.inputs, rows), tested.labels[rows])
+    if windows is None or not (mask := np.isin(windows.owners, rows)).any():
+        return part, None
+    return part, Windows(select(windows.inputs, mask), np.searchsorted(rows, windows.owners[mask]))
+
+
+def _mistakes(
+    made: Made, split: Split, shares: np.ndarray, chosen: np.ndarray, numbers: np.ndarray | None = None
+) -> list[Mistake]:
+    """Return the chosen examples of a split with their probabilities; `numbers` are those in the test split."""
+    trained, inputs = made.trained, np.asarray(select(split.inputs, chosen))
+    return [
+        Mistake(
+            int(at if numbers is None else numbers[at]),
+            trained.subject(values),
+            trained.classes[int(split.labels[at])],
+            trained.classes[int(shares[at].argmax())],
+            float(shares[at].max()),
+        )
+        for at, values in zip(chosen, inputs, strict=True)
+    ]
+
+
+def _look(made: Made, example: np.ndarray, asked: str | None) -> Findings:
+    backend, trained = made.backend, made.trained
     split = Split(example[None], np.zeros(1, np.int32))
-    inputs = next(made.loader(split, 1).epoch()).inputs
-    given = (made.model, made.variables, inputs)
+    given = (made.model, made.variables, next(made.loader(split, 1).epoch()).inputs)
     kernels = backend.kernels(*given)
     layer = _layer(asked, kernels) if asked is not None else _first(kernels)
     activations = {
@@ -131,8 +150,6 @@ def look(backend: Backend, trained: Trained, example: np.ndarray, asked: str | N
     shares = settle(made.shares(split, None))[0]
     label = shares[None].argmax(axis=1)
     cam = _cam_layer(activations, layer if asked else None)
-    by_activation = settle(backend.gradient(*given, label, cam)[0]) if cam else None
-    pools = {name: Pool(*map(settle, pool)) for name, pool in backend.max_pools(*given).items()}
     return Findings(
         network=trained.config.model_name,
         classes=trained.classes,
@@ -140,11 +157,11 @@ def look(backend: Backend, trained: Trained, example: np.ndarray, asked: str | N
         shares=shares,
         activations=activations,
         kernels=kernels,
-        pools=pools,
+        pools={name: Pool(*map(settle, pool)) for name, pool in backend.max_pools(*given).items()},
         layer=layer,
         by_input=settle(backend.gradient(*given, label)[0]),
         cam_layer=cam,
-        by_activation=by_activation,
+        by_activation=settle(backend.gradient(*given, label, cam)[0]) if cam else None,
     )
 
 

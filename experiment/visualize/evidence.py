@@ -74,7 +74,7 @@ def _panels(subject: Subject, title: str, about: str, panels: list[tuple[str, np
 
 def _sound(subject: Subject, values: np.ndarray, title: str, about: str, label: str) -> bytes:
     """Draw the waveform above the values of a map (length,) over the same time."""
-    canvas = Canvas(740, TITLE + 320, title, about)
+    canvas = Canvas(740, TITLE + 300, title, about)
     above = canvas.axes(MARGIN + 60, TITLE, 640, 120)
     draw_sound(above, subject)
     above.set_xticklabels([])

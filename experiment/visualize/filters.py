@@ -25,13 +25,14 @@ def draw_filters(name: str, kernel: Kernel, rate: float | None, image: tuple[int
         return _linear(name, values, image)
     *size, inputs, outputs = values.shape
     channels = "1 channel" if inputs == 1 else f"{inputs} channels"
-    title = f"{name}: {outputs} filters of {'x'.join(map(str, size))} over {channels}"
+    unit = "" if len(size) > 1 else " samples" if inputs == 1 else " positions"
+    title = f"{name}: {outputs} filters of {'x'.join(map(str, size))}{unit} over {channels}"
     if len(size) == 1:
         return _lines(title, values[:, 0], rate) if inputs == 1 else _rows(title, values)
     if inputs == 3:
         return _colored(title, values)
     if inputs == 1:
-        tiles, about = np.moveaxis(values[:, :, 0], -1, 0)[:MOST], "white is 0; all in the same colours"
+        tiles, about = np.moveaxis(values[:, :, 0], -1, 0)[:MOST], "white is 0; all in the same colors"
         names = [str(at) for at in range(len(tiles))]
         return grid(tiles, names, title, about + chosen(outputs, MOST), "weight").png()
     return _square(title, values)
@@ -119,7 +120,8 @@ def _lines(title: str, values: np.ndarray, rate: float | None) -> bytes:
         axes.plot(times, values[:, which], color=BLUE, linewidth=1)
         axes.axhline(0, color=DIM, linewidth=0.5)
         axes.set(ylim=(-1.05 * most, 1.05 * most), xlim=(0, end))
-        axes.locator_params(nbins=4)
+        axes.locator_params(axis="x", nbins=4, prune="upper")
+        axes.locator_params(axis="y", nbins=4)
         if at % 4:
             axes.set_yticklabels([])
         if at + 4 >= len(picked):

@@ -21,6 +21,7 @@ from experiment.visualize.canvas import (
 
 MOST = 32  # channels as images
 ROWS = 128  # channels as rows of a picture over time
+WIDTH = 560  # pixels: of a picture over time
 BARS, NAMES = 128, 24  # values as bars, and with names
 
 
@@ -49,23 +50,36 @@ def _colors(values: np.ndarray) -> str:
 
 def _over_time(title: str, values: np.ndarray, seconds: float | None) -> bytes:
     """Draw channels (length, C) as rows over time."""
-    part = values.T[:ROWS]
+    part, together = _columns(values.T[:ROWS])
     height = min(360, max(120, 8 * len(part)))
-    canvas = Canvas(740, TITLE + height + 50, title, _colors(part) + chosen(values.shape[-1], ROWS))
-    axes = canvas.axes(MARGIN + 50, TITLE, 560, height)
+    about = _colors(part) + chosen(values.shape[-1], ROWS)
+    about += f"; a column has the largest magnitude of {together} positions" if together > 1 else ""
+    canvas = Canvas(740, TITLE + height + 50, title, about)
+    axes = canvas.axes(MARGIN + 50, TITLE, WIDTH, height)
     end, label = (seconds, "time (s)") if seconds else time_axis(len(values), None)
-    image = axes.imshow(part, aspect="auto", interpolation="nearest", extent=(0, end, len(part), 0), **scale(part))
+    extent = (0, end * part.shape[1] * together / len(values), len(part), 0)
+    image = axes.imshow(part, aspect="auto", interpolation="nearest", extent=extent, **scale(part))
+    axes.set_xlim(0, end)
     axes.set_xlabel(label, fontsize=8)
     axes.set_ylabel("channel", fontsize=8)
-    canvas.color_bar(image, MARGIN + 625, TITLE, height, "activation")
+    canvas.color_bar(image, MARGIN + WIDTH + 65, TITLE, height, "activation")
     return canvas.png()
 
 
+def _columns(rows: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return rows (C, length) of at most `WIDTH` columns, and how many positions each column stands for."""
+    together = -(-rows.shape[1] // WIDTH)
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % together)))
+    groups = padded.reshape(len(rows), -1, together)
+    return np.take_along_axis(groups, np.abs(groups).argmax(axis=-1)[..., None], axis=-1)[..., 0], together
+
+
 def _bars(title: str, values: np.ndarray, classes: Sequence[str]) -> bytes:
-    """Draw values (C,) as bars, the largest in another colour."""
+    """Draw values (C,) as bars, the largest in another color."""
     part = values[: BARS * 8]
+    about = "orange: the largest" + chosen(len(values), BARS * 8)
     named = 0 < len(classes) <= NAMES
-    canvas = Canvas(740, TITLE + 250, title, "logits" if len(classes) else "units" + chosen(len(values), BARS * 8))
+    canvas = Canvas(740, TITLE + 210, title, about)
     axes = canvas.axes(MARGIN + 50, TITLE, 640, 140 if named else 160)
     places = np.arange(len(part))
     if len(part) <= BARS:
@@ -76,7 +90,8 @@ def _bars(title: str, values: np.ndarray, classes: Sequence[str]) -> bytes:
     axes.axhline(0, color=DIM, linewidth=0.6)
     axes.set_xlim(-1, len(part))
     if named:
-        axes.set_xticks(places, [drawable(name, 12) for name in classes], rotation=30, ha="right")
+        turned = {"rotation": 30, "ha": "right"} if max(map(len, classes)) * len(classes) > 60 else {}
+        axes.set_xticks(places, [drawable(name, 12) for name in classes], **turned)
     axes.set_xlabel("class" if len(classes) else "unit", fontsize=8)
     axes.set_ylabel("logit" if len(classes) else "activation", fontsize=8)
     return canvas.png()

@@ -15,7 +15,7 @@ MOST, COLUMNS = 12, 4
 class Mistake(NamedTuple):
     """An example that is classified wrongly."""
 
-    index: int  # in the test split
+    number: int  # in the test split, from 0
     subject: Subject
     true: str
     predicted: str
@@ -31,8 +31,11 @@ def worst(shares: np.ndarray, labels: np.ndarray, most: int = MOST) -> np.ndarra
 def draw_mistakes(found: Sequence[Mistake], title: str, about: str) -> bytes:
     """Return the examples with the true and the predicted class."""
     width, height = (190, 80) if found[0].subject.is_sound else sizes(found[0].subject, 120)
-    across, down = max(width + 16, 190), height + 62
+    lines = [f"predicted: {drawable(one.predicted, 16)}, {100 * one.share:.1f}%" for one in found]
+    across, down = max(width + 16, 7 * max(map(len, lines)) + 12), height + 62
     rows = -(-len(found) // COLUMNS)
+    if found[0].subject.is_sound and found[0].subject.rate:
+        about += f"; waveforms of {len(found[0].subject.values) / found[0].subject.rate:.2f} s"
     canvas = Canvas(2 * MARGIN + min(COLUMNS, len(found)) * across, TITLE + rows * down + MARGIN, title, about)
     for at, mistake in enumerate(found):
         left, top = MARGIN + at % COLUMNS * across, TITLE + at // COLUMNS * down
@@ -40,7 +43,7 @@ def draw_mistakes(found: Sequence[Mistake], title: str, about: str) -> bytes:
         canvas.text(
             left, top + 23, f"predicted: {drawable(mistake.predicted, 16)}, {100 * mistake.share:.1f}%", size=9
         )
-        canvas.text(left, top + 38, f"example {mistake.index}", size=8, color=DIM)
+        canvas.text(left, top + 38, f"example {mistake.number}", size=8, color=DIM)
         if mistake.subject.is_sound:
             draw_sound(canvas.axes(left, top + 48, width, height), mistake.subject, small=True)
         else:

@@ -19,7 +19,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var
   max-width: 72rem; padding: 1rem 1.5rem }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margin: 2rem 0 .2rem }
 a { color: var(--link) } p { margin: .2rem 0 .6rem } .dim { color: var(--dim) }
-nav a { margin-right: 1rem; white-space: nowrap }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem }
 figure { margin: 1rem 0 1.4rem } figcaption { margin: 0 0 .4rem; overflow-wrap: anywhere }
 .pane { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; background: #fff; width: fit-content;
   max-width: 100% }
@@ -39,7 +39,7 @@ def draw(found: Findings, notes: Sequence[str]) -> dict[str, bytes]:
     album = pictures(found)
     files = {picture.file: draw_quietly(picture.draw) for picture in album}
     sizes = [struct.unpack(">II", content[16:24]) for content in files.values()]  # of a PNG
-    return {**files, "index.html": page(found, album, sizes, notes).encode()}
+    return {**files, "index.html": page(found, album, sizes, notes).encode("utf-8", "backslashreplace")}
 
 
 def page(found: Findings, pictures: Sequence[Picture], sizes: Sequence[tuple[int, ...]], notes: Sequence[str]) -> str:

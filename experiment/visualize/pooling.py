@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiment.activations import Pool
-from experiment.visualize.canvas import BLUE, DIM, MARGIN, ORANGE, TITLE, Canvas, reduced, scale
+from experiment.visualize.canvas import BLUE, DIM, MARGIN, ORANGE, TITLE, Canvas, scale
 
 CHANNELS = 4
 SIDE = 180  # pixels
@@ -21,11 +21,13 @@ def draw_pool(name: str, pool: Pool, seconds: float | None) -> bytes:
     channels = ", ".join(map(str, order))
     if inputs.ndim == 2:
         return _sound(title, inputs, kept, outputs, order, seconds)
-    about = f"channels {channels}: those with the largest sum of outputs; colours as in the activations"
+    about = f"channels {channels}: those with the largest sum of outputs; the same colors for all"
+    if max(inputs.shape[:2]) > SIDE // 2:
+        inputs, kept, outputs = _section(inputs, kept, outputs, order[0])
+        about += f"; a section of {inputs.shape[0]}x{inputs.shape[1]}"
     height, width = inputs.shape[:2]
-    large = max(height, width) > SIDE
     pixels = max(1, SIDE // max(height, width))
-    across, down = (SIDE, SIDE) if large else (width * pixels, height * pixels)
+    across, down = width * pixels, height * pixels
     canvas = Canvas(2 * MARGIN + 60 + 3 * (across + 14) + 70, TITLE + 20 + len(order) * (down + 12), title, about)
     limits = scale(inputs[..., order])
     for column, words in enumerate(("input", "kept, the rest faded", "output")):
@@ -39,16 +41,28 @@ def draw_pool(name: str, pool: Pool, seconds: float | None) -> bytes:
             tile = values[..., channel]
             if column == 1:
                 tile = _faded(image, tile, kept[..., channel])
-            elif large:
-                tile = reduced(tile)
             found = canvas.image(left, top, across, down, tile, **({} if column == 1 else limits))
             image = found if column == 0 else image
     canvas.color_bar(image, MARGIN + 64 + 3 * (across + 14), TITLE + 20, min(220, down), "activation")
     return canvas.png()
 
 
+def _section(
+    inputs: np.ndarray, kept: np.ndarray, outputs: np.ndarray, channel: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the part (SECTION, SECTION, C) of large inputs around the largest value of a channel, and its outputs."""
+    largest = np.unravel_index(inputs[..., channel].argmax(), inputs.shape[:2])
+    part, after = [], []
+    for at, length, count in zip(largest, inputs.shape, outputs.shape, strict=False):
+        stride = max(1, round(length / count))
+        begin = max(0, min(int(at) - SECTION // 2, length - SECTION)) // stride * stride
+        part.append(slice(begin, begin + SECTION))
+        after.append(slice(begin // stride, (begin + SECTION) // stride))
+    return inputs[tuple(part)], kept[tuple(part)], outputs[tuple(after)]
+
+
 def _faded(image: object, values: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return the colours (H, W, 3) of values, near white where they are not kept."""
+    """Return the colors (H, W, 3) of values, near white where they are not kept."""
     colors = image.to_rgba(values)[..., :3]  # type: ignore[attr-defined]
     return np.where(kept[..., None] > 0, colors, 0.85 + 0.15 * colors)
 
@@ -64,14 +78,14 @@ def _sound(
         f"{end - begin} of {len(inputs)} positions, around the largest value; line: input, dots: kept, steps: output"
     )
     canvas = Canvas(760, TITLE + len(order) * 130 + 30, title, about)
-    step = len(inputs) / len(outputs)
+    step = max(1, round(len(inputs) / len(outputs)))  # the stride: the last inputs may be in no window
     for row, channel in enumerate(order):
         axes = canvas.axes(MARGIN + 50, TITLE + row * 130 + 6, 660, 100)
         places = np.arange(begin, end)
         axes.plot(places * unit, inputs[begin:end, channel], color=BLUE, linewidth=1)
         dots = places[kept[begin:end, channel] > 0]
         axes.plot(dots * unit, inputs[dots, channel], "o", color=ORANGE, markersize=4)
-        first, last = int(begin / step), min(len(outputs), int(np.ceil(end / step)))
+        first, last = min(begin // step, len(outputs) - 1), min(len(outputs), -(-end // step))
         edges = (np.arange(first, last + 1) * step - 0.5) * unit
         axes.stairs(outputs[first:last, channel], edges, color=DIM, linewidth=1, baseline=None)
         axes.set_xlim((begin - 0.5) * unit, (end - 0.5) * unit)

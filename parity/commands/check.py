@@ -14,7 +14,7 @@ from parity.commands.pool import DEVICE, check_models, set_defaults
 from parity.records import command as records
 from parity.report import Report, exit_status, print_report, verdict
 from parity.report.brief import brief as in_brief
-from parity.report.console import check_folder, load_module, save_json, wide_console
+from parity.report.console import check_folder, load_module, only_report, save_json, say, wide_console
 from parity.report.report import UNCHECKED
 from parity.report.schema import unchecked
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: an argument is wrong, and no pair of the user's is named. The exit status is 1, as other commands'.
     """
     try:
-        with set_defaults(DEVICE):  # before JAX is imported
+        with set_defaults(DEVICE), only_report(args):  # before JAX is imported
             return run_check(args)
     except UserError as error:
         if not _names_pair(args):
@@ -163,7 +163,7 @@ def _conclude(reports: list[Report], json_file: Path | None, start: float, *, br
     """Write the JSON, print the last lines; return the exit status."""
     save_json(json_file, [report.to_json() for report in reports])
     if brief and not _alone(json_file):
-        print(in_brief(reports))
+        say(in_brief(reports))
     elif not _alone(json_file):
         print(f"{verdict(reports)} ({time.perf_counter() - start:.0f} s)")
     return exit_status(reports)

@@ -21,7 +21,7 @@ class Line(NamedTuple):
     kind: str  # its colour in the style: flax, torch, first or second
     points: Points  # in order of x; a y of None leaves a gap
     dash: str = ""  # of SVG: "6 3"
-    mark: str = "circle"  # circle, square, triangle or none
+    mark: str = "round"  # round, square, large or none
     wide: bool = False  # a broad pale line, on which another one can lie
 
 
@@ -157,8 +157,7 @@ def _line(line: Line, across: Axis, up: Axis) -> str:
         pen = "L" if place else "M"
     found = [place for place in places if place]
     every = max(1, math.ceil(len(found) / MARKS))
-    marks = "".join(_mark(line, *place) for place in found[::every]) if line.mark != "none" else ""
-    return f'<g class="{_classes(line)}"><path{_dashes(line)} d="{path}"/>{marks}</g>'
+    return f'<g class="{_classes(line)}"><path{_dashes(line)} d="{path}"/>{_dots(line, found[::every])}</g>'
 
 
 def thinned(points: Points) -> Points:
@@ -169,22 +168,20 @@ def thinned(points: Points) -> Points:
 
 
 def _classes(line: Line) -> str:
-    return f"{line.kind} wide" if line.wide else line.kind
+    return " ".join([line.kind, line.mark, *(["wide"] if line.wide else [])])
 
 
 def _dashes(line: Line) -> str:
     return f' stroke-dasharray="{line.dash}"' if line.dash else ""
 
 
-def _mark(line: Line, x: float, y: float) -> str:
-    if line.mark == "square":
-        return f'<path class="mark" d="M{x - 2.5:.1f} {y - 2.5:.1f}h5v5h-5z"/>'
-    if line.mark == "triangle":
-        return f'<path class="mark" d="M{x - 3:.1f} {y + 2.5:.1f}h6l-3 -5.5z"/>'
-    return f'<circle class="mark" cx="{x:g}" cy="{y:g}" r="2.4"/>'
+def _dots(line: Line, places: Iterable[tuple[float, float]]) -> str:
+    """Return the marks of a line as one path: lines without a length, whose ends are round or square."""
+    if line.mark == "none":
+        return ""
+    return f'<path class="dots" d="{"".join(f"M{x:g} {y:g}h0" for x, y in places)}"/>'
 
 
 def _sample(line: Line) -> str:
-    mark = _mark(line, 15, 6) if line.mark != "none" else ""
-    path = f'<path{_dashes(line)} d="M0 6H30"/>'
-    return f'<svg width="30" height="12" aria-hidden="true"><g class="{_classes(line)}">{path}{mark}</g></svg>'
+    inner = f'<path{_dashes(line)} d="M0 6H30"/>{_dots(line, [(15, 6)])}'
+    return f'<svg width="30" height="12" aria-hidden="true"><g class="{_classes(line)}">{inner}</g></svg>'

@@ -33,7 +33,8 @@ def read_checks(path: Path) -> Figures:
     if not isinstance(layers, dict) or not all(map(_is_network, layers.values())):
         raise UserError(f"{path}: 'layers' is not what parity report writes: layers with forward and backward errors")
     of = about.get("source") or source(path, about)
-    return {"source": {**of, "file": shown(path)}, "reports": reports, "layers": layers}
+    expected = about.get("networks") or []  # of all networks, those that were to be measured
+    return {"source": {**of, "file": shown(path)}, "reports": reports, "layers": layers, "networks": expected}
 
 
 def _is_report(one: Any) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data import UserError
+from data.terminal import outlive
 from experiment.runs.atomic import cannot_write, write
 from parity.report.console import load_module
 
@@ -44,6 +45,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     check_target(args.out)
+    outlive()
     figures = load_module("overview.gather").gather(args)
     page = load_module("overview.page").page(figures).encode()
     try:

@@ -49,6 +49,8 @@ def _checks(args: argparse.Namespace) -> tuple[Figures | None, list[str]]:
     origin = found["source"].get("file", "the measurement")
     names = [report["name"] for report in found["reports"]]
     missing = []
+    if bare := [name for name in found.get("networks", ()) if name not in names]:
+        missing.append(f"networks: {origin} has none of {_few(bare)}; --networks NAME checks them")
     if bare := [name for name in names if name not in found["layers"]]:
         missing.append(f"layers: {origin} has none of {_few(bare)}; --networks NAME measures them")
     with_steps = {r["name"] for r in found["reports"] if any(check.get("steps") for check in r["checks"])}

@@ -23,7 +23,10 @@ def measure(names: Sequence[str]) -> Figures:
             if name != ALL:
                 lookup("model", name, dict.fromkeys(known))
         chosen = known if ALL in names else list(dict.fromkeys(names))
-        found = list(each(_measure, chosen))
+        found = []
+        for report, layers in each(measure_network, chosen):
+            print(f"{report['name']}: {report['verdict']}", flush=True)
+            found.append((report, layers))
     return {
         "source": about(),
         "reports": [report for report, _ in found],
@@ -31,7 +34,7 @@ def measure(names: Sequence[str]) -> Figures:
     }
 
 
-def _measure(name: str) -> tuple[Figures, Any]:
+def measure_network(name: str) -> tuple[Figures, Any]:
     """Return the report of a network, and the errors of its layers; None if it has no twin to compare them with."""
     from parity import suite  # here: each worker imports the frameworks for itself
     from parity.checks.layer_errors import measure as measure_layers

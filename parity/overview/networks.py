@@ -8,7 +8,7 @@ from typing import Any
 from parity.overview.chart import Line, chart
 from parity.overview.checks import failed, trajectories
 from parity.overview.matrix import VERDICTS, anchor, bound_words, error_words, where_words
-from parity.pages.bar import bar, number
+from parity.pages.bar import number, position
 
 GOOD, BAD = '<td class="good">ok</td>', '<td class="bad">FAIL</td>'
 WAYS = ("forward", "backward")
@@ -32,7 +32,8 @@ def _network(report: Mapping[str, Any], layers: Mapping[str, Any] | None) -> str
     verdict = VERDICTS.get(report["verdict"], html.escape(report["verdict"]))
     said = [f"{len(report['checks']) - len(failed(report))} of {len(report['checks'])} checks hold"]
     if layers:
-        said.append(f"{len(layers['layers'])} layers, {_worst(layers['layers'])}")
+        compared = [layer for layer in layers["layers"] if layer["forward"] or layer["backward"]]
+        said.append(f"{len(compared)} layers, {_worst(compared)}")
     body = _checks(report) + (_layers(layers) if layers else "") + "".join(map(_steps, trajectories(report)))
     return (
         f'<details class="network" id="{anchor(report["name"])}" data-network="{name}"><summary><b>{name}</b> '
@@ -76,21 +77,31 @@ def _layers(found: Mapping[str, Any]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{html.escape(layer["layer"])}</th>{"".join(_bar(layer[way], way) for way in WAYS)}</tr>'
         for layer in found["layers"]
+        if layer["forward"] or layer["backward"]
     )
+    alone = [layer["layer"] for layer in found["layers"] if not layer["forward"] and not layer["backward"]]
+    without = f'<p class="dim">Layers of one side alone: {html.escape(", ".join(alone))}</p>' if alone else ""
     shape = "x".join(map(str, found["input_shape"]))
     return (
         f'<h3>Layer by layer</h3><p class="dim">float64, {found["examples"]} examples of {shape}: output in both '
         "modes; gradients at the output and of the parameters</p>"
         f'<div class="scroll"><table class="layers">{_heads(("layer", *WAYS))}<tbody>{rows}</tbody></table></div>'
+        f"{without}"
     )
 
 
 def _bar(figure: Mapping[str, Any] | None, way: str) -> str:
-    """Return a cell: the error and what it is of."""
+    """Return a cell: the error as a bar with its bound marked, and what it is of.
+
+    The cells are many: this one takes a third of the characters of `parity.pages.bar`.
+    """
     if figure is None:
-        return '<td class="dim">-</td>'
-    error, what = float(figure["error"]), html.escape(figure["what"])
-    return f'<td data-{way}="{error!r}">{bar(error, figure["bound"], way)}<small>{what}</small></td>'
+        return "<td>-</td>"
+    error, bound, what = float(figure["error"]), figure["bound"], html.escape(figure["what"])
+    above = "" if error <= bound else ' class="above"'
+    words = number(error) + ("" if error <= bound else f" ✗ above {bound:.0e}")
+    bar = f'<i style="--w:{position(error)}%;--b:{position(bound)}%"></i>'
+    return f'<td data-{way}="{error!r}"{above}>{bar}{words}<small>{what}</small></td>'
 
 
 def _steps(check: Mapping[str, Any]) -> str:

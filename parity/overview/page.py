@@ -11,8 +11,8 @@ from parity.overview.networks import networks
 from parity.overview.sections import from_words, planted, throughput, trainings, versions_words
 from parity.overview.sources import Figures
 from parity.overview.style import SCRIPT, STYLE
-from parity.pages import bar, table
 from parity.pages import page as pages
+from parity.pages import table
 
 SECTIONS = {
     "checks": "Networks and checks",
@@ -34,7 +34,7 @@ def page(figures: Figures) -> str:
         f'<section id="{name}"><h2>{SECTIONS[name]}</h2>{content}</section>' for name, content in bodies.items()
     )
     body += f'</main><script type="application/json" id="figures">{embedded(figures)}</script>'
-    style, script = table.STYLE + bar.STYLE + STYLE, table.SCRIPT + SCRIPT
+    style, script = table.STYLE + STYLE, table.SCRIPT + SCRIPT
     return pages.page("Parity report", body, style=style, script=script)
 
 
@@ -54,7 +54,7 @@ def _sections(figures: Figures) -> Iterator[tuple[str, str]]:
 
     if checks := figures["checks"]:
         origin = f"<p>{from_words(checks['source'])}</p>"
-        yield "checks", origin + matrix(checks["reports"])
+        yield "checks", missing("networks") + origin + matrix(checks["reports"])
         absent = missing("layers", "trajectories")
         yield "networks", absent + networks(checks["reports"], checks["layers"])
     else:

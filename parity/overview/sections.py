@@ -12,7 +12,7 @@ from parity.pages.table import Cell, Column, table
 
 NAMES = {"jaxnets": "Flax", "torchnets": "PyTorch"}
 KINDS = {"jaxnets": "flax", "torchnets": "torch"}
-MARKS = {"jaxnets": "circle", "torchnets": "square"}
+MARKS = {"jaxnets": "round", "torchnets": "square"}
 DASHES = {"train": "1.5 3", "validation": "6 3", "test": ""}
 QUANTITIES = {"loss": ("loss", 1), "accuracy": ("accuracy in %", 100)}
 CODE = re.compile(r"`([^`]+)`")
@@ -84,9 +84,9 @@ def _curve(run: Figures, split: str, quantity: str, scale: int, *, alone: bool) 
     points = [(x, None if y is None else scale * y) for x, y in pairs]
     label = NAMES.get(framework, framework) if alone else f"{NAMES.get(framework, framework)} {run.get('folder', '')}"
     last = points[-1][1] if points else None
-    end = "" if last is None else f" {last:.2f}%" if scale == 100 else f" {last:.4f}"
+    end = " not finite" if last is None else f" {last:.2f}%" if scale == 100 else f" {last:.4f}"
     kind = KINDS.get(framework, "first")
-    return Line(f"{label}, {split}:{end}", kind, points, DASHES[split], MARKS.get(framework, "triangle"))
+    return Line(f"{label}, {split}:{end}", kind, points, DASHES[split], MARKS.get(framework, "large"))
 
 
 def _folders(runs: Sequence[Figures]) -> str:

@@ -26,7 +26,11 @@ td.near small, td.over small { color: inherit }
 .legend { list-style: none; margin: .3rem 0; padding: 0; display: flex; flex-wrap: wrap; gap: .1rem 1.2rem;
   font-size: .9em }
 details.network { border-bottom: 1px solid var(--line); padding: .25rem 0 }
-details.network > summary { cursor: pointer; overflow-wrap: anywhere }
+details.network td { white-space: nowrap } details.network > summary { cursor: pointer; overflow-wrap: anywhere }
+.layers i { display: inline-block; vertical-align: middle; width: 6rem; height: .5rem; margin-right: .5rem;
+  background: linear-gradient(var(--text), var(--text)) var(--b) / 2px 100% no-repeat,
+    linear-gradient(var(--fill), var(--fill)) 0 / var(--w) 100% no-repeat, var(--code); border: 1px solid var(--line) }
+.layers .above { color: var(--bad); font-weight: 700 } .layers .above i { --fill: var(--bad) }
 .layers th { font-weight: 400 } .layers thead th { font-weight: 600 }
 .steps { font-variant-numeric: tabular-nums }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); gap: 1rem 2rem;
@@ -34,17 +38,18 @@ details.network > summary { cursor: pointer; overflow-wrap: anywhere }
 figure { margin: .4rem 0; min-width: 0; max-width: 34rem; break-inside: avoid } figcaption { font-weight: 600 }
 .chart { width: 100%; height: auto; font: 11.5px system-ui, sans-serif; fill: var(--text) }
 .chart path, .legend path { fill: none; stroke-width: 1.8 } .chart .grid { stroke: var(--line); stroke-width: 1 }
-.chart .axis { stroke: var(--dim); stroke-width: 1 } .bound { stroke: var(--bad); stroke-width: 1.4;
-  stroke-dasharray: 2 3 }
+.chart .axis { stroke: var(--dim); stroke-width: 1 } .chart .bound, .legend .bound { stroke: var(--bad);
+  stroke-width: 1.4; stroke-dasharray: 2 3 }
 .legend svg { vertical-align: -.1em }
 .flax path { stroke: var(--jax) } .torch path { stroke: var(--torch) } .first path { stroke: var(--jax) }
-.second path { stroke: var(--torch) } .flax .mark, .first .mark { fill: var(--jax); stroke: none }
-.torch .mark, .second .mark { fill: var(--torch); stroke: none }
-.wide > path:not(.mark) { stroke-width: 6; stroke-opacity: .35 }
+.second path { stroke: var(--torch) } .wide > path:not(.dots) { stroke-width: 6; stroke-opacity: .35 }
+.chart .dots, .legend .dots { stroke-width: 5; stroke-linecap: round } .square > .dots { stroke-linecap: square }
+.large > .dots { stroke-width: 8 }
 @media print {
   @page { size: A4 landscape; margin: 10mm }
-  body { font-size: 10px } .matrix, .scroll { max-height: none; overflow: visible }
-  #matrix { font-size: 7px } #matrix td, #matrix th { padding: .1rem .15rem; position: static }
+  body { font-size: 10px } h1 { font-size: 18px } h2 { font-size: 14px } h3 { font-size: 11px }
+  code { font-size: 8.5px } .matrix, .scroll { max-height: none; overflow: visible }
+  #matrix { font-size: 7.3px } #matrix td, #matrix th { padding: .1rem .15rem; position: static }
   #matrix thead th { min-width: 0 } #matrix th button { white-space: normal; text-align: left }
   :root { --half: #d6eaf8; --near: #fdebc1; --over: #f8d0c8 }
   .charts { grid-template-columns: repeat(3, 1fr) } a { color: inherit; text-decoration: none }

@@ -28,6 +28,8 @@ def check_training_record(
     Raises:
         UserError: the record cannot be read, or the training cannot be called.
     """
+    if steps is not None and steps < 1:
+        raise UserError(f"steps is {steps}: expected at least 1")
     side = open_training(Path(record)) if isinstance(record, Path | str) else record
     module = "check_torch_training" if isinstance(side, RecordedJaxTraining) else "check_jax_training"
     check = importlib.import_module(f"parity.records.{module}").check

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _record(args)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return UNCHECKED
+        message = str(error)
+    except Exception as error:
+        traceback.print_exc()
+        message = f"the recording itself failed, please report it: {type(error).__name__}: {error}"
+    sys.stderr.write(f"error: {message}\n")
+    return UNCHECKED
 
 
 def is_check(args: argparse.Namespace) -> bool:
@@ -147,7 +152,7 @@ def _check(args: argparse.Namespace) -> int:
     printing.print_report(shared.wide_console(quiet=quiet), report)
     _write(args, pair, report, quiet=quiet)
     if args.brief and str(args.json) != "-":
-        print(load("report.brief").brief([report]))
+        shared.say(load("report.brief").brief([report]))
     elif not quiet:
         print(f"{printing.verdict([report])} ({time.perf_counter() - start:.0f} s)")
     return printing.exit_status([report])

@@ -4,7 +4,6 @@ Arrays are kept once, by their bytes. What is larger than a limit is kept as a f
 input or an output. Lines are kept with their texts: the file is not on the machine that compares.
 """
 
-import hashlib
 import math
 import re
 import unicodedata
@@ -28,6 +27,7 @@ from parity.trace.values import Constant, Op, Ref, Trace, Value
 NAME = re.compile(r"[A-Za-z_]\w*")
 CONSTANT = re.compile(r"torch\.[A-Za-z_]\w*")
 PARTS = {"moments": 2, "sorted": SORTED, "places": PLACES, "projections": PROJECTIONS}  # of a fingerprint
+SAMPLE = 64  # numbers by which two arrays are told apart before all of them are compared
 LONGEST = 2000  # characters of a line that are kept
 
 
@@ -39,17 +39,20 @@ class Arrays:
         self.named: dict[str, np.ndarray] = {}
         self.prints: list[Fingerprint] = []
         self.bytes = 0
-        self._known: dict[tuple[str, bytes], str] = {}
+        self._known: dict[tuple[str, int, bytes], list[str]] = {}  # by some of the numbers: names
 
     def add(self, name: str, array: np.ndarray) -> list[Any]:
         """Add an array; return where it is found: the name of one with the same numbers, and its shape."""
         array = np.ascontiguousarray(array).reshape(array.shape)
-        key = str(array.dtype), hashlib.sha256(array.reshape(-1).view(np.uint8).data).digest()
-        if key not in self._known:
-            self._known[key] = name
+        flat = array.reshape(-1)
+        key = str(array.dtype), flat.size, flat[:: max(1, flat.size // SAMPLE)].tobytes()
+        names = self._known.setdefault(key, [])
+        known = next((n for n in names if _same_bytes(self.named[n], array)), None)
+        if known is None:
+            names.append(name)
             self.named[name] = array
             self.bytes += array.nbytes
-        return [self._known[key], list(array.shape)]
+        return [known or name, list(array.shape)]
 
     def sketch(
         self, name: str, array: np.ndarray, make: Callable[[np.ndarray], Fingerprint] = fingerprint_in_place
@@ -66,6 +69,10 @@ class Arrays:
                 for p in self.prints]  # fmt: skip
         stacked = {f"fingerprints/{name}": np.array([row[name] for row in rows], np.float64) for name in PARTS}
         return self.named | (stacked if rows else {})
+
+
+def _same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a.reshape(-1).view(np.uint8), b.reshape(-1).view(np.uint8))
 
 
 class Found:
@@ -168,6 +175,8 @@ def text(value: Any) -> str:
 
 def packed(tree: Any) -> Any:
     """Return an operation's arguments as data."""
+    if isinstance(tree, np.generic):
+        tree = tree.item()
     if isinstance(tree, Ref):
         return {"value": tree.number}
     if isinstance(tree, Mapping):

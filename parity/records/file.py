@@ -136,7 +136,7 @@ def _stored(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.float64 and array.size:
         with np.errstate(over="ignore", invalid="ignore"):
             single = array.astype(np.float32)
-        if np.array_equal(single.astype(np.float64), array, equal_nan=False):
+        if np.array_equal(single, array, equal_nan=False):
             return single
     return array
 

@@ -129,15 +129,17 @@ def _recorded(module: TorchModule, given: Inputs, ours: Inputs, kept: Arrays) ->
         for name, i in (("given", given), ("inputs", ours))
     }
     trace, outputs, numbers = module.recorded(ours)
-    single = {name: to_numpy(array) for name, array in module.float32_outputs(ours).items()}
+    single = module.float32()
+    outputs32 = module.float32_outputs(ours, single)
     gradients, cotangents = module.gradients(ours)
-    errors = module.float32_errors(ours, gradients, cotangents)
+    errors = module.float32_errors(ours, gradients, cotangents, single)
+    del single
     step = module.statistics(ours)
     header |= {
         "outputs": {
             name: [numbers.get(name), kept.add(f"outputs/{name}", to_numpy(array))] for name, array in outputs.items()
         },
-        "float32": {"outputs": named_header(single, kept.add, "float32"), "gradients": errors},
+        "float32": {"outputs": named_header(outputs32, kept.add, "float32"), "gradients": errors},
         "cotangents": named_header(cotangents, kept.add, "cotangents"),
         "statistics": {
             "layers": step.layers,

@@ -52,6 +52,7 @@ def step_header(step: TorchStep, kept: Arrays, number: int) -> dict[str, Any]:
         "after": snapshot(step.after, "after"),
         "lines": {stage: line_header(line) for stage, line in step.lines.items() if line is not None},
         "random": step.random,
+        "calls": [named(buffers, f"calls/{i}") for i, buffers in enumerate(step.calls)],
     }
 
 
@@ -81,6 +82,7 @@ def step_of(header: Mapping[str, Any], found: Found) -> TorchStep:
         snapshot(header["after"]),
         {text(stage): line_of(line) for stage, line in header["lines"].items() if stage in STAGES},
         text(header["random"]),
+        tuple(_named(buffers, found) for buffers in header["calls"]),
     )
 
 

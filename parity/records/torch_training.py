@@ -64,8 +64,10 @@ def record_torch_training(
         for number, (batch, theirs) in enumerate(pairs):
             supply = OwnSupply(seed, number)
             step = step_header(ours.step(training, batch, supply), kept, number)
-            if number and kept.bytes > most:
+            if kept.bytes > most and number:
                 break
+            if kept.bytes > most:
+                raise UserError(f"one step takes {kept.bytes / 1e9:.2g} GB, more than --max-size: {most / 1e9:g}")
             header["steps"].append(step)
             header["draws"].append(draws_header(supply.drawn, kept.add, f"draws/{number}"))
             header["batches"].append(tree_header(theirs, kept.add, f"batches/{number}"))

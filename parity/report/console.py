@@ -1,11 +1,14 @@
 """What the commands share: the console, files of figures, imports as late as possible; no framework is imported."""
 
 import argparse
+import contextlib
 import importlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from data import UserError
 from experiment.extras import needs_torch
@@ -38,6 +41,31 @@ def wide_console(*, quiet: bool = False) -> "Console":
     return console
 
 
+@contextlib.contextmanager
+def only_report(args: argparse.Namespace) -> Iterator[None]:
+    """Keep standard output for the report alone, if --json - or --brief asks for it: else what is printed is shown.
+
+    What the user's files print goes to standard error.
+    """
+    if not (args.brief or str(args.json) == "-"):
+        yield
+        return
+    _outputs.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _outputs.pop()
+
+
+_outputs: list[TextIO] = []
+
+
+def say(text: str) -> None:
+    """Print a part of the report."""
+    print(text, file=_outputs[-1] if _outputs else sys.stdout)
+
+
 def check_folder(file: Path | None) -> None:
     """Refuse a file of results whose folder does not exist, before any work is done."""
     if file and not file.absolute().parent.is_dir():
@@ -47,7 +75,7 @@ def check_folder(file: Path | None) -> None:
 def save_json(file: Path | None, figures: Any) -> None:
     """Write figures to a file, if there is one; "-" is standard output."""
     if str(file) == "-":
-        print(json.dumps(figures, indent=2))
+        say(json.dumps(figures, indent=2))
     elif file:
         write(file, (json.dumps(figures, indent=2) + "\n").encode())
 

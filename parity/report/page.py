@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
-from parity.pages.style import PALETTE
+from parity.pages.style import PALETTE, PAPER
 from parity.report.advice import advice
 from parity.report.report import Failure, Report
 from parity.report.source import highlighted
@@ -29,7 +29,11 @@ pre > span::before { content: attr(data-n); display: inline-block; width: 2.6em;
 pre > .at { background: var(--mark); border-left-color: var(--edge); font-weight: 600 }
 .bad { color: var(--bad) } .good { color: var(--good) } .dim { color: var(--dim) }
 .k { color: var(--word) } .s { color: var(--str) } .n { color: var(--num) } .c { color: var(--dim) }
+.scroll { overflow-x: auto } p, li, h1, h2, h3 { overflow-wrap: anywhere }
+@media (max-width: 640px) { body { padding: .6rem .7rem } }
+@media print { pre { max-height: none; overflow: visible; white-space: pre-wrap } pre > span { min-width: 0 } }
 """
+    + PAPER
 )
 # Each pane shows its marked line in the middle, and the page begins at the first difference.
 SCRIPT = """
@@ -61,7 +65,8 @@ def page(report: Report) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}: {report.verdict}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         f'<h1>{title}: <span class="{kind}">{words}</span></h1>'
-        f"<table><tr><th>check</th><th>worst</th><th>bound</th><th></th><th>where</th></tr>{rows}</table>"
+        '<div class="scroll"><table>'
+        f"<tr><th>check</th><th>worst</th><th>bound</th><th></th><th>where</th></tr>{rows}</table></div>"
         f"{f'<ul>{notes}</ul>' if notes else ''}{''.join(_failures(report))}<script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -85,8 +90,8 @@ def _failure(number: int, failure: Failure, *, with_sources: bool) -> str:
     if failure.values:
         ours, theirs = (html.escape(f"{value:.9g}") for value in failure.values[1:])
         words += (
-            f"<table><tr><th>at {list(failure.values.at)}</th><th>PyTorch</th><th>JAX</th></tr>"
-            f"<tr><td></td><td>{ours}</td><td>{theirs}</td></tr></table>"
+            f'<div class="scroll"><table><tr><th>at {list(failure.values.at)}</th><th>PyTorch</th><th>JAX</th></tr>'
+            f"<tr><td></td><td>{ours}</td><td>{theirs}</td></tr></table></div>"
         )
     sides = "".join(
         f"<section><h3>{side}: {html.escape(line.place)}</h3>{_source(line)}</section>"

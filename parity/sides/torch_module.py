@@ -25,6 +25,7 @@ class TorchModule:
 
     def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64):
         self.dtype, self.notes = dtype, list[str]()
+        self._copies: dict[str, torch.Tensor] = {}
         self.module = _copied(uncompiled(module))
         with self.defaults():
             if _materialised(self.module):
@@ -89,9 +90,13 @@ class TorchModule:
         """Return a forward pass in evaluation mode, operation by operation."""
         return torch_passes.recorded(self, inputs)
 
-    def float32_outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
-        """Return the outputs of the module in float32."""
-        return torch_passes.float32_outputs(self, inputs)
+    def float32(self) -> "TorchModule":
+        """Return the module in float32."""
+        return TorchModule(self.module, torch.float32)
+
+    def float32_outputs(self, inputs: Inputs, single: "TorchModule | None" = None) -> dict[str, np.ndarray]:
+        """Return the outputs of the module in float32, which is `single` if it has been made."""
+        return torch_passes.float32_outputs(single or self.float32(), inputs)
 
     def gradients(
         self, inputs: Inputs, among: Collection[str] | None = None
@@ -100,10 +105,14 @@ class TorchModule:
         return torch_passes.gradients(self, inputs, among=among)
 
     def float32_errors(
-        self, inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]
+        self,
+        inputs: Inputs,
+        reference: Mapping[str, Any],
+        cotangents: Mapping[str, np.ndarray],
+        single: "TorchModule | None" = None,
     ) -> dict[str, float]:
         """Return the relative error of each gradient of the same sum in float32."""
-        return torch_passes.float32_errors(self, inputs, reference, cotangents)
+        return torch_passes.float32_errors(single or self.float32(), inputs, reference, cotangents)
 
     def statistics(self, inputs: Inputs) -> Statistics:
         """Return what a training step makes of running statistics."""
@@ -112,14 +121,20 @@ class TorchModule:
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Put every tensor back afterwards: a call in training mode moves statistics."""
-        before = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
+        before = self._copies = {name: self._copy(name, tensor.detach()) for name, tensor in self.tensors.items()}
         try:
             yield
         finally:
             with torch.no_grad():
                 for name, tensor in self.tensors.items():
-                    if name in before and before[name].shape == tensor.shape:
-                        tensor.copy_(before[name])
+                    old = before.get(name)
+                    if old is not None and old.shape == tensor.shape and not _equal(old, tensor):
+                        tensor.copy_(old)
+
+    def _copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a copy, the one of the last call if nothing has changed: comparing takes less time than copying."""
+        known = self._copies.get(name)
+        return known if known is not None and _equal(known, tensor) else tensor.clone()
 
     @contextlib.contextmanager
     def defaults(self) -> Iterator[None]:
@@ -144,6 +159,10 @@ def _as_before(module: nn.Module) -> Iterator[None]:
         for layer, attributes in before:
             vars(layer).clear()
             vars(layer).update(attributes)
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
 
 
 def _copied(module: nn.Module) -> nn.Module:

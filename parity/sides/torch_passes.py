@@ -32,9 +32,8 @@ def recorded(module: "TorchModule", inputs: Inputs) -> Pass:
     return Pass(recorder.trace, outputs, dict(zip(names, numbers, strict=True)))
 
 
-def float32_outputs(module: "TorchModule", inputs: Inputs) -> dict[str, np.ndarray]:
-    """Return the outputs of the module in float32."""
-    single = type(module)(module.module, torch.float32)
+def float32_outputs(single: "TorchModule", inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return the outputs of a module that is in float32."""
     with torch.no_grad():
         output = named_leaves(single.call(*inputs, train=False))
     return {name: to_numpy(array) for name, array in output.items()}
@@ -103,11 +102,11 @@ def gradients_of(total: torch.Tensor, named: Mapping[str, torch.Tensor]) -> dict
 
 
 def float32_errors(
-    module: "TorchModule", inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]
+    single: "TorchModule", inputs: Inputs, reference: Mapping[str, Any], cotangents: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """Return the relative error of each gradient of the same sum in float32."""
-    single, _ = gradients(type(module)(module.module, torch.float32), inputs, cotangents)
-    return {name: relative_error(array, single[name]) for name, array in reference.items()}
+    """Return the relative error of each gradient of the same sum in a module that is in float32."""
+    found, _ = gradients(single, inputs, cotangents)
+    return {name: relative_error(array, found[name]) for name, array in reference.items()}
 
 
 def statistics(module: "TorchModule", inputs: Inputs) -> Statistics:

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.errors import UserError
 from parity.records import training_command
-from parity.report.console import check_folder, count, load_module, save_json, wide_console
+from parity.report.console import check_folder, count, load_module, only_report, save_json, say, wide_console
 from parity.report.report import UNCHECKED
 from parity.report.schema import unchecked
 
@@ -42,7 +42,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return the exit status, 2 if nothing could be compared."""
     try:
-        return run_check(args)
+        with only_report(args):
+            return run_check(args)
     except UserError as error:
         message = str(error)
     except Exception as error:  # a fault of the checker is no difference of the training
@@ -64,7 +65,7 @@ def run_check(args: argparse.Namespace) -> int:
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
     if args.brief and not alone:
-        print(outcome.brief(report))
+        say(outcome.brief(report))
     elif not alone:
         print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
     return report.status

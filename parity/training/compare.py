@@ -109,7 +109,7 @@ def _roles(roles: Roles, program: Any, leaves: Any, batch: Any, step: TorchStep)
     after = {leaf: np.asarray(node.array) for leaf, node in tape.outputs.items()}
     slots, averages = slots_and_averages(roles.params, leaves, after, step.after)
     used = {*roles.params, *slots, *averages}
-    used |= {leaf for members in groups(roles.params, leaves).values() for leaf in members.values()}
+    used |= {leaf for copies in groups(roles.params, leaves).values() for leaf in copies[0].values()}
     others = {leaf: array for leaf, array in leaves.items() if leaf not in used}
     found = roles.statistics or statistics(roles.params, others, after, step.before, step.after)
     averages |= averaged_statistics(found, others, step.after)

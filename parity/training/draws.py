@@ -49,9 +49,10 @@ class DrawingTape(Tape):
         array, given = np.asarray(found[0].array), [np.asarray(c.array) for c in cells[1:]]
         numbers = np.asarray(array, np.float64)
         bounds: tuple[Any, Any] = (0.0, 1.0)
-        keep = float(given[0]) if kind == MASK and given and given[0].size == 1 else None
+        # The last operands are the arguments: constants of the function come before them.
+        keep = float(given[-1].item()) if kind == MASK and given and given[-1].size == 1 else None
         if kind == UNIFORM and len(given) > 1:
-            bounds = given[0], given[1]
+            bounds = given[-2], given[-1]
             numbers = (numbers - bounds[0]) / (bounds[1] - bounds[0])
         drawn = Drawn(Draw(kind, numbers.shape, keep, line_of(equation)), numbers)
         self._note(equation, cells[0].array, drawn, array, bounds)
@@ -66,6 +67,10 @@ class DrawingTape(Tape):
         self.calls.append(Call(id(equation), np.asarray(data).tobytes(), drawn.draw, number, array, bounds))
         if number is not None:
             self.drawn.append(drawn)
+
+    def forget(self) -> None:
+        """Keep the draws alone: all values of all steps are too much."""
+        self.nodes, self.inputs, self.outputs, self.loss = [], {}, {}, Node(np.zeros(()))
 
     def step(self, equation: Any, line: Line | None, cells: Sequence[Node]) -> list[Node]:
         """Compute one equation; bits that no function with a name draws are of no kind that PyTorch can be given."""
@@ -92,6 +97,7 @@ def drawing_tapes(theirs: Any, batches: Sequence[Any]) -> list[DrawingTape | Non
         tape = DrawingTape(program)
         tape.run(leaves, batch)
         leaves = {leaf: np.asarray(node.array, leaves[leaf].dtype) for leaf, node in tape.outputs.items()}
+        tape.forget()
         found.append(tape)
     return found
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from parity.sides.arrays import narrowed
 from parity.trace.jax_eval import BODIES, line_of
 from parity.trace.lines import Line
+from parity.training.backward import program_backward
 from parity.training.jax_steps import JaxTraining, Program
 from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest
-from parity.training.tape import program_backward
 
 
 def jax_precision(make: Callable[[], Any], batch: Sequence[Any]) -> Precision | None:

@@ -18,6 +18,7 @@ from parity.trace.jax_eval import as_numpy
 from parity.trace.jax_trace import traced
 from parity.training.branches import wide_branches
 from parity.training.draws import named_draws
+from parity.training.made import made_by
 from parity.training.numbers import restored
 from parity.training.program import Given, StepProgram
 from parity.training.widened import wide_equation, widened
@@ -31,7 +32,7 @@ class JaxTraining:
     def __init__(self, make: Callable[[], Any], *, wide: bool = True):
         self.wide = wide
         with bits(not wide):
-            made = make()
+            made = made_by(make, "JAX")
             if not (isinstance(made, tuple | list) and len(made) == 2 and callable(made[1])):
                 raise UserError("the JAX training must return (state, step)")
             state, self.step = made

@@ -1,5 +1,6 @@
 """Words for running statistics or a moving average that is not PyTorch's."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from parity.training.weights import carried
 
 SAME = 1e-9
 STILL = "the average does not move at this step"
+MOST_TIMES = 4  # that a batch is computed in one step
 FEW = 4  # steps that may say nothing of an average, as it is still the parameters
 
 
@@ -30,8 +32,43 @@ def statistics_words(
         if not isinstance(share, float):
             continue
         old, new, found = step.before.buffers[key], np.asarray(row.torch), np.asarray(row.jax, np.float64)
-        words.append(_moved(old, new, found, share, "var" in key))
+        pieces = [old, *(call[key] for call in step.calls if key in call)]
+        words.append(_by_piece(pieces, found, share) or _moved(old, new, found, share, "var" in key))
     return next((word for word in words if word), "")
+
+
+def _by_piece(pieces: list[np.ndarray], found: np.ndarray, share: float) -> str:
+    """Compare with statistics that one piece of the batch has moved, or all of them at once.
+
+    Args:
+        pieces: PyTorch's statistics before the step and after each piece.
+        found: JAX's after the step.
+        share: PyTorch's momentum.
+    """
+    old, count = pieces[0], len(pieces) - 1
+    if count < 2:
+        return ""
+    each = [(b - (1 - share) * a) / share for a, b in itertools.pairwise(pieces)]
+    ways = {
+        "by its last piece alone": each[-1],
+        "by its first piece alone": each[0],
+        "by the mean of its pieces": np.mean(each, axis=0),
+    }
+    for how, batch in ways.items():
+        if relative_error((1 - share) * old + share * batch, found) <= 1e-8:
+            return f"the statistics are updated once per batch, {how}; PyTorch's once per piece, {count} times"
+    return ""
+
+
+def _times(own: float, share: float) -> str:
+    """Say that the same batch moves statistics several times, as where a forward pass is computed again."""
+    for times in range(2, MOST_TIMES + 1):
+        several = 1 - (1 - share) ** times
+        if abs(own - several) <= 1e-8:
+            return f"the batch moves the statistics {times} times in a step, in PyTorch once"
+        if abs(own - share / (several / share)) <= 1e-8:
+            return f"the batch moves the statistics once in a step, in PyTorch {times} times"
+    return ""
 
 
 def _moved(old: np.ndarray, new: np.ndarray, found: np.ndarray, share: float, variance: bool) -> str:
@@ -40,6 +77,8 @@ def _moved(old: np.ndarray, new: np.ndarray, found: np.ndarray, share: float, va
         return "the statistics do not move (trap 21)"
     own = float(np.vdot(batch - old, found - old) / np.vdot(batch - old, batch - old))
     if relative_error(old + own * (batch - old), found) <= 1e-8:
+        if words := _times(own, share):
+            return words
         swapped = ": it is the old one's share, momentum is swapped" if abs(own - (1 - share)) < 1e-6 else ""
         return f"the batch's share is {own:.6g} where PyTorch's momentum is {share:g}{swapped} (trap 2)"
     ratios = (found - (1 - share) * old) / (share * batch)
@@ -85,6 +124,8 @@ def _average_words(number: int, compared: list[Compared], steps: list[TorchStep]
     if relative_error(o, b) <= SAME:
         return STILL
     mine, other = _decay(o, p, a), _decay(o, p, b)
+    if np.array_equal(o, a) and other is not None:
+        return f"PyTorch's average does not move at this step, JAX's does, with decay {other:.6g}"
     early = _decay(o, q, b)
     if mine is not None and other is not None and abs(mine - other) > SAME:
         swapped = ": the shares are swapped" if abs(other - (1 - mine)) < 1e-9 else ""

@@ -74,7 +74,7 @@ def filled(slots: Sequence[Slot], drawn: Mapping[int, Sequence[np.ndarray]]) -> 
         if not part:  # a branch that is not taken
             part = [np.zeros(slot.shape, slot.dtype)] * slot.times
         whole = np.stack([np.asarray(array).reshape(slot.shape) for array in part])
-        whole = whole.reshape(*(length for length, _ in slot.loops), *slot.shape)
+        whole = whole.reshape((*(length for length, _ in slot.loops), *slot.shape))
         backwards = tuple(axis for axis, (_, reverse) in enumerate(slot.loops) if reverse)
         found.append(np.flip(whole, backwards) if backwards else whole)
     return tuple(found)
@@ -87,7 +87,11 @@ def _lifted(jaxpr: Any) -> tuple[Any, list[Slot]]:
             aval = equation.outvars[0].aval
             slots.append(Slot(id(equation), tuple(aval.shape), aval.dtype))
             inputs.append(equation.outvars[0])
-            continue
+            if len(equation.outvars) == 1:
+                continue
+            # What it computes beside is computed still; nothing is drawn for that.
+            spare = Variable(Aval(tuple(aval.shape), aval.dtype))
+            equation = _with(equation, outvars=[spare, *equation.outvars[1:]])
         if draws_numbers(equation):
             equation, more = _inside(equation)
             slots += more
@@ -111,8 +115,12 @@ def _inside(equation: Any) -> tuple[Any, list[Slot]]:
         around = ((params["length"], bool(params["reverse"])),)
         slots = [slot._replace(loops=around + slot.loops) for slot in slots]
     new = [Variable(Aval((*(n for n, _ in s.loops), *s.shape), s.dtype)) for s in slots]
-    parts = {"params": params, "invars": [*equation.invars, *new], "outvars": equation.outvars}
-    return SimpleNamespace(primitive=equation.primitive, source_info=equation.source_info, **parts), slots
+    return _with(equation, params=params, invars=[*equation.invars, *new]), slots
+
+
+def _with(equation: Any, **changes: Any) -> Any:
+    names = ("primitive", "params", "invars", "outvars", "source_info")
+    return SimpleNamespace(**{name: getattr(equation, name) for name in names} | changes)
 
 
 def _body(body: Any) -> tuple[Any, list[Slot]]:

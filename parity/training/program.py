@@ -1,13 +1,14 @@
 """One step of JAX's as equations, be it traced here or read from a record."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from parity.trace.jax_eval import BODIES
+from parity.training.backward import holds_any, program_backward
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -58,8 +59,27 @@ class StepProgram:
         """Return a closed jaxpr of which each equation is wide."""
         return SimpleNamespace(jaxpr=jaxpr, consts=consts)
 
-    def loss_alone(self) -> tuple[Any, list[str]]:
-        """Return the part of the step that computes the loss, for the engine of ports, and the leaves in it."""
+    def carried(self) -> set[str]:
+        """Return the leaves that a step changes without a backward pass, as the state of a recurrent network."""
+        jaxpr, back = self.closed.jaxpr, program_backward(self)
+        behind: set[int] = set()
+        for equation in jaxpr.eqns:
+            if holds_any(equation, back) or any(id(v) in behind for v in equation.invars):
+                behind |= {id(v) for v in equation.outvars}
+        after = dict(zip(self.outputs, jaxpr.outvars, strict=False))
+        return {name for name, v in after.items() if id(v) not in behind} - self.unchanged()
+
+    def unchanged(self) -> set[str]:
+        """Return the leaves that a step leaves as they are."""
+        before = dict(zip(self.names, self.closed.jaxpr.invars, strict=False))
+        after = dict(zip(self.outputs, self.closed.jaxpr.outvars, strict=False))
+        return {name for name, v in after.items() if v is before[name]}
+
+    def loss_alone(self, carried: Collection[str] = ()) -> tuple[Any, list[str], list[str]]:
+        """Return the part of the step that computes the loss, for the engine of ports, and the leaves in it.
+
+        Those that are `carried` are inputs, before the batch, and returned by themselves.
+        """
         jaxpr = self.closed.jaxpr
         result = jaxpr.outvars[self.loss]
         needed, equations = {id(result)}, []
@@ -67,12 +87,13 @@ class StepProgram:
             if any(id(v) in needed for v in equation.outvars):
                 equations.append(equation)
                 needed |= {id(v) for v in equation.invars}
-        used = [name for name, v in zip(self.names, jaxpr.invars, strict=False) if id(v) in needed]
-        variables = [v for name, v in zip(self.names, jaxpr.invars, strict=False) if name in used]
+        named = {name: v for name, v in zip(self.names, jaxpr.invars, strict=False) if id(v) in needed}
+        used = [name for name in named if name not in carried]
+        given = [name for name in named if name in carried]
         part = SimpleNamespace(
             constvars=jaxpr.constvars,
-            invars=[*variables, *jaxpr.invars[self.count :]],
+            invars=[*(named[name] for name in (*used, *given)), *jaxpr.invars[self.count :]],
             eqns=equations[::-1],
             outvars=[result],
         )
-        return self.widened(part, self.closed.consts), used
+        return self.widened(part, self.closed.consts), used, given

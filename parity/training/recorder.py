@@ -24,7 +24,7 @@ class StepRecorder(TorchRecorder):
         """Return the number of a tensor's value; one that holds an array of the batch is data."""
         if id(tensor) not in self._numbers:
             array = as_numpy(tensor)
-            if any(_equal(b, array) or _made_of(b, array) for b in self.batch):
+            if any(_equal(b, array) or _made_of(b, array) or _part_of(b, array) for b in self.batch):
                 return self._remember(tensor, Value(array, data=True))
         return super().number(tensor)
 
@@ -39,6 +39,17 @@ def recording(module: torch.nn.Module, recorder: StepRecorder) -> Iterator[None]
 def _made_of(batch: np.ndarray, array: np.ndarray) -> bool:
     """Tell whether an array may be the batch's, prepared in numpy."""
     return batch.size == array.size > 1 and batch.ndim > 1 and array.dtype.kind == "f"
+
+
+def _part_of(batch: np.ndarray, array: np.ndarray) -> bool:
+    """Tell whether an array is a part of the batch that was cut out in numpy, or zeros for each of its examples."""
+    if min(batch.ndim, array.ndim) < 2 or len(array) != len(batch) or array.size < 2:
+        return False
+    if array.dtype.kind == "f":
+        return not array.any() or (batch.dtype.kind == "f" and bool(np.isin(array, batch).all()))
+    length = array.shape[1]
+    windows = (batch[:, at : at + length] for at in range(batch.shape[1] - length + 1))
+    return array.dtype.kind == batch.dtype.kind and any(_equal(window, array) for window in windows)
 
 
 def _equal(batch: np.ndarray, array: np.ndarray) -> bool:

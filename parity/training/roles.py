@@ -49,22 +49,44 @@ class Roles(NamedTuple):
         return found
 
 
-def groups(params: Mapping[str, Rule], leaves: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
-    """Return copies of a tree within a state: where each begins, and its leaf for each leaf of the tree."""
-    root = common([name.split("/") for name in params])
-    found: dict[str, dict[str, str]] = {}
+Copies = dict[str, list[dict[str, str]]]
+
+
+def groups(params: Mapping[str, Rule], leaves: Mapping[str, np.ndarray]) -> Copies:
+    """Return copies of a tree, or of a part of it, within a state.
+
+    Returns:
+        Where each copy begins, and the leaf for each leaf of the tree. Parts of the tree that are built alike may each
+        be what it is a copy of: then there are several.
+    """
+    by_name: dict[str, list[str]] = {}
+    for name in params:
+        by_name.setdefault(name.rpartition("/")[2], []).append(name)
+    pairs: dict[tuple[str, str], dict[str, str]] = {}
     for leaf, array in leaves.items():
         if leaf in params or array.dtype.kind != "f":
             continue
-        best = ""
-        for name in params:
-            tail = name.split("/")[root:]
-            if leaf.split("/")[-len(tail) :] == tail and leaves[name].shape == array.shape and len(name) > len(best):
-                best = name
-        if best:
-            tail = "/".join(best.split("/")[root:])
-            found.setdefault(leaf[: -len(tail)].rstrip("/"), {})[best] = leaf
+        for name in by_name.get(leaf.rpartition("/")[2], ()):
+            if leaves[name].shape == array.shape:
+                ours, theirs = name.split("/"), leaf.split("/")
+                same = _suffix(ours, theirs)
+                pairs.setdefault(("/".join(theirs[:-same]), "/".join(ours[:-same])), {})[name] = leaf
+    found: Copies = {}
+    taken: dict[str, str] = {}  # by leaf, where its copy begins
+    depth = {key: key[0].count("/") for key in pairs}
+    for key in sorted(pairs, key=lambda key: (-len(pairs[key]), depth[key])):
+        place, members = key[0], pairs[key]
+        alike = place in found and set(members.values()) == set(found[place][0].values())
+        if alike or not any(leaf in taken for leaf in members.values()):
+            found.setdefault(place, []).append(members)
+            taken |= dict.fromkeys(members.values(), place)
     return found
+
+
+def _suffix(a: Sequence[str], b: Sequence[str]) -> int:
+    """Return how many parts both paths end with, less than one of them has."""
+    most = min(len(a), len(b))
+    return next((n for n in range(most) if a[-1 - n] != b[-1 - n]), most)
 
 
 def common(paths: Sequence[Sequence[str]]) -> int:
@@ -92,32 +114,53 @@ def slots_and_averages(
     """
     slots: dict[str, tuple[str, Rule]] = {}
     averages: dict[str, tuple[str, Rule]] = {}
-    taken: set[str] = set()
-    for prefix, members in groups(params, leaves).items():
+    taken: set[tuple[str, str]] = set()  # slots and averages, each with the parameter
+    for prefix, candidates in groups(params, leaves).items():
         words = [w.lower() for w in prefix.split("/")]
         last = next((w for w in reversed(words) if not w.isdecimal() and w != "params"), "")
         if last in FREE:
             continue
-        scores: dict[tuple[str, str], float] = {}
-        for slot, tensors in torch_after.slots.items():
-            names = NAMES.get(slot, (slot,))
-            score = _alike(params, members, tensors, after)
-            scores["slot", slot] = score + (NAMED if last in names else 0) - (0.1 if slot in taken else 0)
-        moved = any(not np.array_equal(after[leaf], leaves[leaf]) for leaf in members.values())
-        for place, tensors in torch_after.averages.items():
-            score = _alike(params, members, tensors, after)
-            named = any(word in last for word in AVERAGE_WORDS) and moved
-            scores["average", place] = score + (NAMED if named else 0) - (0.1 if place in taken else 0)
+        scores = {
+            (*what, i): score
+            for i, members in enumerate(candidates)
+            for what, score in _scores(params, leaves, after, torch_after, members, last, taken).items()
+        }
         if not scores:
             continue
-        (kind, name), score = max(scores.items(), key=lambda item: item[1])
+        (kind, name, at), score = max(scores.items(), key=lambda item: item[1])
         named = kind == "slot" and last in NAMES.get(name, (name,))
         if score < (0.0 if named else ALIKE):
             continue
-        taken.add(name)
+        members = candidates[at]
+        taken |= {(name, parameter) for parameter in members}
         into = slots if kind == "slot" else averages
         into |= {leaf: (name, params[parameter]) for parameter, leaf in members.items()}
     return slots, averages
+
+
+def _scores(
+    params: Mapping[str, Rule],
+    leaves: Mapping[str, np.ndarray],
+    after: Mapping[str, np.ndarray],
+    torch_after: Snapshot,
+    members: Mapping[str, str],
+    last: str,
+    taken: set[tuple[str, str]],
+) -> dict[tuple[str, str], float]:
+    """Return how much a copy of the tree is like each slot and average; `last` is the name that it has."""
+    scores: dict[tuple[str, str], float] = {}
+
+    def again(name: str) -> float:
+        return 0.1 if any((name, parameter) in taken for parameter in members) else 0.0
+
+    for slot, tensors in torch_after.slots.items():
+        named = last in NAMES.get(slot, (slot,))
+        scores["slot", slot] = _alike(params, members, tensors, after) + NAMED * named - again(slot)
+    moved = any(not np.array_equal(after[leaf], leaves[leaf]) for leaf in members.values())
+    for place, tensors in torch_after.averages.items():
+        named = any(word in last for word in AVERAGE_WORDS) and moved
+        scores["average", place] = _alike(params, members, tensors, after) + NAMED * named - again(place)
+    return scores
 
 
 def _alike(
@@ -187,7 +230,7 @@ def averaged_statistics(
 ) -> dict[str, tuple[str, Rule]]:
     """Tell which leaves are moving averages of running statistics, copies of the tree of these."""
     averages = {}
-    for members in groups(found, leaves).values():
+    for members, *_ in groups(found, leaves).values():
         for leaf, copy in members.items():
             rule = found[leaf]
             place = next((p for p, tensors in torch_after.averages.items() if rule.sources[0] in tensors), None)

@@ -16,13 +16,17 @@ def schedule_words(ours: Sequence[float], theirs: Sequence[float | None]) -> lis
         return _of_one(ours, theirs)
     at = f"the rate is {known[differing[0]]:.6g} where PyTorch's is {ours[differing[0]]:.6g}"
     ratios = [b / a for a, b in zip(ours, known, strict=True) if a]
-    if len(set(ours)) > 1 or len(set(known)) > 1:
+    if _moves(ours) or _moves(known):
         for tried in (_shifted, _per_epoch, _denominator):
             if words := tried(ours, known, differing):
                 return [f"{at}: {words}"]
     if ratios and len(ratios) == len(known) and all(_same(r, ratios[0]) for r in ratios):
         return [f"{at}: the rate is PyTorch's times {ratios[0]:.6g}"]
     return [at]
+
+
+def _moves(rates: Sequence[float]) -> bool:
+    return any(not _same(rate, rates[0]) for rate in rates)
 
 
 def _same(a: float, b: float) -> bool:

@@ -5,7 +5,8 @@ import numpy as np
 from parity.training.roles import Roles
 from parity.training.stages import Compared
 from parity.training.steps import TorchStep
-from parity.training.update_rules import decay, fit, is_coupled, numbers, own
+from parity.training.update_numbers import Numbers, all_numbers
+from parity.training.update_rules import fit, own
 from parity.training.update_words import clipped_alike
 
 ROUNDED = 4e-7  # a few roundings of float32
@@ -22,18 +23,23 @@ def with_single_rate(number: int, compared: list[Compared], steps: list[TorchSte
     params = [row for row in bad if row.tensor in roles.params]
     if not bad or len(params) < len(bad) or any(not row.error <= EXCUSED for row in params):
         return one
-    given = numbers(number, compared, steps, roles)
-    found = fit(given, own(given)) if given is not None else None
-    if given is None or found is None or not clipped_alike(one, steps[number], roles):
-        return one
-    rate = float(given.settings[0]["lr"])
-    wanted = 0.0 if is_coupled(given.kind) else rate * decay(given)
-    near = abs(found.rate - rate) <= ROUNDED * abs(rate)
-    decays = all(min(abs(d), abs(d - wanted)) <= ROUNDED * max(wanted, rate) for d in (found.weights, found.others))
-    if not (near and decays):
+    rules = all_numbers(number, compared, steps, roles)
+    if not rules or not all(map(_rounded, rules)) or not clipped_alike(one, steps[number], roles):
         return one
     rows = [
         row._replace(bound=max(row.bound, float(np.nextafter(row.error, 1)))) if any(row is p for p in params) else row
         for row in one.found
     ]
     return one._replace(found=rows)
+
+
+def _rounded(given: Numbers) -> bool:
+    """Tell whether a step is PyTorch's but for the rounding of its rate."""
+    found = fit(given, own(given))
+    if found is None:
+        return False
+    rate = float(given.settings[0]["lr"])
+    wanted = rate * max(given.decays) if given.decoupled else 0.0
+    near = abs(found.rate - rate) <= ROUNDED * abs(rate)
+    decays = all(min(abs(d), abs(d - wanted)) <= ROUNDED * max(wanted, rate) for d in (found.weights, found.others))
+    return near and decays and not (found.after and max(found.weights, found.others) > ROUNDED)

@@ -41,6 +41,7 @@ class TorchStep(NamedTuple):
     after: Snapshot
     lines: dict[str, Line]  # where each stage is in the user's code
     random: str  # an operation of the forward pass that draws random numbers of a kind that JAX cannot have
+    calls: tuple[Arrays, ...] = ()  # buffers after each call of the module, if there are several
 
 
 def without_velocities(steps: list[Any]) -> list[Any]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.trace.jax_eval import BODIES, as_numpy, bind, evaluate, is_key
+from parity.trace.jax_eval import as_numpy, bind, evaluate, is_key
 from parity.trace.lines import Line
+from parity.training.backward import program_backward
 from parity.training.numbers import as_wide, restored
 
 AS_IS = ("bitcast_convert_type", "random_bits", "threefry2x32")
@@ -107,25 +108,3 @@ class Tape:
             self.nodes.append(node)
             nodes.append(node)
         return nodes
-
-
-def program_backward(program: Any) -> set[int]:
-    """Return the ids of the equations of backward passes, those inside of loops among them."""
-    if not hasattr(program, "backward"):
-        program.backward = set()
-        _mark(program.closed.jaxpr, False, program.backward)
-    return program.backward
-
-
-def _mark(jaxpr: Any, inside: bool, found: set[int]) -> None:
-    for equation in jaxpr.eqns:
-        back = inside or "transpose(" in str(equation.source_info.name_stack)
-        if back:
-            found.add(id(equation))
-        for body in (*(equation.params.get(k) for k in (*BODIES, "cond_jaxpr", "body_jaxpr")), *_branches(equation)):
-            if body is not None:
-                _mark(getattr(body, "jaxpr", body), back, found)
-
-
-def _branches(equation: Any) -> Sequence[Any]:
-    return equation.params.get("branches", ())

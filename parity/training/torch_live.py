@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from data.errors import UserError
+from parity.sides.faults import explained
 from parity.training.first_step import first_step
 from parity.training.precision import Precision
 from parity.training.steps import TorchStep
@@ -42,7 +44,12 @@ class LiveTorch:
     def step(training: TorchTraining, batch: Any, supply: Any) -> TorchStep:
         """Make one step."""
         training.supply = supply
-        return training.run(batch)
+        try:
+            return training.run(batch)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise UserError(f"the PyTorch step cannot be called: {explained(error)}") from error
 
     @property
     def shares(self) -> Mapping[str, Any]:

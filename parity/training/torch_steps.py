@@ -21,6 +21,7 @@ from parity.sides.numbers import wide
 from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
 from parity.training.grad_scaler import SCALING
+from parity.training.made import made_by
 from parity.training.snapshots import snapshot
 from parity.training.step_draws import StepDraws
 from parity.training.steps import Arrays, Group, TorchStep
@@ -36,7 +37,7 @@ class TorchTraining:
         self.dtype = dtype
         with self._defaults():
             torch.manual_seed(0)
-            made = make()
+            made = made_by(make, "PyTorch")
             if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], nn.Module)):
                 raise UserError("the PyTorch training must return (module, step)")
             self.module, self.step = made
@@ -76,14 +77,15 @@ class TorchTraining:
             tuple(watch.roots),
             tuple(watch.inputs),
             tuple(watch.outputs),
-            tuple(watch.pieces),
-            {} if watch.many else watch.raw,
+            () if watch.later else tuple(watch.pieces),
+            {} if watch.many else watch.first_raw,
             {} if watch.many else watch.gradients,
             watch.groups,
             before,
             after,
             watch.lines,
             watch.random,
+            tuple(watch.calls) if len(watch.calls) > 1 else (),
         )
 
     def _supplied(self, watch: "Watch") -> Any:
@@ -127,11 +129,14 @@ class Watch:
         self.outputs: list[np.ndarray] = []
         self.pieces: list[Arrays] = []
         self.raw: Arrays = {}
+        self.first_raw: Arrays = {}  # of the parameters that the first update changes
         self.gradients: Arrays = {}
         self.groups: dict[str, Group] = {}
         self.lines: dict[str, Line] = {}
         self.random = ""
-        self.many = False
+        self.calls: list[Arrays] = []
+        self.later = False  # whether there are backward passes behind an update
+        self.many = False  # whether a parameter is updated several times
         self.carried = False  # whether gradients of earlier steps are still there
 
     @contextlib.contextmanager
@@ -167,9 +172,10 @@ class Watch:
     def _before_forward(self, _module: Any, args: Any) -> None:
         self.inputs += [wide(t) for t in tree_leaves(args) if isinstance(t, torch.Tensor) and t.is_floating_point()]
 
-    def _after_forward(self, _module: Any, _args: Any, output: Any) -> None:
+    def _after_forward(self, module: Any, _args: Any, output: Any) -> None:
+        self.calls.append({name: wide(b) for name, b in module.named_buffers() if b.is_floating_point()})
         for tensor in tree_leaves(output):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and self.phase != AFTER:  # behind an update there are other parameters
                 self.outputs.append(wide(tensor))
                 if self.recorder is not None:
                     self.recorder.outputs.append(self.recorder.number(tensor))
@@ -195,7 +201,7 @@ class Watch:
 
     def _root(self, tensors: Any) -> None:
         if self.phase == AFTER:
-            self.many = True  # several updates in one step
+            self.later, self.pieces = True, []
         self.lines["loss"] = line_of_stack(sys._getframe(2)) or self.lines.get("loss")  # type: ignore[assignment]
         for tensor in [tensors] if isinstance(tensors, torch.Tensor) else list(tensors):
             self.roots.append(float(tensor.detach().sum()))
@@ -220,8 +226,11 @@ class Watch:
             for p in group["params"]:
                 if id(p) in self.names and p.grad is not None:
                     name = self.names[id(p)]
+                    self.many = self.many or (self.later and name in self.groups)
                     self.gradients[name] = wide(p.grad)
                     self.groups[name] = Group(type(optimizer).__name__, settings)
+        if not self.later:
+            self.first_raw = self.raw
         self.phase = UPDATE
 
     def _after_update(self, *_: Any) -> None:

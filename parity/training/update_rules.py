@@ -1,8 +1,9 @@
 """What an update is, if it is not PyTorch's: other rules tried on PyTorch's own gradients and slots.
 
 A hypothesis is a variant of PyTorch's rule. The direction that it gives is fitted to JAX's step together with a
-decoupled decay: step = -a direction - b weights - c other parameters. It is held only if nothing is left over, at
-several steps; then a is the rate and b and c are the decay.
+decoupled decay, of weights and of other parameters: step = -a direction - b parameter. It is held only if nothing is
+left over, at several steps; then a is the rate and b the decay. A decay that is applied after the rule, to the new
+parameters, takes its share of the direction, too: a is then (1 - b) times the rate.
 """
 
 import itertools
@@ -11,15 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.mapping.rule import Rule
 from parity.training.roles import Roles
 from parity.training.stages import Compared
 from parity.training.steps import TorchStep
-from parity.training.weights import carried
+from parity.training.update_numbers import MOMENTS, SQUARES, Numbers, numbers
 
 SAME = 1e-8  # of a step, that may be left over
 STEPS = 3  # at which a hypothesis must hold
+FEWEST = 4  # numbers to which both a rate and a decay are fitted
 NONE, ALL, WEIGHTS, OWN = "none", "all", "weights", "own"  # which parameters have a coupled decay
+
+Coupled = str | tuple[float, float]  # of PyTorch's decay, or decays of weights and of other parameters
 
 
 class Variant(NamedTuple):
@@ -35,8 +38,9 @@ class Variant(NamedTuple):
     late_first: int = 0  # of the first moment's alone
     nesterov: bool = False
     dampening: float = 0.0
-    coupled: str = OWN
+    coupled: Coupled = OWN
     raw: bool = False  # whether gradients are those before clipping
+    amsgrad: bool = False
 
 
 class Fit(NamedTuple):
@@ -46,49 +50,7 @@ class Fit(NamedTuple):
     rate: float
     weights: float  # decoupled decay of weights, in a step
     others: float  # of biases and scales
-
-
-class Numbers(NamedTuple):
-    """Everything that an update starts from, parameter by parameter."""
-
-    kind: str  # "AdamW"
-    leaves: list[str]
-    before: list[np.ndarray]
-    moved: np.ndarray  # JAX's step, all parameters one behind the other
-    gradients: list[np.ndarray]
-    raw: list[np.ndarray]
-    slots: dict[str, list[np.ndarray]]
-    settings: list[Mapping[str, Any]]
-    update: int  # its number, from 1
-
-
-def numbers(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> Numbers | None:
-    """Return what the update of one step starts from; None if PyTorch makes none."""
-    step, one = steps[number], compared[number]
-    leaves = [leaf for leaf, rule in roles.params.items() if rule.sources[0] in step.groups]
-    leaves = [leaf for leaf in leaves if carried(roles.params[leaf], step.gradients, constant=False) is not None]
-    if not leaves:
-        return None
-    groups = [step.groups[roles.params[leaf].sources[0]] for leaf in leaves]
-    before = [np.asarray(one.before[leaf], np.float64) for leaf in leaves]
-    after = [np.asarray(one.fed.outputs[leaf].array, np.float64) for leaf in leaves]
-    slots = {slot: _of(leaves, roles.params, tensors) for slot, tensors in step.before.slots.items()}
-    return Numbers(
-        groups[0].optimizer,
-        leaves,
-        before,
-        np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)]),
-        _of(leaves, roles.params, step.gradients),
-        _of(leaves, roles.params, step.raw),
-        slots,
-        [group.settings for group in groups],
-        sum(bool(s.groups) for s in steps[: number + 1]),
-    )
-
-
-def _of(leaves: list[str], rules: Mapping[str, Rule], tensors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    found = [(leaf, carried(rules[leaf], tensors, constant=False)) for leaf in leaves]
-    return [np.zeros(()) if array is None else array for _, array in found]
+    after: bool = False  # whether the decay is applied after the rule, to the new parameters
 
 
 def own(given: Numbers) -> Variant:
@@ -99,45 +61,71 @@ def own(given: Numbers) -> Variant:
     if given.kind == "RMSprop":
         return Variant(s["momentum"], s["alpha"], s["eps"])
     beta1, beta2 = s.get("betas", (0.9, 0.999))
-    return Variant(beta1, beta2, s.get("eps", 1e-8), nesterov=given.kind == "NAdam")
+    named = given.kind == "NAdam"
+    return Variant(beta1, beta2, s.get("eps", 1e-8), nesterov=named, amsgrad=bool(s.get("amsgrad")))
 
 
 def fit(given: Numbers, variant: Variant) -> Fit | None:
     """Fit a variant to JAX's step; None if it does not reproduce it."""
     with np.errstate(all="ignore"):
-        direction = np.concatenate([d.ravel() for d in _directions(given, variant)])
-    if not np.isfinite(direction).all():
+        ways = list(directions(given, variant))
+    base = given.settings[0]["lr"]
+    columns: list[list[np.ndarray]] = [[], [], [], []]
+    for p, d, s in zip(given.before, ways, given.settings, strict=True):
+        step, zero = -np.ravel(d) * (s["lr"] / base if base else 1.0), np.zeros(p.size)
+        parts = (step, zero, -p.ravel(), zero) if p.ndim > 1 else (zero, step, zero, -p.ravel())
+        for column, part in zip(columns, parts, strict=True):
+            column.append(part)
+    a, b, *decays = (np.concatenate(column) for column in columns)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
-    base = given.settings[0]["lr"] or 1.0
-    scale = np.concatenate(
-        [np.full(b.size, s["lr"] / base) for b, s in zip(given.before, given.settings, strict=True)]
-    )
-    weights = np.concatenate([b.ravel() if b.ndim > 1 else np.zeros(b.size) for b in given.before])
-    others = np.concatenate([b.ravel() if b.ndim <= 1 else np.zeros(b.size) for b in given.before])
-    columns = np.stack([-direction * scale, -weights, -others], 1)
-    sizes = np.linalg.norm(columns, axis=0)
-    used = sizes > 0
-    solution = np.zeros(3)
-    scaled = columns[:, used] / sizes[used]
-    solution[used] = np.linalg.lstsq(scaled, given.moved, rcond=None)[0] / sizes[used]
-    left = np.linalg.norm(columns @ solution - given.moved)
-    parts = sum(float(np.linalg.norm(b)) for b in given.before)
-    if left > SAME * np.linalg.norm(given.moved) + 1e-15 * parts:
+    size = sum(float(np.linalg.norm(p)) for p in given.before)
+    moved = np.concatenate([m.ravel() for m in given.moved])
+    if (found := _solved([a + b, *decays], moved, size)) is not None:
+        return _placed(variant, (found[0], found[0]), (found[1], found[2]), base)
+    if min(np.count_nonzero(a), np.count_nonzero(b)) < FEWEST:
         return None
-    return Fit(variant, *(float(x) for x in solution))
+    found = _solved([a, b, *decays], moved, size)
+    return None if found is None else _placed(variant, (found[0], found[1]), (found[2], found[3]), base)
 
 
-def _directions(given: Numbers, v: Variant) -> Iterator[np.ndarray]:
+def _solved(columns: list[np.ndarray], moved: np.ndarray, size: float) -> list[float] | None:
+    """Return how much of each column a step has, None if something is left over."""
+    sizes = np.array([np.linalg.norm(column) for column in columns])
+    solution, used = np.zeros(len(columns)), sizes > 0
+    if used.any():
+        scaled = np.stack([c / s for c, s in zip(columns, sizes, strict=True) if s > 0], 1)
+        solution[used] = np.linalg.lstsq(scaled, moved, rcond=None)[0] / sizes[used]
+    left = np.linalg.norm(sum(x * c for x, c in zip(solution, columns, strict=True)) - moved)
+    return [float(x) for x in solution] if left <= SAME * np.linalg.norm(moved) + 1e-15 * size else None
+
+
+def _placed(variant: Variant, rates: tuple[float, float], decays: tuple[float, float], rate: float) -> Fit | None:
+    """Tell a decay before a rule from one after it, by what it leaves of the direction; None if it is neither."""
+    later = tuple(a / (1 - b) if abs(b) < 1 else np.inf for a, b in zip(rates, decays, strict=True))
+    before, after = (_apart(pair) for pair in (rates, later))
+    gaps = [abs(pair[0] - rate) for pair in (rates, later)]
+    if any(decays) and after <= SAME and (before > SAME or gaps[1] < 1e-3 * gaps[0]):
+        return Fit(variant, later[0], *decays, after=True)
+    return Fit(variant, rates[0], *decays) if before <= SAME else None
+
+
+def _apart(pair: tuple[float, ...]) -> float:
+    return abs(pair[0] - pair[1]) / (max(map(abs, pair)) or 1.0)
+
+
+def directions(given: Numbers, v: Variant) -> Iterator[np.ndarray]:
     """Yield what a variant multiplies by the rate, parameter by parameter."""
     gradients = given.raw if v.raw else given.gradients
     for i, (p, g) in enumerate(zip(given.before, gradients, strict=True)):
-        g = g + _coupled(given, v, i) * p
+        g = g + coupled_decay(given, v, i) * p
         slot = {name: arrays[i] for name, arrays in given.slots.items()}
         if given.kind == "SGD":
             yield _sgd(given, v, g, slot)
         elif given.kind == "RMSprop":
             square = v.beta2 * slot.get("square_avg", 0) + (1 - v.beta2) * g**2
-            yield g / (np.sqrt(square + v.eps) if v.inside else np.sqrt(square) + v.eps)
+            scaled = g / (np.sqrt(square + v.eps) if v.inside else np.sqrt(square) + v.eps)
+            yield v.beta1 * slot.get("momentum_buffer", 0) + scaled
         elif given.kind == "Adagrad":
             square = slot.get("sum", 0) + g**2
             yield g / (np.sqrt(square + v.eps) if v.inside else np.sqrt(square) + v.eps)
@@ -159,6 +147,8 @@ def _adam(given: Numbers, v: Variant, g: np.ndarray, slot: Mapping[str, np.ndarr
     first = max(count + v.late_first, 0)
     m = v.beta1 * slot.get("exp_avg", 0) + (1 - v.beta1) * g
     n = v.beta2 * slot.get("exp_avg_sq", 0) + (1 - v.beta2) * g**2
+    if v.amsgrad:
+        n = np.maximum(slot.get("max_exp_avg_sq", 0), n)
     if v.nesterov:
         m = v.beta1 * m / (1 - v.beta1 ** (count + 1)) + (1 - v.beta1) * g / (1 - v.beta1**count)
     elif v.first:
@@ -168,52 +158,73 @@ def _adam(given: Numbers, v: Variant, g: np.ndarray, slot: Mapping[str, np.ndarr
     return m / (np.sqrt(n + v.eps) if v.inside else np.sqrt(n) + v.eps)
 
 
-def is_coupled(kind: str) -> bool:
-    """Tell whether PyTorch's rule adds its decay to the gradient."""
-    return kind not in ("AdamW",)
-
-
-def decay(given: Numbers) -> float:
-    """Return PyTorch's decay, the largest of its groups."""
-    return max(float(s.get("weight_decay", 0) or 0) for s in given.settings)
-
-
-def _coupled(given: Numbers, v: Variant, i: int) -> float:
+def coupled_decay(given: Numbers, v: Variant, i: int) -> float:
+    """Return the decay that is part of a parameter's gradient."""
+    matrix = given.before[i].ndim > 1
+    if not isinstance(v.coupled, str):
+        return v.coupled[0 if matrix else 1]
     if v.coupled == OWN:
-        return float(given.settings[i].get("weight_decay", 0) or 0) if is_coupled(given.kind) else 0.0
-    if v.coupled == NONE or (v.coupled == WEIGHTS and given.before[i].ndim <= 1):
+        return 0.0 if given.decoupled else given.decays[i]
+    if v.coupled == NONE or (v.coupled == WEIGHTS and not matrix):
         return 0.0
-    return decay(given)
+    return max(given.decays)
+
+
+def start(given: Numbers) -> Variant:
+    """Return PyTorch's own rule with the decay that JAX's slots have as part of the gradient."""
+    v = own(given)
+    if given.kind == "SGD" and not v.beta1:  # a decay before the rule is the same as one within it
+        return v._replace(coupled=NONE)
+    if (found := given.moment) is None:
+        return v
+    pairs = zip(given.before, given.decays, strict=True)
+    theirs = [found.weights if p.ndim > 1 else found.others for p, _ in pairs]
+    mine = [0.0 if given.decoupled else decay for decay in given.decays]
+    # At zero, a parameter's decay is not to be seen.
+    pairs = [(a, b) for a, b, p in zip(mine, theirs, given.before, strict=True) if p.any()]
+    if all(abs(a - b) <= 1e-6 * max(abs(a), abs(b)) for a, b in pairs):
+        return v
+    return v._replace(coupled=(found.weights, found.others) if found.weights or found.others else NONE)
 
 
 def variants(given: Numbers) -> Iterator[Variant]:
     """Yield PyTorch's own rule, then those with one setting changed, then two."""
-    v = own(given)
+    v = start(given)
     yield v
-    options: dict[str, list[Any]] = {"raw": [True], "coupled": [NONE]}
-    if decay(given):
-        options["coupled"] += [ALL, WEIGHTS]
-    if given.kind == "SGD":
+    options: dict[str, list[Any]] = {"raw": [True]}
+    sgd = given.kind == "SGD"
+    if given.moment is None and not (sgd and not v.beta1):
+        options["coupled"] = [NONE, ALL, WEIGHTS] if max(given.decays) else [NONE]
+    if sgd:
         options |= {"beta1": [b for b in (0.0, 0.9, 0.95, 0.99) if b != v.beta1], "nesterov": [not v.nesterov]}
         options["dampening"] = [d for d in dict.fromkeys((0.0, v.beta1, 0.1)) if d != v.dampening]
     else:
-        options["beta2"] = [b for b in (0.999, 0.99, 0.98, 0.95, 0.9) if b != v.beta2]
+        options["beta2"] = [b for b in (*_betas(given, SQUARES), 0.999, 0.99, 0.98, 0.95, 0.9) if b != v.beta2]
         options["eps"] = [e for e in (1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 0.0) if e != v.eps]
         options["inside"] = [True]
-    if given.kind not in ("SGD", "RMSprop", "Adagrad"):
+    if given.kind == "RMSprop":
+        options["beta1"] = [b for b in (0.0, 0.5, 0.9, 0.95, 0.99) if b != v.beta1]
+    if not sgd and given.kind not in ("RMSprop", "Adagrad"):
         options |= {
             "first": [False],
             "second": [False],
             "late": [1, -1],
             "late_first": [1, -1],
             "nesterov": [not v.nesterov],
+            "amsgrad": [not v.amsgrad],
         }
-        options["beta1"] = [b for b in (0.0, 0.8, 0.9, 0.95, 0.99) if b != v.beta1]
-    singles = [{name: value} for name, values in options.items() for value in values]
+        options["beta1"] = [b for b in (*_betas(given, MOMENTS), 0.0, 0.8, 0.9, 0.95, 0.99) if b != v.beta1]
+    singles = [{name: value} for name, values in options.items() for value in dict.fromkeys(values)]
     yield from (v._replace(**change) for change in singles)
     for a, b in itertools.combinations(singles, 2):
         if not a.keys() & b.keys():
             yield v._replace(**a, **b)
+
+
+def _betas(given: Numbers, slots: tuple[str, ...]) -> list[float]:
+    """Return the share of the old one that JAX's slots have."""
+    found = [shares for slot, shares in given.shares.items() if slot in slots]
+    return [float(f"{1 - shares.gradient:.9g}") for shares in found]
 
 
 def fitted(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> list[tuple[Numbers, Fit]]:
@@ -223,8 +234,8 @@ def fitted(number: int, compared: list[Compared], steps: list[TorchStep], roles:
     if not given:
         return []
     best: list[tuple[Numbers, Fit]] = []
-    least, mine = np.inf, own(given[0])
-    for variant in variants(given[0]):
+    least, mine = np.inf, start(given[-1])
+    for variant in variants(given[-1]):  # at the first step, zeros may hide a decay
         changes = sum(a != b for a, b in zip(variant, mine, strict=True))
         if changes >= least:
             break
@@ -243,22 +254,12 @@ def fitted(number: int, compared: list[Compared], steps: list[TorchStep], roles:
 
 def _cost(given: Numbers, result: Fit) -> float:
     """Return how far a decoupled decay is from PyTorch's: 0 for the same, less for a usual one."""
-    wanted = 0.0 if is_coupled(given.kind) else result.rate
+    wanted = result.rate if given.decoupled else 0.0
     rate = given.settings[0]["lr"]
     cost = 1.05 if abs(result.rate - rate) > 1e-6 * abs(rate) else 0.0
-    for share, dims in ((result.weights, True), (result.others, False)):
-        own_decay = max(
-            (
-                float(s.get("weight_decay", 0) or 0)
-                for b, s in zip(given.before, given.settings, strict=True)
-                if (b.ndim > 1) is dims
-            ),
-            default=0.0,
-        )
-        if abs(share - wanted * own_decay) > 1e-6 * max(abs(share), 1e-6):
-            usual = (
-                any(abs(share - d) <= 1e-6 * abs(d) for d in (result.rate * decay(given), decay(given)))
-                or abs(share) < 1e-9
-            )
+    for share, weights in ((result.weights, True), (result.others, False)):
+        if abs(share - wanted * given.largest(weights)) > 1e-6 * max(abs(share), 1e-6):
+            most = max(given.decays)
+            usual = any(abs(share - d) <= 1e-6 * abs(d) for d in (result.rate * most, most)) or abs(share) < 1e-9
             cost += (0.4 if usual else 0.7) + (2.0 if share < -1e-9 else 0.0)
     return cost

@@ -5,25 +5,16 @@ from typing import Any
 import numpy as np
 
 from parity.report.compare import norm, relative_error, total_norm
+from parity.training.decay_words import decay_words
+from parity.training.leaf_words import leaf_words
 from parity.training.roles import Roles
 from parity.training.schedules import schedule_words
-from parity.training.slot_words import slot_words
+from parity.training.slot_words import initial_words, slot_words
 from parity.training.stages import Compared
 from parity.training.steps import TorchStep
 from parity.training.tape import Node
-from parity.training.update_rules import (
-    ALL,
-    NONE,
-    WEIGHTS,
-    Fit,
-    Numbers,
-    decay,
-    fit,
-    fitted,
-    is_coupled,
-    numbers,
-    own,
-)
+from parity.training.update_numbers import Numbers, numbers
+from parity.training.update_rules import Fit, fit, fitted, own
 from parity.training.weights import carried
 
 SAME = 1e-9
@@ -36,14 +27,14 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
     for one, step in list(zip(compared, steps, strict=True))[number : number + FEW]:
         if words := clipping_words(one, step, roles):
             return words
+    if words := initial_words(compared[number], steps[number], roles):
+        return words
     wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
-    if wrong is None:
-        return slot_words(number, compared, steps, roles)
-    found = fitted(wrong, compared, steps, roles)
+    found = fitted(number if wrong is None else wrong, compared, steps, roles)
     if not found:
-        return slot_words(number, compared, steps, roles)
+        return leaf_words(number, compared, steps, roles) or slot_words(number, compared, steps, roles)
     given, result = found[0]
-    words = [*_rule_words(given, result), *_decay_words(found)]
+    words = [*_rule_words(given, result), *decay_words(found)]
     rates = [
         (float(s.groups[next(iter(s.groups))].settings["lr"]), _rate(n, compared, steps, roles, result))
         for n, s in enumerate(steps)
@@ -51,7 +42,7 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
     ]
     if any(b is None or abs(b - a) > 1e-7 * max(abs(a), abs(b)) for a, b in rates):
         words += schedule_words([a for a, _ in rates], [b for _, b in rates])
-    return "; ".join(word for word in words if word)
+    return "; ".join(word for word in words if word) or slot_words(number, compared, steps, roles)
 
 
 def _params_differ(one: Compared, roles: Roles) -> bool:
@@ -87,59 +78,11 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
         words.append(f"{which} counts {abs(late)} step {'more' if late > 0 else 'less'}")
     if theirs.nesterov != mine.nesterov:
         words.append(f"Nesterov's momentum in {'JAX' if theirs.nesterov else 'PyTorch'} alone (trap 15)")
+    if theirs.amsgrad != mine.amsgrad:
+        words.append(f"AMSGrad's maximum of second moments in {'JAX' if theirs.amsgrad else 'PyTorch'} alone")
     if theirs.dampening != mine.dampening:
         words.append(f"dampening is {theirs.dampening:g} where PyTorch's is {mine.dampening:g} (trap 15)")
     return words
-
-
-def _decay_words(found: list[tuple[Numbers, Fit]]) -> list[str]:
-    """Return words for a decay that is not PyTorch's: which parameters, coupled or not, times the rate or not."""
-    given, result = next(((g, f) for g, f in found if f.rate), found[0])
-    wanted, coupled, rate = decay(given), is_coupled(given.kind), result.rate
-    kind = result.variant.coupled
-    weights, others = ((value if abs(value) > 1e-9 else 0.0) for value in (result.weights, result.others))
-    own_weights, own_others = _own_decay(given)
-    if kind in (ALL, WEIGHTS) and coupled:
-        return [_which(kind == ALL, True, own_weights > 0, own_others > 0)]
-    if kind in (ALL, WEIGHTS):
-        which = "" if (kind == ALL) == (own_others > 0) else "; " + _which(kind == ALL, True, True, own_others > 0)
-        return [f"the decay is coupled, part of the gradient, where PyTorch's is decoupled (trap 13){which}"]
-    if not weights and not others:
-        if wanted and (kind == NONE or not coupled):
-            return ["there is no weight decay, PyTorch's is " + f"{wanted:g}"]
-        return []
-    share = weights or others
-    words = []
-    if coupled and (kind == NONE or not wanted):
-        words.append(
-            "the decay is decoupled, where PyTorch's is part of the gradient (trap 13)"
-            if wanted
-            else f"there is a decoupled decay of {share / (rate or 1):g}, none in PyTorch"
-        )
-    if wanted and rate and abs(share / rate - wanted) > 1e-6 * wanted:
-        plain = abs(share - wanted) <= 1e-6 * wanted
-        words.append(
-            "the decay is not multiplied by the rate"
-            if plain
-            else f"the decay is {share / rate:.6g} where PyTorch's is {wanted:g}"
-        )
-    if wanted and (which := _which(bool(others), bool(weights), own_weights > 0, own_others > 0)):
-        words.append(which)
-    return words
-
-
-def _own_decay(given: Numbers) -> tuple[float, float]:
-    """Return PyTorch's decay of weights and of other parameters."""
-    pairs = [(b.ndim, float(s.get("weight_decay", 0) or 0)) for b, s in zip(given.before, given.settings, strict=True)]
-    return max((d for n, d in pairs if n > 1), default=0.0), max((d for n, d in pairs if n <= 1), default=0.0)
-
-
-def _which(others: bool, weights: bool, own_weights: bool, own_others: bool) -> str:
-    if others and not own_others:
-        return "all parameters decay, in PyTorch weights only"
-    if own_others and not others:
-        return "weights only decay, in PyTorch all parameters"
-    return "" if weights == own_weights else "other parameters decay than in PyTorch"
 
 
 def clipping_words(one: Compared, step: TorchStep, roles: Roles) -> str:

@@ -1,6 +1,6 @@
 """Which leaves of a JAX state are the weights, and how each is made of PyTorch's: the forward pass of both tells."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -56,11 +56,12 @@ def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | N
         known: rules that are known already.
     """
     program, arrays = theirs.program(batch), dict(first.arrays)
-    closed, used = program.loss_alone()
+    lengths = {len(b) for b in program.flat(batch) if np.ndim(b)}
+    closed, used, given = program.loss_alone(_carried(program, theirs, first, lengths))
     leaves = {name: theirs.leaves[name] for name in used}
     trained = frozenset(name for name, array in leaves.items() if array.dtype.kind == "f")
     with program.bits():
-        inputs = program.flat(batch)
+        inputs = [*(theirs.leaves[name] for name in given), *program.flat(batch)]
 
         def search(known: Mapping[str, Rule] | None) -> tuple[Aligned, dict[str, Rule]]:
             found = Search(
@@ -77,6 +78,16 @@ def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | N
             aligned, rules = search({**(known or {}), **turned})
     lost = tuple(name for name in trained if name not in rules)
     return Forward(aligned, first, rules, lost)
+
+
+def _carried(program: Any, theirs: Any, first: First, lengths: Collection[int]) -> set[str]:
+    """Return leaves that are carried from step to step and are no weights: PyTorch's module has none of their size."""
+    sizes, leaves = {array.size for array in first.step.before.buffers.values()}, theirs.leaves
+    found = {name for name in program.carried() if leaves[name].size not in sizes}
+    # Or zeros for each example, which nothing changes.
+    sizes |= {array.size for array in first.step.before.params.values()}
+    zeros = {name for name in program.unchanged() if leaves[name].ndim > 1 and not leaves[name].any()}
+    return found | {n for n in zeros if len(leaves[n]) in lengths and leaves[n].size not in sizes}
 
 
 def _unflipped(rules: Mapping[str, Rule], arrays: Mapping[str, np.ndarray]) -> dict[str, Rule]:

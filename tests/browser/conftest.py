@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from parity import __main__ as parity_main
+from tests.browser.looks import watched
 
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
-LOCAL = ("file:", "data:", "blob:", "about:")
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,9 @@ def browser() -> Iterator[Browser]:
             pytest.fail(message)
         pytest.skip(message)
     with sync_playwright() as play:
-        # The sandbox needs a user who is not root.
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        # The sandbox needs a user who is not root; a container's shared memory may be too small.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = play.chromium.launch(executable_path=chromium, args=arguments)
         yield browser
         browser.close()
 
@@ -36,11 +37,8 @@ def page(browser: Browser) -> Iterator[Page]:
 
     The test fails if the page logs an error or a warning, or requests anything that is not a file on the disk.
     """
-    page, found = browser.new_page(viewport={"width": 1280, "height": 900}), []
-    page.on("console", lambda message: found.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith(LOCAL) else found.append(request.url))
-    page.on("requestfailed", lambda request: found.append(f"{request.url}: {request.failure}"))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    found = watched(page)
     yield page
     page.close()
     assert found == []

@@ -1,7 +1,10 @@
 """What is asked of every page: nothing sticks out, text can be read, the keyboard is enough, paper is enough."""
 
+import re
+
 from playwright.sync_api import Page
 
+LOCAL = ("file:", "data:", "blob:", "about:")
 LEAST_CONTRAST = 4.5  # of WCAG 2, level AA, for text
 # Elements with text of their own whose colour is too near to that of what is behind them.
 FAINT = """
@@ -31,6 +34,16 @@ least => {
 """
 
 
+def watched(page: Page) -> list[str]:
+    """Return a list of what the page should not do: errors, warnings, requests of what is not on the disk."""
+    found = []
+    page.on("console", lambda message: found.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(LOCAL) else found.append(request.url))
+    page.on("requestfailed", lambda request: found.append(f"{request.url}: {request.failure}"))
+    return found
+
+
 def overflow(page: Page) -> int:
     """Return by how many pixels the page is wider than its window; a table that scrolls by itself does not count."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -45,7 +58,7 @@ def dark(page: Page) -> bool:
     """Show the page in the dark; return whether it is dark then."""
     page.emulate_media(color_scheme="dark")
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    return sum(map(int, colour.removeprefix("rgb(").removesuffix(")").split(","))) < 3 * 64
+    return colour.startswith("rgb(") and sum(map(int, re.findall(r"\d+", colour))) < 3 * 64
 
 
 def reached(page: Page, most: int = 200) -> list[str]:

@@ -7,18 +7,20 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looks import dark, faint, overflow, printed, reached
+from tests.test_automation import JAX, TORCH
 
 pytestmark = pytest.mark.slow
-PORT = Path(__file__).parents[2] / "docs" / "port"
+LONG = "\n" * 60 + "# the end of a file that is longer than a window\n"
 
 
 @pytest.fixture(scope="session")
-def folder(written) -> Path:
-    """The folder with the page of the notebook's bug, and the JSON of the same check."""
-    pair = (f"{PORT / 'my_torch.py'}:Net", f"{PORT / 'my_flax.py'}:Net")
-    return written(
-        "check", *pair, "--input", "8,32,32,3", "--html", "check.html", "--json", "check.json", "--brief", code=1
-    )
+def folder(written, tmp_path_factory) -> Path:
+    """The folder with the page of a pair that differs twice, and the JSON of the same check."""
+    made = tmp_path_factory.mktemp("pair")
+    (made / "my_torch.py").write_text(TORCH + LONG)
+    (made / "my_flax.py").write_text(JAX + LONG)
+    pair = (f"{made}/my_torch.py:Net", f"{made}/my_flax.py:Net")
+    return written("check", *pair, "--input", "4,6", "--html", "check.html", "--json", "check.json", "--brief", code=1)
 
 
 def test_the_figures_are_those_of_the_json(page: Page, folder: Path):
@@ -28,8 +30,7 @@ def test_the_figures_are_those_of_the_json(page: Page, folder: Path):
     rows = page.locator("table").first.locator("tr").filter(has=page.locator("td"))
     shown = [row.locator("td").all_inner_texts() for row in rows.all()]
     expected = [
-        [check["check"], f"{check['error'] or 0:.1e}" if check["error"] is not None else "inf"]
-        for check in report["checks"]
+        [check["check"], "inf" if check["error"] is None else f"{check['error']:.1e}"] for check in report["checks"]
     ]
     assert [row[:2] for row in shown] == expected
     failed = {failure["check"] for failure in report["failures"]}

@@ -15,4 +15,8 @@ PAIRS = {
     "dropout": "vectors",
     "haiku": "images",
     "gpt": "tokens",
+    "pieces": "images",
+    "lightning": "vectors",
+    "gan": "vectors",
+    "rnn": "vectors",
 }
