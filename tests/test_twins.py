@@ -11,6 +11,7 @@ import pytest
 
 import jaxnets.models.mlp
 import torchnets
+from parity.checks.layer_errors import measure
 from parity.pages.bar import bar, number, position
 from parity.twins import measured
 from parity.twins.align import APART, PAIR, SAME, align, differing_words
@@ -206,6 +207,15 @@ def test_a_fault_of_a_layer_is_a_long_bar_from_there_on(run_parity, monkeypatch,
         assert length(forward[name]) > 80
     assert 'class="fig over"' in figures["fc_0"][1]  # backward, the fault is between the loss and this layer
     assert all(over for _, _, over in shown_errors(page))
+
+
+@pytest.mark.slow
+def test_a_tie_of_two_max_pools_is_no_error_of_a_layer():
+    found = {row.layer: row for row in measure("inception_1d").layers}
+    layer = found["blocks_0/path_pool_1/conv"].backward  # at its output PyTorch's own gradient is undecided: 5.4e-3
+    assert layer is not None
+    assert layer.what == "gradient of kernel"
+    assert all(row.backward is None or row.backward.error < row.backward.bound for row in found.values())
 
 
 def length(cell: str) -> float:
