@@ -10,8 +10,8 @@ import pytest
 
 import parity
 from data import UserError
+from parity.checks.recipe_trainings import recipe_trainings
 from parity.sides.target import load_function
-from parity.training.recipes import recipe_trainings
 from tests.trainings import FOLDER, PAIRS, batches, l2_torch, sgd_jax, sgd_torch
 from tests.trainings.bugs import BUGS
 from tests.trainings.run_bugs import check_bug, check_right

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from parity.records import training_command
 from parity.report.console import check_folder, count, load_module, only_report, save_json, say, wide_console
 from parity.report.report import UNCHECKED
 from parity.report.schema import unchecked
@@ -82,16 +81,22 @@ def _checked(args: argparse.Namespace) -> Any:
         return _recipe(args)
     if len(args.names) != 2:
         raise UserError("expected two trainings, PyTorch's and JAX's, each as file.py:name; or --recipe NAME")
-    return training_command.check(args) if training_command.has_record(args.names) else _both(args)
+    records = _records()
+    return records.check(args) if records.has_record(args.names) else _both(args)
+
+
+def _records() -> Any:
+    """Return the command of records, a room that imports this one."""
+    return load_module("records.training_command")
 
 
 def _recipe(args: argparse.Namespace) -> Any:
     """Check a recipe of this project."""
     if args.names or args.batches:
         raise UserError("--recipe has trainings and batches of its own; leave out FILE.py:NAME and --batches")
-    steps = args.steps or training_command.STEPS
+    steps = args.steps or _records().STEPS
     check = load_module("training.check_training").check_training
-    ours, theirs, batches, weights = load_module("training.recipes").recipe_trainings(args.recipe, steps)
+    ours, theirs, batches, weights = load_module("checks.recipe_trainings").recipe_trainings(args.recipe, steps)
     return check(ours, theirs, batches, steps, name=args.recipe, weights=weights)
 
 
@@ -104,4 +109,4 @@ def _both(args: argparse.Namespace) -> Any:
             raise UserError(f"{name}: expected file.py:name or module:name")
     module, load = (load_module(m) for m in ("training.check_training", "sides.target"))
     made = [load.load_function(name) for name in (*args.names, args.batches)]
-    return module.check_training(*made, args.steps or training_command.STEPS, name=" ".join(args.names))
+    return module.check_training(*made, args.steps or _records().STEPS, name=" ".join(args.names))

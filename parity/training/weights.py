@@ -82,12 +82,13 @@ def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | N
 
 def _carried(program: Any, theirs: Any, first: First, lengths: Collection[int]) -> set[str]:
     """Return leaves that are carried from step to step and are no weights: PyTorch's module has none of their size."""
-    sizes, leaves = {array.size for array in first.step.before.buffers.values()}, theirs.leaves
-    found = {name for name in program.carried() if leaves[name].size not in sizes}
+    before, leaves = first.step.before, theirs.leaves
+    # A weight whose gradient is stopped moves by its decay alone.
+    sizes = {array.size for array in (*before.buffers.values(), *before.params.values())}
     # Or zeros for each example, which nothing changes.
-    sizes |= {array.size for array in first.step.before.params.values()}
     zeros = {name for name in program.unchanged() if leaves[name].ndim > 1 and not leaves[name].any()}
-    return found | {n for n in zeros if len(leaves[n]) in lengths and leaves[n].size not in sizes}
+    found = program.carried() | {name for name in zeros if len(leaves[name]) in lengths}
+    return {name for name in found if leaves[name].size not in sizes}
 
 
 def _unflipped(rules: Mapping[str, Rule], arrays: Mapping[str, np.ndarray]) -> dict[str, Rule]:
