@@ -261,9 +261,9 @@ print((folder / "test_port.py").read_text().rstrip())
 #
 # `from exercises import check`, then `check(13, 1, my_answer)`.
 #
-# 1. **Port it.** `TorchBlock` is in `solutions/13_port_your_own.py`, on top: a grouped convolution, GroupNorm,
-#    LeakyReLU, a linear layer. Write `FlaxBlock`, a module without arguments, for images (N, 8, 8, 4). Every layer has
-#    a default that differs.
+# 1. **Port it.** `TorchBlock` is in `docs/lessons/solutions/13_port_your_own.py`, on top: a grouped convolution,
+#    GroupNorm, LeakyReLU, a linear layer. Write `FlaxBlock`, a module without arguments, for images (N, 8, 8, 4).
+#    Every layer has a default that differs.
 # 2. **A rule by hand.** PyTorch's `nn.MultiheadAttention(32, 4)` keeps the weights of query, key and value in one
 #    array `in_proj_weight` (96, 32). Flax has three, (32, 4, 8): input, head, number. Write `key_rule()`, which
 #    returns the `parity.mapping.Rule` for the key's. [Converting](../convert.md) has the words.
