@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "docs" / "site"))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "site")]
 
 # The kernels that run the lessons import this checkout, on the CPU.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -55,6 +55,15 @@ def apart(_app: Any, _env: Any, docnames: list[str]) -> None:
     docnames[:] = [*lessons[::2], *(name for name in docnames if name not in lessons), *lessons[1::2]]
 
 
+def add_twins(app: Any, error: Exception | None) -> None:
+    """Add the pages of `parity twins`, without the errors of the layers, which take some minutes to measure."""
+    if error is None:
+        from parity import twins  # of this checkout, whose folder is in the path by now
+
+        twins.write([], Path(app.outdir) / "twins", measure=False)
+
+
 def setup(app: Any) -> None:
     """Connect what is defined here."""
     app.connect("env-before-read-docs", apart)
+    app.connect("build-finished", add_twins)

@@ -179,8 +179,7 @@ import torchnets
 import torchnets.activations
 
 net = torchnets.build("lenet5")
-state = parity.to_torch(jax.tree.map(np.asarray, result.variables), net.state_dict())
-net.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+net.load_state_dict(parity.to_torch(result.variables, net))
 theirs = torchnets.activations.activations(net, net.state_dict(), example)
 assert list(theirs) == list(seen)
 for name in seen:

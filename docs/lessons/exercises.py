@@ -1,7 +1,7 @@
 """Exercises of the lessons: `check(1, 2, answer)` says whether an answer to exercise 2 of lesson 1 is right.
 
-`solutions/01_data.py` and so on have EXERCISES, in the order of the lesson. `tests/test_lessons.py` runs them: each
-solution must pass its check, and a typical mistake must not.
+`docs/lessons/solutions/01_data.py` and so on have EXERCISES, in the order of the lesson. `tests/test_lessons.py` runs
+them: each solution must pass its check, and a typical mistake must not.
 """
 
 import runpy
