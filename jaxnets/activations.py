@@ -56,7 +56,9 @@ def activations(model: Model, variables: Variables, inputs: np.ndarray) -> dict[
         inputs: (N, ..., C), normalised.
     """
     trace, x = _trace(model, variables, inputs), jnp.asarray(inputs)
-    results = _once(lambda x: [_values(trace, x)[call.result] for call in trace.calls.values()])(x)
+    results = _once(lambda x, consts: [_values(trace, x, consts)[call.result] for call in trace.calls.values()])(
+        x, trace.closed.consts
+    )
     found = zip(trace.calls.items(), results, strict=True)
     return {name: Activation(call.kind, np.asarray(result)) for (name, call), result in found}
 
@@ -77,11 +79,13 @@ def gradient(
     """
     trace, x = _trace(model, variables, inputs), jnp.asarray(inputs)
     if name is None:
-        return np.asarray(_once(jax.grad(lambda x: _chosen(trace, x, labels)))(x))
+        found = _once(jax.grad(lambda x, consts: _chosen(trace, x, consts, labels)))(x, trace.closed.consts)
+        return np.asarray(found)
     # Zeros are added to the activation, and differentiated by.
     result = trace.calls[name].result
     zeros = jnp.zeros(result.aval.shape, result.aval.dtype)
-    return np.asarray(_once(jax.grad(lambda more: _chosen(trace, x, labels, {result: more})))(zeros))
+    found = _once(jax.grad(lambda more, consts: _chosen(trace, x, consts, labels, {result: more})))
+    return np.asarray(found(zeros, trace.closed.consts))
 
 
 def kernels(model: Model, variables: Variables, inputs: np.ndarray) -> dict[str, Kernel]:
@@ -95,8 +99,8 @@ def max_pools(model: Model, variables: Variables, inputs: np.ndarray) -> dict[st
     pools = {name: call for name, call in trace.calls.items() if call.kind == "max_pool"}
     read = {name: _read(call) for name, call in pools.items()}
 
-    def given(x: jax.Array) -> Any:
-        values = _values(trace, x)
+    def given(x: jax.Array, consts: Any) -> Any:
+        values = _values(trace, x, consts)
         return {name: [values[var] for var in found] for name, found in read.items()}
 
     def keep(given: Any) -> Any:
@@ -106,10 +110,9 @@ def max_pools(model: Model, variables: Variables, inputs: np.ndarray) -> dict[st
             found[name] = (back(jnp.ones_like(outputs))[0], outputs)
         return found
 
+    found = _once(given)(jnp.asarray(inputs), trace.closed.consts)
     # Of equal values the first is kept.
-    values = {
-        name: [settle(np.asarray(x)), *others] for name, (x, *others) in _once(given)(jnp.asarray(inputs)).items()
-    }
+    values = {name: [settle(np.asarray(x)), *others] for name, (x, *others) in found.items()}
     results = _once(keep)(values)
     return {name: Pool(values[name][0], *map(np.asarray, results[name])) for name in pools}
 
@@ -126,7 +129,8 @@ def _trace(model: Model, variables: Variables, inputs: np.ndarray) -> _Trace:
 
         def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             output = call(*args, **kwargs)
-            if context.method_name == "__call__" and _is_layer(context.module, variables["params"]):
+            is_layer = context.method_name == "__call__" and _is_layer(context.module, variables["params"])
+            if is_layer and isinstance(output, jax.Array):
                 layers.append((common_name("/".join(context.module.path)), context.module, args[0].shape[1:]))
                 outputs.append(output)
             return output
@@ -135,12 +139,15 @@ def _trace(model: Model, variables: Variables, inputs: np.ndarray) -> _Trace:
             return model.apply(variables, x, train=False), outputs
 
     closed: Any = jax.make_jaxpr(forward)(jnp.asarray(inputs))
-    kinds = {name: _kind(_own(module, variables["params"])) for name, module, _ in layers}
+    kinds = {name: _kind(module) for name, module, _ in layers}
     results = closed.jaxpr.outvars[-len(layers) :] if layers else []
     calls = [_Call(name, kinds[name], var, layer=True) for (name, *_), var in zip(layers, results, strict=True)]
     calls += _functions(closed.jaxpr.eqns, kinds, len(inputs))
     made = {var: at for at, equation in enumerate(closed.jaxpr.eqns) for var in equation.outvars}
-    calls = sorted((call for call in calls if call.result in made), key=lambda call: made[call.result])
+    calls = sorted(
+        (call for call in calls if not isinstance(call.result, Literal) and call.result in made),
+        key=lambda call: made[call.result],
+    )
     calls = [calls[at] for at in without_partial_sums([call[:2] for call in calls])]
     named = names([call[:2] for call in calls], [call.layer for call in calls])
     found = {
@@ -165,12 +172,15 @@ def _functions(equations: Iterable[Any], layers: Mapping[str, str], count: int) 
 def _label(equation: Any) -> tuple[str, str, int]:
     """Return the layer that an operation belongs to, the function that it is part of, and the line of that's call."""
     scope = ".".join(str(equation.source_info.name_stack).split("/")[1:])  # the first is the network's class
-    frames = equation.source_info.traceback.frames
+    traceback = equation.source_info.traceback
+    frames = traceback.frames if traceback else ()
     for frame, caller in pairwise(frames):
         if kind := WHOLE.get(frame.function_name):
             return scope, kind, caller.line_num
     inner = equation
-    while (inside := inner.params.get("call_jaxpr")) is not None:  # a function with a derivative of its own
+    while (
+        inside := inner.params.get("call_jaxpr")
+    ) is not None and inside.eqns:  # a function with a derivative of its own
         inner = inside.eqns[0]
     kind = FUNCTIONS.get(str(inner.params.get("name", inner.primitive.name)), "")
     shapes = {var.aval.shape for var in (*equation.invars, equation.outvars[0])}
@@ -178,11 +188,18 @@ def _label(equation: Any) -> tuple[str, str, int]:
 
 
 def _values(
-    trace: _Trace, x: jax.Array, more: Mapping[Any, jax.Array] | None = None, settled: Mapping[int, Any] | None = None
+    trace: _Trace,
+    x: jax.Array,
+    consts: Sequence[Any],
+    more: Mapping[Any, jax.Array] | None = None,
+    settled: Mapping[int, Any] | None = None,
 ) -> dict[Any, jax.Array]:
-    """Return the values of all variables; `more` is added to some, and some are `settled` for an operation."""
+    """Return the values of all variables; `more` is added to some, and some are `settled` for an operation.
+
+    The weights, `consts`, are arguments: what a compiled program has as constants XLA folds, which takes long.
+    """
     jaxpr = trace.closed.jaxpr
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*trace.closed.consts, x], strict=True))
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, x], strict=True))
     return _evaluate(jaxpr.eqns, values, more or {}, settled or {})
 
 
@@ -203,11 +220,17 @@ def _evaluate(
     return values
 
 
-def _chosen(trace: _Trace, x: jax.Array, labels: np.ndarray, more: Mapping[Any, jax.Array] | None = None) -> jax.Array:
+def _chosen(
+    trace: _Trace,
+    x: jax.Array,
+    consts: Sequence[Any],
+    labels: np.ndarray,
+    more: Mapping[Any, jax.Array] | None = None,
+) -> jax.Array:
     """Return the sum of the logits of the labels; each depends on its own example alone."""
     pools = [call for call in trace.calls.values() if call.kind == "max_pool"]
     settled = {id(equation): _read(call)[0] for call in pools for equation in call.equations}
-    logits = _values(trace, x, more, settled)[trace.closed.jaxpr.outvars[0]]
+    logits = _values(trace, x, consts, more, settled)[trace.closed.jaxpr.outvars[0]]
     return logits[jnp.arange(len(labels)), jnp.asarray(labels)].sum()
 
 
@@ -239,7 +262,11 @@ def _own(module: nn.Module, params: Any) -> Any:
     return params
 
 
-def _kind(own: Mapping[str, Any]) -> str:
-    if "kernel" not in own:
-        return "normalization" if "scale" in own else "layer"
-    return "linear" if own["kernel"].ndim == 2 else "convolution"
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.Dense):
+        return "linear"
+    return "convolution" if isinstance(module, nn.Conv) else _other(module)
+
+
+def _other(module: nn.Module) -> str:
+    return "normalization" if "Norm" in type(module).__name__ else "layer"

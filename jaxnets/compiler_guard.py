@@ -1,9 +1,9 @@
 """Turn off the part of XLA:CPU that computes wrong numbers, before JAX starts.
 
 From jaxlib 0.10.2 on, XLA hands reductions on a CPU, with what they can be fused with, to a library (YNNPACK). Several
-such fusions are wrong, silently, or end the process: `python -m parity doctor` runs each known one. The flag keeps
-reductions in XLA's own code; products still go to the library. XLA aborts the process on a flag that it does not know,
-so the flag is set only for the versions where it was tried.
+such fusions are wrong, silently, or end the process: `python -m parity doctor` runs each known one. The flag names
+what goes to the library; without a value, nothing does. XLA aborts the process on a flag that it does not know, so the
+flag is set only for the versions where it was tried.
 
 This module can go when the oldest supported jaxlib computes all programs of `parity doctor` right without it.
 """
@@ -14,21 +14,33 @@ import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 NAME = "xla_cpu_experimental_ynn_fusion_type"
-FLAG = f"--{NAME}=-reduce"
-# jaxlib: public reports of what it computes wrong, or crashes in, without the flag.
-REPORTS = {
-    "0.10.2": "jax-ml/jax 39103, 39257, 40412; openxla/xla 48714",
-    "0.11.0": "jax-ml/jax 39257; openxla/xla 48714",
-    "0.11.1": "openxla/xla 48714",
-    "0.11.2": "openxla/xla 48714",
-    "0.12.0": "openxla/xla 48714",
-    "0.12.0.1": "openxla/xla 48714",
+REDUCTIONS, ALL = "-reduce", ""  # values that keep reductions, or everything, in XLA's own code
+
+
+class Version(NamedTuple):
+    """What is known of a jaxlib."""
+
+    value: str  # of the flag; each makes all programs of `parity doctor` right
+    reports: str  # public ones, of what is wrong, or crashes, without the flag
+
+
+# The two values were timed in 0.10.2 and 0.12.0.1 (docs/compiler.md); the others have the one that was tried there.
+VERSIONS = {
+    "0.10.2": Version(ALL, "jax-ml/jax 39103, 39257, 40412; openxla/xla 48714"),
+    "0.11.0": Version(REDUCTIONS, "jax-ml/jax 39257; openxla/xla 48714"),
+    "0.11.1": Version(REDUCTIONS, "openxla/xla 48714"),
+    "0.11.2": Version(REDUCTIONS, "openxla/xla 48714"),
+    "0.12.0": Version(REDUCTIONS, "openxla/xla 48714"),
+    "0.12.0.1": Version(ALL, "openxla/xla 48714"),
 }
+REPORTS = {name: known.reports for name, known in VERSIONS.items()}
+FLAG = f"--{NAME}={VERSIONS[version('jaxlib')].value if version('jaxlib') in VERSIONS else REDUCTIONS}"
 
 # The same for a single program: `jax.jit(f, compiler_options=OWN_CODE)` is computed by XLA's own code alone.
-OWN_CODE = {NAME: ""} if version("jaxlib") in REPORTS else {}
+OWN_CODE = {NAME: ALL} if version("jaxlib") in REPORTS else {}
 
 
 @cache

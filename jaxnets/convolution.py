@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial, reduce
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,27 @@ ROWS = 1024  # of a matrix of patches: with 64 channels and 3x3 taps 2.4 MB
 TERMS = 75  # of a sum that is still quicker by shifted images: 5x5 of three channels
 Sizes = tuple[int, ...]  # of each spatial axis
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]  # of (N, ..., C) and a kernel (..., C, O)
+
+
+class Lowering(NamedTuple):
+    """A way of our own: which versions of JAX it is for, and what it gains there (docs/xla_on_cpu.md)."""
+
+    until: Sizes  # the JAX from which XLA's own is as quick, to within a tenth of a step; empty: none yet
+    gains: str
+
+    def wanted(self, jax_version: Sizes) -> bool:
+        """Return whether this JAX needs it."""
+        return not self.until or jax_version < self.until
+
+
+# Which shapes each is for is said in `_taken`. A step: of a whole training, XLA's time over ours, on two quiet cores.
+LOWERINGS = {
+    "longer": Lowering((), "single layers: up to 100 times"),
+    "shifted": Lowering((), "lenet5's first layer, forward: 2.1 times; its step, with the next, 1.36 in 0.12.0.1"),
+    "banded": Lowering((), "lenet5's step, with the one before, 1.36 in 0.12.0.1"),
+    "patches": Lowering((0, 12), "gradient of the kernel: 0.8 to 3.3 in 0.10.2; no step over 1.09 in 0.12.0.1"),
+}
+JAX = jax.__version_info__
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
@@ -42,23 +63,37 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
 
 
 def _on_cpu(direct: Convolution, x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
-    sizes, lengths = kernel.shape[:-2], x.shape[1:-1]
-    if any(size > length for size, length in zip(sizes, lengths, strict=True)):
+    taken = _taken(x, kernel, strides, padding)
+    if "longer" in taken:
         return _with_longer_input(direct, x, kernel, _positions(x, kernel, strides, padding))
-    padded = [length + sum(pads) for length, pads in zip(lengths, padding, strict=True)]
-    wide = padded[-1] / sizes[-1]  # how many times as many products the banded kernel takes
-    few = x.shape[-1] <= 3 and math.prod(kernel.shape[:-1]) <= TERMS and set(strides) == {1}
-    few = few and x.dtype.itemsize >= 4  # a sum of bfloat16 would be rounded at each term
-    value = partial(_shifted, padding=padding) if few else direct
+    value = partial(_shifted, padding=padding) if "shifted" in taken else direct
     banded = partial(_banded, strides=strides, padding=padding)
-    if len(sizes) == 2 and x.shape[-1] <= 16 and kernel.shape[-1] <= 128 and wide <= 8:
+    if "banded" in taken:
         return _with_derivative(value, by_kernel=banded, by_input=banded)(x, kernel)
-    positions = math.prod(_positions(x, kernel, strides, padding))
-    # Not where there is one channel: a patch would be put together of single numbers.
-    if x.shape[-1] >= 3 and len(x) * positions * kernel.shape[-1] * x.dtype.itemsize > CACHE:
+    if "patches" in taken:
         patches = partial(_by_patches, strides=strides, padding=padding)
         return _with_derivative(value, by_kernel=patches, by_input=direct)(x, kernel)
-    return _with_derivative(value, by_kernel=direct, by_input=direct)(x, kernel) if few else direct(x, kernel)
+    if "shifted" in taken:
+        return _with_derivative(value, by_kernel=direct, by_input=direct)(x, kernel)
+    return direct(x, kernel)
+
+
+def _taken(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> set[str]:
+    """Return the lowerings of `LOWERINGS` that suit these shapes and this JAX."""
+    sizes, lengths, (channels, outputs) = kernel.shape[:-2], x.shape[1:-1], kernel.shape[-2:]
+    padded = [length + sum(pads) for length, pads in zip(lengths, padding, strict=True)]
+    wide = padded[-1] / sizes[-1]  # how many times as many products the banded kernel takes
+    terms, itemsize = math.prod(kernel.shape[:-1]), x.dtype.itemsize
+    size = len(x) * math.prod(_positions(x, kernel, strides, padding)) * outputs * itemsize  # of the output
+    suits = {
+        "longer": any(size > length for size, length in zip(sizes, lengths, strict=True)),
+        # A sum of bfloat16 would be rounded at each term.
+        "shifted": channels <= 3 and terms <= TERMS and set(strides) == {1} and itemsize >= 4,
+        "banded": len(sizes) == 2 and channels <= 16 and outputs <= 128 and wide <= 8,
+        # Not where there is one channel: a patch would be put together of single numbers.
+        "patches": channels >= 3 and size > CACHE,
+    }
+    return {name for name, lowering in LOWERINGS.items() if suits[name] and lowering.wanted(JAX)}
 
 
 def _positions(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> Sizes:

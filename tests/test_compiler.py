@@ -41,13 +41,17 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("before", ["", "--xla_force_host_platform_device_count=2", ON])
+# The guard's flag has no value, yet another may follow it; one of the user's stands.
+OWN = [ON, f"--{NAME}=-reduce", f"{FLAG} --xla_force_host_platform_device_count=2"]
+
+
+@pytest.mark.parametrize("before", ["", "--xla_force_host_platform_device_count=2", *OWN])
 def test_importing_sets_the_flag_and_keeps_what_the_user_said(before):
     done = python(
         "import os, jax, jaxnets; print(os.environ.get('XLA_FLAGS', ''), len(jax.devices()))", XLA_FLAGS=before
     )
     flags, _, devices = done.stdout.strip().rpartition(" ")
-    expected = before if before == ON or not AFFECTED else f"{before} {FLAG}".strip()
+    expected = before if before in OWN or not AFFECTED else f"{before} {FLAG}".strip()
     assert (flags, devices, done.stderr) == (expected, "2" if "device_count" in before else "1", "")
 
 
@@ -80,6 +84,16 @@ for dtype, rows in (("float64", 20001), ("float32", 40001)):
         np.testing.assert_array_equal(jax.jit(lambda a, b: (a * b).sum(3))(a, a), (a * a).sum(3))
 """)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_guard_keeps_everything_from_the_library_where_that_was_tried_and_the_doctor_says_so(
+    run_parity, monkeypatch
+):
+    assert (f"--{NAME}=" == FLAG) == (version("jaxlib") in ("0.10.2", "0.12.0.1"))
+    monkeypatch.setattr(doctor, "known_faults", list)
+    for flags, said in ((FLAG, "guard: on"), (ON, "guard: left to XLA_FLAGS"), ("", "guard: off")):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        assert said in run_parity("doctor")[1] or not AFFECTED
 
 
 def test_doctor_says_what_an_issue_report_needs(run_parity, tmp_path, monkeypatch):

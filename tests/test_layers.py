@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 
+from jaxnets import convolution
 from jaxnets.convolution import convolve
 from jaxnets.layers import BatchNorm, adaptive_average_pool, conv, flatten, max_pool
 from parity import to_flax
@@ -67,7 +68,8 @@ LARGE = [(2, (6, 40, 41), 3, 1), (2, (4, 57, 60), 1, 1), (2, (7, 71, 70), 5, 2),
 
 
 @pytest.mark.parametrize(("dims", "shape", "kernel", "stride"), slow_unless(lambda *case: case[2] in (5, 9), LARGE))
-def test_large_convolutions_are_pytorchs(dims, shape, kernel, stride):
+def test_large_convolutions_are_pytorchs(dims, shape, kernel, stride, monkeypatch):
+    monkeypatch.setattr(convolution, "JAX", (0, 10, 2))  # every way, which a newer JAX does not need
     compare_convolutions(dims, 9, 32, kernel, stride, np.random.default_rng(0).normal(size=(*shape, 9)))
 
 
@@ -85,26 +87,36 @@ def plainly(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **optio
 
 
 @pytest.mark.parametrize(("shape", "outputs"), [((2, 9, 9, 2), 3), ((6, 40, 41, 9), 32), ((2, 2, 2, 20), 3)])
-def test_every_way_to_convolve_maps_and_differentiates_forward_and_twice(shape, outputs):
+def test_every_way_to_convolve_maps_and_differentiates_forward_and_twice(shape, outputs, monkeypatch):
+    monkeypatch.setattr(convolution, "JAX", (0, 10, 2))
     rng = np.random.default_rng(0)
     x, towards = rng.normal(size=(2, *shape))
     kernel, direction = rng.normal(size=(2, 3, 3, shape[-1], outputs))
     options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
     def derivatives(function: Callable[..., jax.Array]) -> list[jax.Array]:
-        convolution = partial(function, strides=(1, 1), padding=((1, 1), (1, 1)), **options)
+        convolved = partial(function, strides=(1, 1), padding=((1, 1), (1, 1)), **options)
 
         def loss(x: Any, kernel: Any) -> jax.Array:
-            return (convolution(x, kernel) ** 3).mean()
+            return (convolved(x, kernel) ** 3).mean()
 
         twice = jax.jvp(jax.grad(loss, (0, 1)), (x, kernel), (towards, direction))[1]  # the Hessian times a vector
         kernels = jnp.stack([kernel, direction])
         mapped = jax.vmap(jax.grad(loss, 1), (None, 0))(x, kernels)
-        return [jax.jvp(convolution, (x, kernel), (towards, direction))[1], *twice, mapped]
+        return [jax.jvp(convolved, (x, kernel), (towards, direction))[1], *twice, mapped]
 
     with jax.enable_x64(True):
         for ours, expected in zip(derivatives(convolve), derivatives(plainly), strict=True):
             assert np.linalg.norm(ours - expected) <= 1e-12 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("jax_version", "loops"), [((0, 10, 2), 1), ((0, 11, 2), 1), ((0, 12, 0, 1), 0)])
+def test_patches_are_for_the_versions_of_jax_that_are_slow_without(jax_version, loops, monkeypatch):
+    monkeypatch.setattr(convolution, "JAX", jax_version)
+    x, kernel = jnp.zeros((12, 40, 41, 9)), jnp.zeros((3, 3, 9, 32))
+    options = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    program = jax.make_jaxpr(jax.grad(lambda kernel: (convolve(x, kernel, **options) ** 2).sum()))(kernel)
+    assert str(program).count("scan[") == loops
 
 
 @costly(20)

@@ -202,7 +202,7 @@ def test_networks_are_measured_and_runs_are_read(run_parity, run_main, tmp_path)
     assert (report["name"], report["verdict"]) == ("mlp", "same")
     assert {"date", "machine", "versions"} == figures["checks"]["source"].keys()
     rows = figures["checks"]["layers"]["mlp"]["layers"]
-    assert {"fc1", "output"} <= {row["layer"] for row in rows}
+    assert {"fc_0", "output"} <= {row["layer"] for row in rows}
     assert all(row[way]["error"] <= row[way]["bound"] for row in rows for way in checks.WAYS if row[way])
     for run in figures["trainings"]["runs"]:
         lines = (tmp_path / run["folder"] / "metrics.jsonl").read_text().splitlines()

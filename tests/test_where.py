@@ -128,8 +128,9 @@ finally:
     assert (status, err) == (0, "")
     assert out.startswith(f"usage: {framework} COMMAND ...")
     assert out.endswith("[]\n")
+    width = 2 + max(map(len, COMMANDS))
     for name, about in COMMANDS.items():
-        assert f"  {name:10}{about}\n" in out
+        assert f"  {name:{width}}{about}\n" in out
 
 
 def test_a_command_that_does_not_exist(monkeypatch, capsys):

@@ -136,7 +136,7 @@ def _trace(model: nn.Module, variables: Variables, inputs: np.ndarray, *, settle
 
     def leave(module: nn.Module, _args: Any, output: Any, name: str) -> Any:
         scopes.pop()
-        if not _is_layer(module):
+        if not _is_layer(module) or not isinstance(output, torch.Tensor):
             return None
         calls.append(_Call(common_name(name), _kind(module), output, layer=True))
         return output.clone()

@@ -7,6 +7,7 @@ package of this project.
 import argparse
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 COMMANDS = {
@@ -30,6 +31,7 @@ def _module(framework: str) -> str:
         prog=framework,
         usage=f"{framework} COMMAND ...",
         epilog=f"{framework} COMMAND --help lists the options of COMMAND.",
+        formatter_class=partial(argparse.HelpFormatter, indent_increment=1),  # room for the longest command
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name, about in COMMANDS.items():

@@ -160,9 +160,8 @@ def draw_responses(name: str, kernel: Kernel, rate: float | None) -> bytes:
     canvas = Canvas(700, TITLE + 360, title, about)
     axes = canvas.axes(MARGIN + 50, TITLE, 520, 310)
     end = rate / 2 if rate else 0.5
-    image = axes.imshow(
-        decibels[order], aspect="auto", cmap=MAGNITUDE, extent=(0, end, len(found), 0), vmin=FLOOR, vmax=0
-    )
+    extent, limits = (0, end, len(found), 0), {"cmap": MAGNITUDE, "vmin": FLOOR, "vmax": 0}
+    image = axes.imshow(decibels[order], aspect="auto", interpolation="nearest", extent=extent, **limits)
     axes.set_xlabel("frequency (Hz)" if rate else "frequency (of the sampling rate)", fontsize=8)
     axes.set_ylabel("filter, sorted", fontsize=8)
     canvas.color_bar(image, MARGIN + 585, TITLE, 310, "response (dB below the largest)")

@@ -35,7 +35,7 @@ def step_header(step: TorchStep, kept: Arrays, number: int) -> dict[str, Any]:
     groups = list[Any]()
     chosen = {}
     for parameter, group in step.groups.items():
-        data = [group.optimizer, packed(group.settings)]
+        data = [group.optimizer, packed(group.settings), group.number]
         if data not in groups:
             groups.append(data)
         chosen[parameter] = groups.index(data)
@@ -52,6 +52,7 @@ def step_header(step: TorchStep, kept: Arrays, number: int) -> dict[str, Any]:
         "after": snapshot(step.after, "after"),
         "lines": {stage: line_header(line) for stage, line in step.lines.items() if line is not None},
         "random": step.random,
+        "held": None if step.held is None else named(step.held, "held"),
         "calls": [named(buffers, f"calls/{i}") for i, buffers in enumerate(step.calls)],
     }
 
@@ -67,7 +68,7 @@ def step_of(header: Mapping[str, Any], found: Found) -> TorchStep:
         return Snapshot(_named(at["params"], found), _named(at["buffers"], found), slots, averages)
 
     groups, chosen = header["groups"]
-    groups = [Group(text(optimizer), _settings(settings)) for optimizer, settings in groups]
+    groups = [Group(text(optimizer), _settings(settings), int(number)) for optimizer, settings, number in groups]
     loss = header["loss"]
     return TorchStep(
         None if loss is None else number_of(loss),
@@ -83,6 +84,7 @@ def step_of(header: Mapping[str, Any], found: Found) -> TorchStep:
         {text(stage): line_of(line) for stage, line in header["lines"].items() if stage in STAGES},
         text(header["random"]),
         tuple(_named(buffers, found) for buffers in header["calls"]),
+        None if header["held"] is None else _named(header["held"], found),
     )
 
 

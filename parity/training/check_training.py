@@ -4,9 +4,10 @@ report = parity.check_training(torch_training, jax_training, batches, steps=20)
 parity.assert_training(torch_training, jax_training, batches)       # in a test of yours
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from parity.mapping.rule import Rule
 from parity.training.batches import Batch, drawn, fewer
 from parity.training.compare import compared
 from parity.training.draws import jax_draws
@@ -23,6 +24,7 @@ def check_training(
     steps: int = 20,
     *,
     name: str = "",
+    weights: Mapping[str, Rule] | None = None,
 ) -> TrainingReport:
     """Train both sides on the same batches, in float64, and compare every stage of every step.
 
@@ -35,6 +37,7 @@ def check_training(
             PyTorch's and JAX's.
         steps: how many.
         name: what the report is called.
+        weights: how leaves of the state are made of PyTorch's, by leaf, of those for which this is known.
 
     Returns:
         A report with `ok`, the first `stage` that differs and its first `step`, and `failures`, one for each stage.
@@ -48,7 +51,7 @@ def check_training(
     title, way, ways, first = name or "training", 0, 1, None
     while way < ways:  # layouts that a mask may have
         supplies = [Supply(numbers, way) for numbers in draws]
-        found = _checked(torch_training, theirs, pairs, supplies)
+        found = _checked(torch_training, theirs, pairs, supplies, weights)
         first = first or found
         if found.ok:
             first = found
@@ -59,7 +62,11 @@ def check_training(
 
 
 def _checked(
-    torch_training: Callable[[], Any], theirs: LiveJax, pairs: list[tuple[Batch, Batch]], supplies: list[Supply]
+    torch_training: Callable[[], Any],
+    theirs: LiveJax,
+    pairs: list[tuple[Batch, Batch]],
+    supplies: list[Supply],
+    weights: Mapping[str, Rule] | None,
 ) -> TrainingReport:
     """Check both trainings with the random numbers that PyTorch is to draw."""
     ours, batches = LiveTorch(torch_training, [batch for batch, _ in pairs]), [batch for _, batch in pairs]
@@ -68,7 +75,7 @@ def _checked(
     wrong = noise(supplies[0])
     steps = ours.steps(supplies)
     notes = [] if wrong else note(supplies[0].asked, supplies[0].drawn)
-    return compared(ours, theirs, first, steps, batches, batches, wrong, notes)
+    return compared(ours, theirs, first, steps, batches, batches, wrong, notes, weights)
 
 
 def assert_training(

@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("check-training", help="compare two trainings of yours, stage by stage of every step")
     parser.add_argument(
         "names",
-        nargs=2,
+        nargs="*",
         metavar="FILE.py:NAME",
         help="function without an argument, PyTorch's first: returns (module, step), and step(*batch) trains once; "
         "JAX's returns (state, step), and step(state, *batch) returns (state, loss); one may be a record instead",
@@ -30,6 +30,11 @@ def add(commands: Any) -> None:
         metavar="FILE.py:NAME",
         help="function that yields what both steps are given, numpy; or pairs of tuples, PyTorch's and JAX's; "
         "a record has its own",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="compare both trainers of this project instead, as a recipe trains them, in the network's small size",
     )
     parser.add_argument("--steps", type=count, metavar="N", help="of each training (default: 20, or all of a record)")
     parser.add_argument(
@@ -52,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     sys.stderr.write(f"error: {message}\n")
     with suppress(UserError):
         check_folder(args.json)
-        save_json(args.json, [unchecked(" ".join(args.names), message)])
+        save_json(args.json, [unchecked(args.recipe or " ".join(args.names), message)])
     return UNCHECKED
 
 
@@ -60,7 +65,7 @@ def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
     start, outcome = time.perf_counter(), load_module("training.outcome")
-    report = training_command.check(args) if training_command.has_record(args.names) else _both(args)
+    report = _checked(args)
     alone = str(args.json) == "-"
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
@@ -69,6 +74,25 @@ def run_check(args: argparse.Namespace) -> int:
     elif not alone:
         print(f"{outcome.summary(report)} ({time.perf_counter() - start:.0f} s)")
     return report.status
+
+
+def _checked(args: argparse.Namespace) -> Any:
+    """Return the report of a recipe, of a training and a record, or of two trainings."""
+    if args.recipe:
+        return _recipe(args)
+    if len(args.names) != 2:
+        raise UserError("expected two trainings, PyTorch's and JAX's, each as file.py:name; or --recipe NAME")
+    return training_command.check(args) if training_command.has_record(args.names) else _both(args)
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    """Check a recipe of this project."""
+    if args.names or args.batches:
+        raise UserError("--recipe has trainings and batches of its own; leave out FILE.py:NAME and --batches")
+    steps = args.steps or training_command.STEPS
+    check = load_module("training.check_training").check_training
+    ours, theirs, batches, weights = load_module("training.recipes").recipe_trainings(args.recipe, steps)
+    return check(ours, theirs, batches, steps, name=args.recipe, weights=weights)
 
 
 def _both(args: argparse.Namespace) -> Any:

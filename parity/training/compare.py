@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from parity.mapping.rule import Rule
 from parity.report.compare import norm
 from parity.training.explain import Evidence, Lines, diagnosed
 from parity.training.missing import missing
@@ -59,6 +60,7 @@ def compared(
     given: Sequence[Any],
     noise: Sequence[TrainingFailure] = (),
     notes: Sequence[str] = (),
+    weights: Mapping[str, Rule] | None = None,
 ) -> TrainingReport:
     """Compare both sides, which were given the same random numbers.
 
@@ -71,8 +73,9 @@ def compared(
         given: what JAX's programs are given: the batches, and what is drawn outside.
         noise: what is wrong with the random numbers.
         notes: what a report says of them.
+        weights: how leaves are made of PyTorch's, of those for which this is known.
     """
-    passed = forward(first, theirs, given[0])
+    passed = forward(first, theirs, given[0], weights)
     torch_steps = without_velocities(list(steps))
     found, roles = compare_steps(theirs, torch_steps, given, passed)
     known = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)

@@ -43,7 +43,8 @@ def _words(slot: str, mine: Shares, theirs: Shares) -> str:
     pairs = ((mine.old or 0.0, theirs.old or 0.0), (mine.gradient, theirs.gradient))
     for name, (a, b) in zip(names, pairs, strict=True):
         if abs(a - b) > 1e-6 * max(abs(a), abs(b)):
-            return f"{slot} has {b:.6g} of {name} where PyTorch's has {a:.6g}"
+            digits = 6 if f"{a:.6g}" != f"{b:.6g}" else 12
+            return f"{slot} has {b:.{digits}g} of {name} where PyTorch's has {a:.{digits}g}"
     ours, others = (mine.weights, mine.others), (theirs.weights, theirs.others)
     if any(ours) and not any(others):
         return f"the decay is decoupled: {slot} has none of it, where PyTorch's gradient has (trap 13)"

@@ -24,6 +24,7 @@ class Group(NamedTuple):
 
     optimizer: str  # "AdamW"
     settings: dict[str, Any]  # of its parameter group, at this step
+    number: int = 0  # of the optimizer
 
 
 class TorchStep(NamedTuple):
@@ -42,6 +43,7 @@ class TorchStep(NamedTuple):
     lines: dict[str, Line]  # where each stage is in the user's code
     random: str  # an operation of the forward pass that draws random numbers of a kind that JAX cannot have
     calls: tuple[Arrays, ...] = ()  # buffers after each call of the module, if there are several
+    held: Arrays | None = None  # gradients before clipping with what earlier steps have added, if they have
 
 
 def without_velocities(steps: list[Any]) -> list[Any]:

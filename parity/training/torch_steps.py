@@ -78,7 +78,7 @@ class TorchTraining:
             tuple(watch.inputs),
             tuple(watch.outputs),
             () if watch.later else tuple(watch.pieces),
-            {} if watch.many else watch.first_raw,
+            {} if watch.many else watch.first_gradients(),
             {} if watch.many else watch.gradients,
             watch.groups,
             before,
@@ -86,6 +86,7 @@ class TorchTraining:
             watch.lines,
             watch.random,
             tuple(watch.calls) if len(watch.calls) > 1 else (),
+            watch.held if watch.carried and not watch.later else None,
         )
 
     def _supplied(self, watch: "Watch") -> Any:
@@ -129,7 +130,8 @@ class Watch:
         self.outputs: list[np.ndarray] = []
         self.pieces: list[Arrays] = []
         self.raw: Arrays = {}
-        self.first_raw: Arrays = {}  # of the parameters that the first update changes
+        self.first: dict[str, np.ndarray] = {}  # of the parameters that the first update changes
+        self.held: Arrays = {}
         self.gradients: Arrays = {}
         self.groups: dict[str, Group] = {}
         self.lines: dict[str, Line] = {}
@@ -188,6 +190,7 @@ class Watch:
         self.pieces.append({name: g - before.get(name, 0) for name, g in after.items()})
         if len(self.pieces) == 1:
             self.carried = any(np.any(g) for g in before.values())
+        self.held = after
         self._ended(_sum(self.pieces) if self.carried else after)
 
     def _grad(self, run: Any, outputs: Any, inputs: Any, args: Any, kwargs: Any) -> Any:
@@ -209,6 +212,10 @@ class Watch:
                 self.recorder.roots.append(self.recorder.number(tensor))
         self.phase = BACKWARD
 
+    def first_gradients(self) -> Arrays:
+        """Return gradients before clipping; behind an update those of the parameters that it changed."""
+        return self.first if self.later else self.raw
+
     def _held(self) -> Arrays:
         named = self.training.module.named_parameters()
         return {name: wide(p.grad) for name, p in named if p.grad is not None}
@@ -221,6 +228,7 @@ class Watch:
     def _before_update(self, optimizer: Any, *_: Any) -> None:
         self.training.optimizers[id(optimizer)] = optimizer
         self.lines["update"] = line_of_stack(sys._getframe(1)) or self.lines.get("update")  # type: ignore[assignment]
+        number = list(self.training.optimizers).index(id(optimizer))
         for group in optimizer.param_groups:
             settings = {key: _plain(value) for key, value in group.items() if key != "params"}
             for p in group["params"]:
@@ -228,9 +236,9 @@ class Watch:
                     name = self.names[id(p)]
                     self.many = self.many or (self.later and name in self.groups)
                     self.gradients[name] = wide(p.grad)
-                    self.groups[name] = Group(type(optimizer).__name__, settings)
+                    self.groups[name] = Group(type(optimizer).__name__, settings, number)
         if not self.later:
-            self.first_raw = self.raw
+            self.first = {name: self.raw[name] for name in self.groups if name in self.raw}
         self.phase = UPDATE
 
     def _after_update(self, *_: Any) -> None:

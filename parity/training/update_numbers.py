@@ -67,14 +67,13 @@ def numbers(number: int, compared: list[Compared], steps: list[TorchStep], roles
     None if PyTorch makes no update.
     """
     found = all_numbers(number, compared, steps, roles)
-    bad = {row.tensor for one in compared for row in one.found if row.stage == "update" and not row.ok}
-    bad |= {
-        leaf
-        for leaf in roles.params
-        for slot, (_, rule) in roles.slots.items()
-        if slot in bad and rule == roles.params[leaf]
-    }
-    return next((one for one in found if bad & set(one.leaves)), found[0] if found else None)
+    for one in compared:
+        bad = {row.tensor for row in one.found if row.stage == "update" and not row.ok}
+        rules = [rule for leaf, (_, rule) in roles.slots.items() if leaf in bad]
+        bad |= {leaf for leaf, rule in roles.params.items() if rule in rules}
+        if (first := next((some for some in found if bad & set(some.leaves)), None)) is not None:
+            return first
+    return found[0] if found else None
 
 
 def all_numbers(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> list[Numbers]:
@@ -86,7 +85,7 @@ def all_numbers(number: int, compared: list[Compared], steps: list[TorchStep], r
     for leaf in leaves:
         group = step.groups[roles.params[leaf].sources[0]]
         same = {key: value for key, value in group.settings.items() if key not in OWN_SETTINGS}
-        alike.setdefault(f"{group.optimizer} {same}", []).append(leaf)
+        alike.setdefault(f"{group.number} {group.optimizer} {same}", []).append(leaf)
     return [_numbers(number, compared, steps, roles, some) for some in alike.values()]
 
 
@@ -104,7 +103,7 @@ def _numbers(
         before,
         [a - b for a, b in zip(after, before, strict=True)],
         _of(leaves, roles.params, step.gradients),
-        _of(leaves, roles.params, {**step.gradients, **step.raw}),
+        _of(leaves, roles.params, {**step.gradients, **step.raw, **(step.held or {})}),
         slots,
         [group.settings for group in groups],
         sum(bool(s.groups) for s in steps[: number + 1]),

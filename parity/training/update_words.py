@@ -35,11 +35,7 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
         return leaf_words(number, compared, steps, roles) or slot_words(number, compared, steps, roles)
     given, result = found[0]
     words = [*_rule_words(given, result), *decay_words(found)]
-    rates = [
-        (float(s.groups[next(iter(s.groups))].settings["lr"]), _rate(n, compared, steps, roles, result))
-        for n, s in enumerate(steps)
-        if s.groups
-    ]
+    rates = [pair for n in range(len(steps)) if (pair := _rates(n, compared, steps, roles, result)) is not None]
     if any(b is None or abs(b - a) > 1e-7 * max(abs(a), abs(b)) for a, b in rates):
         words += schedule_words([a for a, _ in rates], [b for _, b in rates])
     return "; ".join(word for word in words if word) or slot_words(number, compared, steps, roles)
@@ -49,10 +45,14 @@ def _params_differ(one: Compared, roles: Roles) -> bool:
     return any(not row.ok for row in one.found if row.stage == "update" and row.tensor in roles.params)
 
 
-def _rate(n: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, result: Fit) -> float | None:
-    given = numbers(n, compared, steps, roles)
-    found = fit(given, result.variant) if given is not None else None
-    return None if found is None else found.rate
+def _rates(
+    n: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, result: Fit
+) -> tuple[float, float | None] | None:
+    """Return PyTorch's rate at a step and JAX's, which may not be known; None if there is no update."""
+    if (given := numbers(n, compared, steps, roles)) is None:
+        return None
+    found = fit(given, result.variant)
+    return float(given.settings[0]["lr"]), None if found is None else found.rate
 
 
 def _rule_words(given: Numbers, result: Fit) -> list[str]:
@@ -88,11 +88,13 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
 def clipping_words(one: Compared, step: TorchStep, roles: Roles) -> str:
     """Say how gradients are clipped otherwise, "" if they are clipped as in PyTorch or nothing reproduces it."""
     leaves = [leaf for leaf in one.gradient_nodes if leaf in one.raw and norm(one.raw[leaf]) > 0]
-    raw = {leaf: one.raw[leaf] for leaf in leaves}
+    held = {leaf: carried(roles.params[leaf], step.held or {}, constant=False) for leaf in one.raw}
+    every = {leaf: array if (kept := held[leaf]) is None else kept for leaf, array in one.raw.items()}
+    raw = {leaf: every[leaf] for leaf in leaves}
     clipped = {leaf: carried(roles.params[leaf], step.gradients, constant=False) for leaf in leaves}
     if not leaves or any(array is None for array in clipped.values()):
         return ""
-    whole, shares = total_norm(one.raw), {leaf: _ratio(raw[leaf], clipped[leaf]) for leaf in leaves}
+    whole, shares = total_norm(every), {leaf: _ratio(raw[leaf], clipped[leaf]) for leaf in leaves}
     if any(share is None for share in shares.values()):
         return ""
     first = next(share for share in shares.values() if share is not None)

@@ -43,7 +43,7 @@ class Forward(NamedTuple):
         """Tell whether a difference is behind the module's last output."""
         makers = [self.first.trace.values[n].maker for n in self.first.outputs]
         inside = [m for m in makers if m is not None]
-        return bool(inside) and found.op > max(inside)
+        return not inside or found.op > max(inside)
 
 
 def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | None = None) -> Forward:

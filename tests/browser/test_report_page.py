@@ -54,7 +54,7 @@ def test_the_figures_shown_are_those_embedded(page: Page, results: Path):
         for check in report["checks"]
     }
     assert shown == expected
-    assert len(shown) >= 480
+    assert {check for _, check in shown} >= {"structure", "forward, eval", "gradients", "trajectory adam"}
 
 
 def test_rows_are_sorted_and_filtered(page: Page, file: Path):

@@ -400,7 +400,7 @@ LIGHTNING = (
         "update = 2 * update\n    return RATE * jnp",
         "update",
         "",
-        step=4,
+        step=6,
     ),
     Bug("lightning-decay-norm", 'path[-1].key == "kernel"', 'path[-1].key != "bias"', "update", "norm/scale", step=2),
     Bug("lightning-decay-all", ", mask=kernels", "", "update", "all", step=2),
@@ -409,6 +409,8 @@ LIGHTNING = (
         "jnp.where(updated, EMA * e + (1 - EMA) * p, e)",
         "EMA * e + (1 - EMA) * p",
         "average",
+        "does not move",
+        step=3,
     ),
     Bug(
         "lightning-average-decay",
@@ -436,7 +438,7 @@ LIGHTNING = (
     ),
 )
 GAN = (
-    Bug("gan-beta", "b1=B1)\ngenerator_tx", "b1=0.9)\ngenerator_tx", "update", ""),
+    Bug("gan-beta", "b1=B1)\ngenerator_tx", "b1=0.9)\ngenerator_tx", "update", "0.9"),
     Bug("gan-rate", "optax.adam(RATE / 2", "optax.adam(RATE", "update", "rate"),
     Bug(
         "gan-order",
@@ -451,7 +453,7 @@ GAN = (
         "return -jax.nn.softplus(jax.vmap(critic)",
         "update",
     ),
-    Bug("gan-slope", "(8, 16, 1), 0.2", "(8, 16, 1), 0.01", "forward"),
+    Bug("gan-slope", "(8, 16, 1), 0.2", "(8, 16, 1), 0.01", "loss", "slope"),
     Bug(
         "gan-generator-frozen", "generator = eqx.apply_updates(generator, updates)", "pass", "update", "does not train"
     ),

@@ -1,4 +1,4 @@
-"""A module with its own optimizer, as for Lightning: two batches an update, clipping, warm-up, autocast, an average."""
+"""A module with its own optimizer, as for Lightning: two batches an update, warm-up, autocast, an average."""
 
 import math
 

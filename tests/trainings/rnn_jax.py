@@ -1,6 +1,6 @@
 """A recurrent network whose state is carried from batch to batch, backpropagation truncated: NNX and a scan."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class Recurrent(nnx.Module):
 
 
 class State(NamedTuple):
-    params: nnx.State
+    params: Any
     opt_state: optax.OptState
     carried: jax.Array
 
