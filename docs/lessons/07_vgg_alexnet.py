@@ -16,6 +16,8 @@
 # stride, padding.
 
 # %%
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,7 +126,7 @@ def seen(depth):
 
     @jax.jit
     def middle(image):
-        _, found = model.apply(variables, image, capture_intermediates=True)
+        found: Any = model.apply(variables, image, capture_intermediates=True)[1]
         (output,) = found["intermediates"][f"features_{2 * depth - 2}"]["__call__"]  # before its ReLU
         return output[0, 16, 16].sum()
 
@@ -180,7 +182,7 @@ from jaxnets.layers import flatten
 
 x = np.arange(8.0).reshape(1, 2, 2, 2)  # (N, H, W, C)
 print("reshape:", x.reshape(1, -1)[0])
-print("flatten:", np.asarray(flatten(x))[0])
+print("flatten:", np.asarray(flatten(jnp.asarray(x)))[0])
 
 # %% [markdown]
 # ## Nineteen layers, and the first random weights

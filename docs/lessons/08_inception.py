@@ -22,6 +22,8 @@
 # each pixel by one matrix, the same for all pixels:
 
 # %%
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,11 +32,12 @@ from jaxnets.layers import conv2d
 
 x = np.random.default_rng(0).normal(size=(2, 8, 8, 6)).astype(np.float32)  # (N, H, W, C)
 layer = conv2d(6, 4, 1)
-variables = layer.init(jax.random.key(0), x)
+variables: Any = layer.init(jax.random.key(0), x)
 kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
 print("kernel:", kernel.shape, "matrix:", kernel[0, 0].shape)
 by_hand = x @ kernel[0, 0] + bias
-assert np.allclose(layer.apply(variables, x), by_hand, atol=1e-5)
+output: Any = layer.apply(variables, x)
+assert np.allclose(output, by_hand, atol=1e-5)
 
 # %% [markdown]
 # Now the saving. A convolution multiplies (kernel size)² x inputs x outputs numbers at each position. From 192 to 32

@@ -23,9 +23,10 @@ import torchnets.models.m5
 from data import load
 
 tones = load("tones")
+RATE = tones.rate or 8000  # Hz
 clip, label = tones.train.inputs[1], tones.train.labels[1]
-print(tones.train.inputs.shape, tones.train.inputs.dtype, f"at {tones.rate} Hz")
-print(f"a clip is {len(clip) / tones.rate} s long; this one is the key {tones.classes[label]}")
+print(tones.train.inputs.shape, tones.train.inputs.dtype, f"at {RATE} Hz")
+print(f"a clip is {len(clip) / RATE} s long; this one is the key {tones.classes[label]}")
 
 # %% [markdown]
 # The axes are example, time and channel: (N, length, C), *channels last*, as for images but with one axis less.
@@ -38,7 +39,6 @@ print(f"a clip is {len(clip) / tones.rate} s long; this one is the key {tones.cl
 # that is what a stride of 4 does, a tone of 1,800 Hz turns up at 200 Hz:
 
 # %%
-RATE = tones.rate
 time = np.arange(800) / RATE
 
 
@@ -109,7 +109,7 @@ labels = np.arange(720, dtype=np.int32) % len(NOTES)
 phase, loudness = rng.uniform(0, 2 * np.pi, (720, 1)), rng.uniform(0.1, 0.4, (720, 1))
 waves = loudness * np.sin(2 * np.pi * np.asarray(NOTES)[labels][:, None] * time + phase)
 waves += rng.normal(scale=0.1, size=waves.shape)
-notes = from_arrays(np.int16(32767 * np.clip(waves, -1, 1))[..., None], labels)
+notes = from_arrays((32767 * np.clip(waves, -1, 1)).astype(np.int16)[..., None], labels)
 model = MNet(rows=M5[:2], width=4, num_classes=len(NOTES))
 result = jaxnets.fit(model, notes, epochs=8, batch_size=32, lr=0.01, seed=0)
 print("accuracy on the test clips:", result.scores["test"].accuracy)
@@ -146,7 +146,7 @@ picture(
 # %%
 from data.frontend import log_mel_features
 
-features = log_mel_features(clip[None], tones.rate)
+features = log_mel_features(clip[None], RATE)
 print(clip.shape, "->", features.shape[1:], "bands, frames, channel")
 
 # %% tags=["remove-input"]
@@ -171,7 +171,7 @@ import torch
 import torchaudio
 
 x = torch.from_numpy(clip[:, 0] / np.float32(32768))
-mel = torchaudio.transforms.MelSpectrogram(tones.rate, n_fft=256, hop_length=80, n_mels=64)(x)
+mel = torchaudio.transforms.MelSpectrogram(RATE, n_fft=256, hop_length=80, n_mels=64)(x)
 reference = torchaudio.transforms.AmplitudeToDB("power", top_db=80)(mel).numpy()
 print(f"largest difference: {abs(features[0, :, :, 0] - reference).max():.1e} dB")
 assert abs(features[0, :, :, 0] - reference).max() < 0.01

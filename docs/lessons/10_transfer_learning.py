@@ -18,6 +18,8 @@
 # are plenty. Then it has to tell 5 to 9 apart, which it has never seen, from one to twenty examples of each.
 
 # %%
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -174,7 +176,8 @@ print(f"5 to 9, from 25 examples: test accuracy {result.scores['test'].accuracy:
 # %%
 from flax.traverse_util import flatten_dict
 
-before, after = (flatten_dict(tree, sep="/") for tree in (start, result.variables))
+flat: Any = [flatten_dict(tree, sep="/") for tree in (start, result.variables)]
+before, after = flat
 changed = [path for path in before if not np.array_equal(before[path], after[path])]
 print(len(before), "arrays, changed:", changed)
 assert all(path.startswith("params/fc/") for path in changed)

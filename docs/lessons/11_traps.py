@@ -94,7 +94,7 @@ def in_memory_order(x):
 class FlaxNorm(nn.BatchNorm):
     """Flax's own BatchNorm, called as ours is."""
 
-    def __call__(self, x, *, train):
+    def __call__(self, x, *, train):  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().__call__(x, use_running_average=not train)
 
 
@@ -255,7 +255,8 @@ def jax_training():
         params, opt_state = state
 
         def objective(params):
-            return optax.softmax_cross_entropy_with_integer_labels(model.apply(params, x), y).mean()
+            logits: Any = model.apply(params, x)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
         loss, grads = jax.value_and_grad(objective)(params)
         updates, opt_state = tx.update(grads, opt_state, params)

@@ -170,7 +170,9 @@ ratio = np.median(rounds["Flax"]) / np.median(rounds["PyTorch"])
 print(f"Flax over PyTorch: {ratio:.2f} ({min(ratios):.2f}, {max(ratios):.2f})")
 
 # %% [markdown]
-# If the range contains 1, neither is faster, whatever the median says.
+# If the range contains 1, neither is faster, whatever the median says. If it is wide, something else was running:
+# threads that share a core wait for each other, and then a figure is about the neighbors. Measure again when it is
+# quiet.
 #
 # ## Mistake 5: a strong side and a weak one
 #

@@ -199,6 +199,8 @@ run("python -m jaxnets.evaluate --model my_flax.py:Net --weights net.safetensors
 # file is a dict of arrays by path, and Flax unflattens it:
 
 # %%
+from typing import Any
+
 import my_flax
 import numpy as np
 from flax.traverse_util import unflatten_dict
@@ -209,7 +211,7 @@ from data import load
 variables = unflatten_dict(load_file("net.safetensors"), sep="/")
 digits = load("digits")
 inputs = (digits.test.inputs / np.float32(255) - digits.mean) / digits.std  # as in training
-logits = my_flax.Net().apply(variables, inputs)
+logits: Any = my_flax.Net().apply(variables, inputs)
 print("right:", int((np.argmax(logits, axis=1) == digits.test.labels).sum()), "of", len(digits.test.labels))
 
 # %% [markdown]
@@ -234,7 +236,7 @@ convert_net = import_module("convert_net").convert_net  # the file that was just
 torch.manual_seed(1)
 net = my_torch.Net().eval()  # other weights: those of another training, for example
 state = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
-found = my_flax.Net().apply(convert_net(state), inputs)
+found: Any = my_flax.Net().apply(convert_net(state), inputs)
 with torch.no_grad():
     expected = net(torch.from_numpy(inputs).permute(0, 3, 1, 2)).numpy()
 print(f"relative difference: {np.linalg.norm(found - expected) / np.linalg.norm(expected):.0e}")

@@ -45,7 +45,7 @@ def check_one_by_one(answer):
         layer = torch.nn.Conv2d(inputs, outputs, 1)
         x = np.random.default_rng(0).normal(size=(2, 3, 3, inputs)).astype(np.float32)
         expected = layer(torch.from_numpy(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).detach().numpy()
-        weight, bias = (p.detach().numpy() for p in (layer.weight, layer.bias))
+        weight, bias = (p.detach().numpy() for p in layer.parameters())
         found = np.asarray(answer(weight, bias, x))
         assert found.shape == expected.shape, f"expected shape {expected.shape}, found {found.shape}"
         assert np.allclose(found, expected, atol=1e-5), f"{inputs} to {outputs} channels: other numbers than PyTorch's"

@@ -1,6 +1,7 @@
 """Solutions of lesson 13."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def check_convert(answer):
     expected = fc(conv(torch.from_numpy(x).permute(0, 3, 1, 2)).flatten(1)).detach().numpy()
     params = answer(state)
     image = nn.Conv(4, (3, 3), padding="VALID").apply({"params": params["conv"]}, x)
-    found = nn.Dense(3).apply({"params": params["fc"]}, np.asarray(image).reshape(2, -1))
+    found: Any = nn.Dense(3).apply({"params": params["fc"]}, np.asarray(image).reshape(2, -1))
     assert np.allclose(found, expected, atol=1e-4), "the outputs differ: in which order does fc see its 100 inputs?"
 
 
