@@ -190,6 +190,7 @@ def test_any_number_of_processes_makes_the_steps_of_one(framework, killed, run_m
     assert_same_end(here / "run", whole, 2)
 
 
+@pytest.mark.slow
 def test_one_process_uses_all_its_devices(monkeypatch, run_main, tmp_path):
     argv = options("jaxnets", "--epochs", 1, "--keep", 100, "--augment-on", "device")
     assert run_main("jaxnets.train", *argv[2:], "--out", "whole")[0] == 0
