@@ -13,6 +13,8 @@ from parity.align.idle import IDLE, idle_rules, used_keys
 from parity.align.lockstep import Walk
 from parity.align.search import FOLLOWS, Aligned, Search
 from parity.align.symbols import whole
+from parity.align.wide import NEAR as WIDE
+from parity.align.wide import WideWalk
 from parity.mapping import Mapping as Weights
 from parity.mapping import file as mapping_file
 from parity.mapping.assembled import assembled
@@ -120,6 +122,18 @@ def aligned(
     shared = tuple(twin for twin in pairs if twin.way is not None)
     sides = module, side, ours, theirs, outputs
     return PortPair(*sides, found, weights, leaves, unconfirmed, narrow, notes, shared, coarse)
+
+
+def in_float64(pair: PortPair) -> Aligned | None:
+    """Return what is found if all of the JAX side is computed in float64; None of a record, whose program is fixed."""
+    if hasattr(pair.jax, "program"):
+        return None
+    walk, leaves = pair.aligned.walk, {path: widened(array) for path, array in pair.leaves.items()}
+    with x64():
+        closed, arrays = _traced(pair.jax, pair.jax_inputs)
+        state, rules = pair.torch.parameters, pair.weights.rules
+        given = walk.trace, closed, arrays, leaves, pair.jax.trained, state, pair.aligned.targets, rules
+        return Search(*given, seconds=20, kind=WideWalk, near=WIDE).run()
 
 
 def _coarse(walk: Walk) -> tuple[Line, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from parity.align.bindings import Bindings
 from parity.align.found import CONFIRMED, GIVEN, Found, Stop
 from parity.align.frontier import Difference, counterparts, differences, handed_on, torch_frontier
-from parity.align.lockstep import Cell, Walk
+from parity.align.lockstep import NEAR, Cell, Walk
 from parity.align.made import Made
 from parity.align.names import alike
 from parity.align.places import lines_of
@@ -45,6 +45,7 @@ class Aligned(NamedTuple):
     walk: Walk
     results: list[Cell]
     differences: list[tuple[Walk, Difference]]  # each with the walk that found it
+    targets: frozenset[int] = frozenset()  # PyTorch's outputs, by number
 
 
 class Search:
@@ -61,6 +62,8 @@ class Search:
         targets: Collection[int],
         given: Mapping[str, Rule] | None = None,
         seconds: float = 40,
+        kind: type[Walk] = Walk,
+        near: float = NEAR[8],
     ):
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
         self.leaves, self.trained, self.state = leaves, trained, state
@@ -71,7 +74,7 @@ class Search:
                 self.index.add(number, value.array)
                 if low[number]:
                     self.low.add(number, value.array)
-        self.made = Made(state)
+        self.made, self.kind, self.near = Made(state), kind, near
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
         self.settled_at: dict[Piece, int] = {}  # at which step weights were settled by what follows
@@ -109,7 +112,8 @@ class Search:
                 break
             self.forces |= new
             walk = self.walk()
-        return Aligned(walk, self.results or [], [(w, d._replace(tables=table_parting(w, d))) for w, d in found])
+        parted = [(w, d._replace(tables=table_parting(w, d))) for w, d in found]
+        return Aligned(walk, self.results or [], parted, self.targets)
 
     def walk(
         self,
@@ -129,12 +133,13 @@ class Search:
         self.walks += 1
         known = Bindings(self.leaves, self.trained, self.made, {**self.given, **(given or {})})
         given_up = self.given_up if stop is None else None
-        walk = Walk(
+        walk = self.kind(
             self.trace,
             self.index,
             self.low,
             known,
             {**self.forces, **(forces or {})},
+            self.near,
             stop=stop,
             hasty=stop is not None,
             given_up=given_up,

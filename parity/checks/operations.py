@@ -5,17 +5,17 @@ Here the JAX model computes by itself, as its user would run it.
 """
 
 import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from experiment.weights.layout import CopyError
-from parity.align.frontier import Difference
-from parity.align.lockstep import NEAR, Walk
+from parity.align.lockstep import NEAR
 from parity.align.pair import UNMET, PortPair
-from parity.align.places import line_without, lines_of, lines_of_outputs
-from parity.align.words import explained
+from parity.align.places import lines_of_outputs
+from parity.checks.below_float32 import below_float32
+from parity.checks.failures import failures_of
 from parity.checks.padding import ACCEPTED, ADVICE, WORDS, padding_rows, without_padding
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
@@ -24,7 +24,7 @@ from parity.sides.frameworks import x64
 from parity.sides.numbers import is_array, to_numpy, tree_leaves
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import twins, way_between
-from parity.trace.fingerprint import Fingerprint, comparable, sized
+from parity.trace.fingerprint import comparable, sized
 from parity.trace.lines import Line
 
 # In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
@@ -72,7 +72,9 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
         failure = Failure("forward, eval", "forward", "output", np.inf, 0, "the outputs have nothing in common")
         return [Result("forward, eval", np.inf, 0, "output", "", failure)]
     top = worst(found)
-    failures = _failures(pair.aligned.differences)
+    failures = failures_of(pair.aligned.differences)
+    if not top.ok and not any(f.cause for f in failures):
+        failures = below_float32(pair, top, failures)
     if not failures and not top.ok:
         bad = {row.name for row in found if not row.ok}
         apart = [(ours, theirs) for name, ours, theirs in compared if name in bad]
@@ -84,63 +86,6 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     if not failures:
         return [Result("forward, eval", top.error, top.bound, top.name, _yardstick(pair))]
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
-
-
-def _failures(differences: Sequence[tuple[Walk, Difference]]) -> list[Failure]:
-    """Return one failure for each cause: layers of one kind have their lines in common, and are listed."""
-    groups: dict[Any, list[tuple[Walk, Difference]]] = {}
-    for walk, found in differences:
-        lines = lines_of(walk, found)
-        groups.setdefault(lines if all(lines) else len(groups), []).append((walk, found))
-    causes: dict[Any, tuple[Failure, dict[str, None]]] = {}
-    for group in groups.values():
-        failure = _failure(*group[0])
-        lines = failure.torch_line, failure.jax_line
-        _, layers = causes.setdefault(lines if all(lines) else len(causes), (failure, {}))
-        layers |= dict.fromkeys(w.trace.ops[d.op].scope or w.trace.ops[d.op].name for w, d in group)
-    return [
-        f._replace(diagnosis=f"{f.diagnosis}; in {len(layers)} layers: {', '.join(layers)}") if len(layers) > 1 else f
-        for f, layers in causes.values()
-    ]
-
-
-def _failure(walk: Walk, found: Difference) -> Failure:
-    """Return a difference in words, with the line on each side."""
-    looks = explained(walk, found)
-    if not looks.words and found.joined is not None:  # one of several operands, each of which may be the first to part
-        later = explained(walk, found._replace(op=found.joined))
-        looks, found = (later, found._replace(op=found.joined)) if later.words else (looks, found)
-    before = looks.op is not None
-    found = found._replace(op=looks.op) if looks.op is not None else found
-    op = walk.trace.ops[found.op]
-    cell = walk.cells[found.cell] if found.cell is not None else None
-    theirs = lines_of(walk, found)[1] if looks.given is None else line_without(walk, found, looks.given, before)
-    words, error = f"{op.line or op.name} against {theirs or (cell.name if cell else 'nothing')}", np.inf
-    values = None
-    if found.arranged is not None and found.counterpart is not None:
-        other = np.asarray(walk.cells[found.counterpart].computed, np.float64)
-        apart = difference("", found.arranged, other, NEAR[8])
-        error, values = apart.error, apart.values
-        words += f": {apart.detail}"
-    else:
-        words += _norms(walk, found)
-    if looks.words:
-        words += f"; {looks.words}"
-    layer, mine = op.scope or op.name, op.line
-    if found.tables is not None and found.tables[:2] != (mine, theirs):
-        mine, theirs, what = found.tables
-        words = f"{mine} against {theirs}: a {what} that depends on no input parts there; it meets data at {words}"
-    return Failure("forward, eval", "forward", layer, error, NEAR[8], words, None, mine, theirs, values, looks.words)
-
-
-def _norms(walk: Walk, found: Difference) -> str:
-    """Return words for a result of which a record has the fingerprint alone."""
-    ours = next((walk.trace.values[n].array for n in walk.trace.ops[found.op].outputs), None)
-    theirs = walk.cells[found.cell].computed if found.cell is not None else None
-    if not isinstance(ours, Fingerprint) or theirs is None or np.size(theirs) != ours.size:
-        return ""
-    norm = np.linalg.norm(np.asarray(theirs, np.float64))
-    return f": the norm is {ours.norm:.9g} in PyTorch, {norm:.9g} in Flax"
 
 
 def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
