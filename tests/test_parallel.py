@@ -194,7 +194,7 @@ def test_any_number_of_processes_makes_the_steps_of_one(framework, killed, run_m
 def test_one_process_uses_all_its_devices(monkeypatch, run_main, tmp_path):
     argv = options("jaxnets", "--epochs", 1, "--keep", 100, "--augment-on", "device")
     assert run_main("jaxnets.train", *argv[2:], "--out", "whole")[0] == 0
-    monkeypatch.setenv("XLA_FLAGS", f"{QUICK_COMPILATION} --xla_force_host_platform_device_count=2")
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2")
     out, _ = finish(start(*argv, "--out", "run", cwd=tmp_path))
     assert "2 devices share each batch\n" in out
     assert_close(tmp_path / "run", tmp_path / "whole")

@@ -14,6 +14,8 @@ def schedule_words(ours: Sequence[float], theirs: Sequence[float | None]) -> lis
     known = [b for b in theirs if b is not None]
     if not differing or len(known) < len(theirs):
         return _of_one(ours, theirs)
+    if len(known) > 1 and not any(known):  # parameters that are never changed
+        return []
     at = f"the rate is {known[differing[0]]:.6g} where PyTorch's is {ours[differing[0]]:.6g}"
     ratios = [b / a for a, b in zip(ours, known, strict=True) if a]
     if _moves(ours) or _moves(known):

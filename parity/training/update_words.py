@@ -32,13 +32,17 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
     wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
     found = fitted(number if wrong is None else wrong, compared, steps, roles)
     if not found:
-        return leaf_words(number, compared, steps, roles) or slot_words(number, compared, steps, roles)
+        return _of_leaves_or_slots(number, compared, steps, roles)
     given, result = found[0]
     words = [*_rule_words(given, result), *decay_words(found)]
     rates = [pair for n in range(len(steps)) if (pair := _rates(n, compared, steps, roles, result)) is not None]
     if any(b is None or abs(b - a) > 1e-7 * max(abs(a), abs(b)) for a, b in rates):
         words += schedule_words([a for a, _ in rates], [b for _, b in rates])
-    return "; ".join(word for word in words if word) or slot_words(number, compared, steps, roles)
+    return "; ".join(word for word in words if word) or _of_leaves_or_slots(number, compared, steps, roles)
+
+
+def _of_leaves_or_slots(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
+    return leaf_words(number, compared, steps, roles) or slot_words(number, compared, steps, roles)
 
 
 def _params_differ(one: Compared, roles: Roles) -> bool:

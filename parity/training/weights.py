@@ -88,7 +88,7 @@ def _carried(program: Any, theirs: Any, first: First, lengths: Collection[int]) 
     # Or zeros for each example, which nothing changes.
     zeros = {name for name in program.unchanged() if leaves[name].ndim > 1 and not leaves[name].any()}
     found = program.carried() | {name for name in zeros if len(leaves[name]) in lengths}
-    return {name for name in found if leaves[name].size not in sizes}
+    return {name for name in found if leaves[name].size not in sizes and leaves[name].dtype.kind == "f"}
 
 
 def _unflipped(rules: Mapping[str, Rule], arrays: Mapping[str, np.ndarray]) -> dict[str, Rule]:
