@@ -57,7 +57,7 @@ class Writer:
             [
                 equation.primitive.name,
                 bool(equation.primitive.multiple_results),
-                {name: self._param(value) for name, value in equation.params.items()},
+                {name: self._param(value) for name, value in jax_eval.params_of(equation).items()},
                 [atom(v) for v in equation.invars],
                 [number(v) for v in equation.outvars],
                 self._line(jax_eval.line_of(equation)),

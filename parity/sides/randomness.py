@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.extend import core
 
 from parity.sides.random_draws import JAX, MASK, OTHER, UNIFORM, Draw, Supply, draws_numbers
-from parity.trace.jax_eval import BODIES, line_of
+from parity.trace.jax_eval import BODIES, line_of, params_of
 
 
 def jax_supplied(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any], supply: Supply) -> list[Any]:
@@ -72,7 +72,7 @@ def _inside(body: Any, values: Sequence[Any], supply: Supply) -> list[Any]:
 
 
 def _scan(equation: Any, values: list[Any], supply: Supply) -> list[Any]:
-    p = equation.params
+    p = params_of(equation)
     a, b = p["num_consts"], p["num_consts"] + p["num_carry"]
     fixed, carry, rows = values[:a], values[a:b], values[b:]
     kept: list[list[Any]] = []

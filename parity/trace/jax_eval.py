@@ -104,8 +104,18 @@ def _open(body: Any) -> tuple[Any, Sequence[Any]]:
     return (body.jaxpr, body.consts) if hasattr(body, "consts") else (body, ())
 
 
+def params_of(equation: Any) -> dict[str, Any]:
+    """Return an equation's parameters; those of a scan name its constants and carries in every version of JAX."""
+    p = equation.params
+    if equation.primitive.name != "scan" or "ft_in" not in p:
+        return p
+    consts, carry, _ = p["ft_in"].unpack()  # from JAX 0.12 on: trees of operands
+    sizes = {"num_consts": len(list(consts.vals)), "num_carry": len(list(carry.vals))}
+    return {name: value for name, value in p.items() if not name.startswith("ft_")} | sizes
+
+
 def _scan(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
-    p, line = equation.params, line_of(equation)
+    p, line = params_of(equation), line_of(equation)
     a, b = p["num_consts"], p["num_consts"] + p["num_carry"]
     fixed, carry, rows = cells[:a], cells[a:b], cells[b:]
     kept: list[list[Any]] = []
