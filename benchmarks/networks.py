@@ -1,8 +1,8 @@
 """Check every registered network and measure its layers: `python -m benchmarks.networks`, half an hour on two cores.
 
 The figures are those of `python -m parity report --networks all`. They are written after each network, and one that is
-in the file already is not measured again: what was interrupted goes on. `--seconds 200` measures one network after the other
-and starts none after that time.
+in the file already is not measured again: what was interrupted goes on. `--seconds 200` measures one after another and
+starts none after that time.
 """
 
 import argparse

@@ -6,6 +6,11 @@
 #
 # **You need** Python and numpy. No deep learning yet.
 #
+# **To follow along**, clone the project, run the second command of its [README](../../README.md), which installs
+# PyTorch, too, and activate the environment with `. .venv/bin/activate`. Then type what you see into `python`, in any
+# folder. What draws the pictures is left out on this page: `python docs/lessons/01_data.py` in the clone runs the
+# whole lesson and writes its pictures to files.
+#
 # ## What a network sees
 #
 # A network is trained on examples, each of them an input and a label. Here the inputs are 8x8 images of handwritten
@@ -23,8 +28,8 @@ print(labels.shape, labels.dtype, "the first ten:", labels[:10])
 
 # %% [markdown]
 # `images` is one array with four axes: example, height, width, channel. A gray image has one channel, a color image
-# has three. This order is called **NHWC** or *channels last*. The pixels are bytes because that is how images are
-# stored, and a quarter of the memory of `float32`.
+# has three. This order is called **NHWC** or *channels last*. The pixels are bytes: images are stored like this, and a
+# byte takes a quarter of the memory of a `float32`.
 
 # %% tags=["remove-input"]
 from matplotlib.figure import Figure
@@ -155,9 +160,9 @@ class Digits(Dataset):
 
 
 def seconds(epoch):
-    """Return the shortest of five times of a pass over all batches."""
+    """Return the shortest of twenty times of a pass over all batches."""
     times = []
-    for _ in range(5):
+    for _ in range(20):
         start = perf_counter()
         for _batch in epoch():
             pass
@@ -184,6 +189,9 @@ for (name, values), color, marker in zip(rates.items(), ("#D55E00", "#56B4E9", "
 axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="examples per second", xticks=SIZES)
 axes.set_xticks(SIZES, [str(size) for size in SIZES])
 axes.minorticks_off()
+ticks = [digit * 10**power for power in range(3, 9) for digit in (1, 2, 5)]
+shown = [tick for tick in ticks if axes.get_ylim()[0] < tick < axes.get_ylim()[1]]
+axes.set_yticks(shown, [f"{tick:,}" for tick in shown])
 axes.grid(alpha=0.3)
 axes.legend()
 picture(figure, "Examples per second against batch sizes from 128 to 1,024, for three loaders, on logarithmic axes")
@@ -231,22 +239,22 @@ from data import AUGMENTATIONS, apply_frontend
 from data.augment import augment, draw
 from data.base import full_scale
 
-EXAMPLES = 6
+EXAMPLES, AS_IT_IS = 6, "as they are"
 tones = load("tones")
 SOURCES = {
     "images": fit_to(digits, (32, 32, 3))[0],
     "waveforms": tones,
     "features": apply_frontend(tones, "logmel")[0],
 }
-rows = [(kind, name) for kind in SOURCES for name in ("as it is", *AUGMENTATIONS)]
-rows = [(kind, name) for kind, name in rows if name == "as it is" or AUGMENTATIONS[name].kind == kind]
+rows = [(kind, name) for kind in SOURCES for name in (AS_IT_IS, *AUGMENTATIONS)]
+rows = [(kind, name) for kind, name in rows if name == AS_IT_IS or AUGMENTATIONS[name].kind == kind]
 figure = Figure(figsize=(9, 1.1 * len(rows)), layout="constrained")
 for row, (kind, name) in zip(figure.subplots(len(rows), EXAMPLES), rows, strict=True):
     examples = SOURCES[kind].train.inputs[:EXAMPLES]
     x = examples.astype(np.float32) / np.float32(full_scale(examples.dtype))
     if kind == "images":
         x = x * np.linspace((1, 0.6, 0.2), (0.2, 0.6, 1), EXAMPLES, dtype=np.float32)[:, None, None]
-    if name != "as it is":
+    if name != AS_IT_IS:
         x = augment(x, draw((name,), EXAMPLES, seed=0, epoch=0), (name,), SOURCES[kind].mean)
     for axes, example in zip(row, x, strict=True):
         axes.set(xticks=[], yticks=[])
@@ -255,7 +263,7 @@ for row, (kind, name) in zip(figure.subplots(len(rows), EXAMPLES), rows, strict=
             axes.set_ylim(-1.2, 1.2)
         else:
             axes.imshow(example if kind == "images" else example[::-1, :, 0], aspect="auto", vmin=None)
-    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    row[0].set_ylabel(f"{kind},\n{name}" if name == AS_IT_IS else name, rotation=0, ha="right", va="center")
 picture(figure, "One row per augmentation: six images, waveforms or spectrograms as it changes them", "augmentations")
 
 # %% [markdown]
@@ -265,7 +273,8 @@ picture(figure, "One row per augmentation: six images, waveforms or spectrograms
 # of lesson 1. Start Python in `docs/lessons`, or put your code into a file there.
 #
 # 1. **A loader.** Write `batches(inputs, labels, size, seed, epoch)` without looking above; it need not normalize.
-#    Each example comes once per epoch; epochs have different orders; the same seed and epoch give the same order.
+#    Each example comes once per epoch; other epochs and other seeds have other orders; the same seed and epoch give
+#    the same order.
 # 2. **Statistics of color images.** Write `statistics(images)` for bytes (N, H, W, 3): mean and standard deviation of
 #    each *channel*, of pixels scaled to 0 to 1, as two arrays of shape (3,).
 # 3. **Channels first.** Write `channels_first(x)` from (N, H, W, C) to (N, C, H, W) in numpy, without copying.

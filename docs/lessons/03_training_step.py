@@ -165,7 +165,7 @@ print(f"after three steps, mine and optax's weights differ by {apart:.1e}")
 assert apart < 1e-6
 
 # %% [markdown]
-# Because they are functions, they can be put one behind the other: `optax.chain(optax.clip_by_global_norm(1.0),
+# Because they are functions, they can be chained: `optax.chain(optax.clip_by_global_norm(1.0),
 # optax.adam(1e-3))` clips, then adapts. All options of this project's trainer are made that way, around the step and
 # not inside it. These are its optimizers, each put together so that it does what PyTorch's does:
 

@@ -147,8 +147,8 @@ picture(figure, "One digit after conv1, after the ReLU and after the pooling, in
 # ## What max-pooling keeps
 #
 # Of each 2x2 square the largest value goes on, and its *position* is lost. That is intended: a stroke that moves by a
-# pixel gives the same result. For the gradient the position matters: it goes back to the position that won, and the
-# other three get 0.
+# pixel often gives the same result. For the gradient the position matters: it goes back to the position that won, and
+# the other three get 0.
 
 # %%
 pool = max_pools(result.module, result.variables, example)["max_pool_1"]
@@ -170,8 +170,8 @@ picture(figure, "A channel in front of the pooling, the one position kept in eac
 #
 # ## Parity: do both frameworks see the same?
 #
-# The trained weights are carried to PyTorch, and the same image goes through both networks, in `float64`. Every output
-# of every layer and function is compared, by the same names:
+# The trained weights are carried to PyTorch, and the same image goes through both networks, in `float32` as in the
+# training. Every output of every layer and function is compared, by the same names. What is left is rounding, 1e-7:
 
 # %%
 import parity

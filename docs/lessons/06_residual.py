@@ -173,7 +173,7 @@ print(f"{max(result.error for result in report.results if 'float32' not in resul
 assert report.ok
 
 # %% [markdown]
-# Mistake one: the input is added *behind* the ReLU. It trains, and even well.
+# Mistake one: the input is added *after* the ReLU. Such a network trains, too.
 
 # %%
 from flax import linen as nn

@@ -266,10 +266,11 @@ assert report.ok
 #
 # `from exercises import check`, then `check(7, 1, my_function)`.
 #
-# 1. **Receptive field.** Write `receptive_field(layers)` for a list of (kernel, stride), convolutions and pools alike.
-#    Each layer adds kernel - 1 steps, and a step is as many pixels as all strides before it multiplied.
+# 1. **First weights.** Write `he_kernel(rng, k, inputs, outputs)`: a kernel in Flax's layout of normally distributed
+#    numbers of `rng`, a generator of numpy, with the deviation that keeps VGG's numbers alive, $\sqrt{2 / n}$. Here
+#    $n$ is the number of outputs that an input takes part in, $k^2$ times the channels out.
 # 2. **Count.** Write `classifier_parameters(channels, size, hidden, classes)`: weights and biases of the three linear
-#    layers behind `size` x `size` positions. VGG-16 has 512, 7, 4096, 1000; is it really 89% of 138,357,544?
+#    layers after `size` x `size` positions. VGG-16 has 512, 7, 4096, 1000; is it really 89% of 138,357,544?
 # 3. **Adaptive pooling.** Write `shares(length, size)` without looking above: output $i$ is the mean over the
 #    positions from $\lfloor i L / S \rfloor$ to before $\lceil (i + 1) L / S \rceil$.
 
@@ -277,4 +278,4 @@ assert report.ok
 solutions("07_vgg_alexnet")
 
 # %% [markdown]
-# Next: [Inception](08_inception.py), which does with a twentieth of the weights.
+# Next: [Inception](08_inception.py), which does with far fewer weights.

@@ -10,8 +10,8 @@
 # ## Which kernel size?
 #
 # VGG answers: 3x3, always. Inception answers: all of them. Some patterns are small and some are large, so a block
-# looks at the same input through 1x1, 3x3 and 5x5 convolutions and a max-pool, side by side, and puts the results
-# behind each other along the channels. The next layer chooses.
+# looks at the same input through 1x1, 3x3 and 5x5 convolutions and a max-pool, side by side, and joins the results
+# along the channels. The next layer chooses.
 #
 # A 5x5 convolution of many channels is expensive. Inception's second idea makes it cheap: a 1x1 convolution in front,
 # which reduces the channels.
@@ -71,7 +71,7 @@ side_by_side(jaxnets.models.inception.InceptionBlock, torchnets.models.inception
 # mistake fails loudly. Joined in another *order*, they fit, and the network is another one.
 #
 # The pool has stride 1 and padding 1, so it keeps the size. With what is it padded? With minus infinity, because zeros
-# would win against negative numbers (trap 6). Behind a ReLU nothing is negative and zeros would do, until somebody
+# would win against negative numbers (trap 6). After a ReLU nothing is negative and zeros would do, until somebody
 # moves the ReLU.
 #
 # Here is what the four paths of the first block see in a digit. The weights are random, and of each path only
@@ -171,8 +171,7 @@ print("same shapes, same number of weights:", shapes[0] == shapes[1])
 # %% [markdown]
 # Such a network trains, and about as well as the right one: a path without a pool is not a bad path. Nobody who looks
 # at the loss will ever find it. The weights of the PyTorch network, however, are worthless in it. Here is how `parity`
-# finds it. It gives both sides the same weights and inputs and walks along the layers until the numbers part; then it
-# tries known mistakes until one of them reproduces Flax's numbers.
+# finds it. It gives both sides the same weights and inputs and walks along the layers until the numbers part.
 
 # %%
 report = parity.check(net, wrong, inputs, same_names=True, fail_fast=True)
@@ -182,8 +181,9 @@ print(failure.diagnosis)
 assert failure.layer == "path_pool_1"
 
 # %% [markdown]
-# `same_names=True` says that the layers are called alike on both sides, and `fail_fast=True` stops at the first check
-# that fails. [Lesson 11](11_traps.py) is about more mistakes of this kind, and
+# `path_pool_1` is the unit after the pool. Its *input* is off: the unit is right, and what should stand before it is
+# not there. `same_names=True` says that the layers are called alike on both sides, and `fail_fast=True` stops at the
+# first check that fails. [Lesson 11](11_traps.py) is about more mistakes of this kind, and
 # [lesson 13](13_port_your_own.py) about finding them in your own port.
 #
 # ## Exercises

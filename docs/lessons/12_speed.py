@@ -53,10 +53,10 @@ def flax_step(state, batch):
 fast_step = jax.jit(flax_step)
 
 # %% [markdown]
-# ## Mistake 1: two different works
+# ## Mistake 1: two different computations
 #
-# Before anything is timed: is it the same work? A network that lacks a layer is fast. So parity comes first, and on
-# the device and in the precision that is timed, the first steps must agree:
+# Before anything is timed: is it the same computation? A network that lacks a layer is fast. So parity comes first,
+# and on the device and in the precision that is timed, the first steps must agree:
 
 # %%
 report = parity.check(net, model, batch.inputs[:8])
@@ -224,9 +224,10 @@ for name, rates in rounds.items():
     print(f"{name:8}{1000 * seconds:6.2f} ms a step, at least {1000 * least:.2f} ms: {least / seconds:.0%} of it")
 
 # %% [markdown]
-# A small network is far below its roofline. Its matrices are too small to keep the processor busy, and the time goes
-# into starting operations. That is where compiling helps. For a large network both frameworks call the same kind of
-# library for the same products, and there is little left to differ in.
+# The smaller its matrices, the further a network is below its roofline: small ones do not keep the processor busy, and
+# the time goes into starting operations. That is where compiling helps. This MLP's first matrix, 784 by 256, is large
+# enough to come near it. For a large network both frameworks call the same kind of library for the same products, and
+# there is little left to differ in.
 #
 # Both steps, once more, side by side. What is timed is no more than this:
 

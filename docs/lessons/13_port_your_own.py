@@ -58,7 +58,8 @@ source(my_torch)
 # change:
 #
 # - Images are channels last, (N, H, W, C). So the mean over all positions is over the axes 1 and 2, not 2 and 3.
-# - Layers are made where they are used, under `@nn.compact`. Only outputs have a size; inputs are seen when it runs.
+# - Layers are made where they are used, under `@nn.compact`, or in `setup`. Only outputs have a size; inputs are seen
+#   when it runs.
 # - What depends on training, such as dropout or BatchNorm, is told by an argument `train`. Nothing here does.
 #
 # The names of the layers need not be the same. Here Flax makes them: `Conv_0`, `Dense_0` and so on.
@@ -173,8 +174,8 @@ run(
 # worse than none. `--emit` also writes the conversion as a function; more of that below.
 #
 # ```sh
-# python -m parity convert my_torch.py:Net my_flax.py:Net --input 8,8,8,1 --weights trained net.safetensors --emit
-# convert_net.py
+# python -m parity convert my_torch.py:Net my_flax.py:Net --input 8,8,8,1 \
+#     --weights trained net.safetensors --emit convert_net.py
 # ```
 
 # %% tags=["remove-input"]
@@ -218,7 +219,8 @@ print("right:", int((np.argmax(logits, axis=1) == digits.test.labels).sum()), "o
 # ## What stays: a function
 #
 # `convert_net.py` needs numpy and einops, and neither PyTorch nor this project. Put it beside your model, and anyone
-# can convert weights. Here is its heart; read how query, key and value come out of one array:
+# can convert weights. Here is its heart; read how each kernel gets its new order of axes, and which key feeds
+# `Dense_0`:
 
 # %% tags=["remove-input"]
 text = (folder / "convert_net.py").read_text()
@@ -261,7 +263,8 @@ print((folder / "test_port.py").read_text().rstrip())
 #
 # ## Exercises
 #
-# `from exercises import check`, then `check(13, 1, my_answer)`.
+# As in lesson 1: start Python in `docs/lessons` of the clone, `from exercises import check`, then
+# `check(13, 1, my_answer)`.
 #
 # 1. **Port it.** `TorchBlock` is in `docs/lessons/solutions/13_port_your_own.py`, on top: a grouped convolution,
 #    GroupNorm, LeakyReLU, a linear layer. Write `FlaxBlock`, a module without arguments, for images (N, 8, 8, 4).

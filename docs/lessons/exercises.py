@@ -18,6 +18,7 @@ class Exercise(NamedTuple):
     solution: Callable[..., Any]
     check: Callable[[Callable[..., Any]], None]  # raises AssertionError, with a sentence that says what is wrong
     mistake: Callable[..., Any]  # a typical wrong answer, which the check refuses
+    another: Callable[..., Any] | None = None  # a second one
     slow: bool = False  # the check takes more than two seconds
 
 

@@ -111,7 +111,8 @@ class _Writer:
         line, number = self.lines[side][at], at + 1
         made = self.made[side].get(number)
         note = _note(self.layers[side], made) if made else ""
-        mark = " alone" if alone and line.strip() else ""
+        mark = "" if line.strip() else " blank"
+        mark = " alone" if alone and not mark else mark
         indent = len(line) - len(line.lstrip())
         return (
             f'<td class="no" id="{side}-{number}">{number}</td><td class="code {side}{mark}">'

@@ -33,9 +33,9 @@ tr:target td, td:target, td:target + td.code { background: var(--mark) }
   .twins tr { display: grid; grid-template-columns: 2.6em minmax(0, 1fr) }
   .twins tr:not(.same) { border-bottom: 1px solid var(--line) }
   td.no { padding-right: .5em !important } td.code { font-size: 11.5px }
-  tr:not(.same) td.code { box-shadow: inset 3px 0 var(--side) }
+  tr:not(.same) td.code:not(.blank) { box-shadow: inset 3px 0 var(--side) }
   tr:not(.same) td.code::before { display: block; font: 10px/1.6 system-ui, sans-serif; color: var(--side) }
-  td.code.jax::before { content: "Flax" } td.code.torch::before { content: "PyTorch" }
+  td.code.jax:not(.blank)::before { content: "Flax" } td.code.torch:not(.blank)::before { content: "PyTorch" }
   td.code.none, td.mid:empty { display: none } td.no:empty { display: none }
   .twins tr.same td:nth-last-child(-n+2) { display: none }
   .twins tr.same td.code::before { content: none }

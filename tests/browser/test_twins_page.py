@@ -16,6 +16,11 @@ PLACES = """
   return cell.matches(".none") || !box.height ? null : [Math.round(box.top), Math.round(box.left)];
 }))
 """
+# (text, label of the side) of each line that is not the same on both sides.
+LABELS = """
+[...document.querySelectorAll(".twins tr:not(.same) td.code:not(.none)")]
+  .map(cell => [cell.innerText.trim(), getComputedStyle(cell, "::before").content])
+"""
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +64,9 @@ def test_on_a_telephone_they_stand_below_each_other_and_equal_lines_once(page: P
     for (top, left), (below, same) in both_lines(page):
         assert top < below
         assert left == same
+    labels = page.evaluate(LABELS)
+    assert {label for text, label in labels if text} == {'"Flax"', '"PyTorch"'}
+    assert {label for text, label in labels if not text} == {"none"}  # a blank line has no side
     equal = page.locator("tr.same")
     assert equal.count() > 10
     assert equal.locator("td.code:visible").count() == equal.count()

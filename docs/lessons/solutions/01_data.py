@@ -17,6 +17,11 @@ def batches_in_one_order(inputs, labels, size, seed, epoch):
     return batches(inputs, labels, size, seed, 0 * epoch)
 
 
+def batches_of_one_seed(inputs, labels, size, seed, epoch):
+    """Forget the seed: a mistake."""
+    return batches(inputs, labels, size, 0 * seed, epoch)
+
+
 def check_batches(answer):
     """Check each example's count, its label, and what the order depends on."""
     labels = np.arange(10)
@@ -30,6 +35,8 @@ def check_batches(answer):
     first, second, again = (np.concatenate([y for _, y in epoch]).tolist() for epoch in epochs)
     assert first != second, "two epochs have the same order: it must depend on the epoch"
     assert first == again, "the same seed and epoch must give the same order"
+    other = np.concatenate([y for _, y in answer(inputs, labels, 4, 1, 0)]).tolist()
+    assert first != other, "two seeds have the same order: it must depend on the seed, too"
 
 
 def statistics(images):
@@ -78,7 +85,7 @@ def check_channels_first(answer):
 
 
 EXERCISES = [
-    Exercise(batches, check_batches, batches_in_one_order),
+    Exercise(batches, check_batches, batches_in_one_order, batches_of_one_seed),
     Exercise(statistics, check_statistics, statistics_of_images),
     Exercise(channels_first, check_channels_first, channels_first_by_reshape),
 ]

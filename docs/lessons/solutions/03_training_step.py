@@ -51,6 +51,12 @@ def mask_of_every_step(key, step, shape, rate):
     return kept / (1 - rate) + 0 * step
 
 
+def mask_of_the_step_alone(key, step, shape, rate):
+    """Make a key of the step, so that every training drops the same: a mistake."""
+    del key
+    return mask(jax.random.key(0), step, shape, rate)
+
+
 def check_mask(answer):
     """Check the values, the mean, and what the mask depends on."""
     key, shape = jax.random.key(3), (100, 100)
@@ -60,6 +66,8 @@ def check_mask(answer):
     assert abs(first.mean() - 1) < 0.03, f"the mean should stay about 1, found {first.mean():.3f}"
     assert (first == again).all(), "the same key and step must give the same mask"
     assert (first != second).any(), "two steps have the same mask: fold the step into the key"
+    other = np.asarray(answer(jax.random.key(4), 0, shape, 0.25))
+    assert (first != other).any(), "two keys have the same mask: use the key that is given"
 
 
 def accumulated(loss, params, x, y):
@@ -92,6 +100,6 @@ def check_accumulated(answer):
 
 EXERCISES = [
     Exercise(decayed, check_decayed, decayed_afterwards),
-    Exercise(mask, check_mask, mask_of_every_step),
+    Exercise(mask, check_mask, mask_of_every_step, mask_of_the_step_alone),
     Exercise(accumulated, check_accumulated, accumulated_sum),
 ]

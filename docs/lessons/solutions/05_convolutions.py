@@ -75,11 +75,14 @@ def receptive_field_without_strides(layers):
 
 
 def check_receptive_field(answer):
-    """Check small cases and LeNet-5, whose last convolution sees the whole image."""
+    """Check small cases, LeNet-5, whose last convolution sees the whole image, AlexNet's first pool and VGG-16."""
+    vgg16 = [layer for depth in (2, 2, 3, 3, 3) for layer in [(3, 1)] * depth + [(2, 2)]]
     for layers, expected in (
         ([(3, 1)], 3),
         ([(3, 1), (3, 1)], 5),
         ([(5, 1), (2, 2), (5, 1), (2, 2), (5, 1)], 32),
+        ([(11, 4), (3, 2)], 19),
+        (vgg16, 212),
     ):
         found = answer(layers)
         assert found == expected, f"{layers} sees {expected} pixels, found {found}"

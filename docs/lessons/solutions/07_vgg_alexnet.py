@@ -7,26 +7,32 @@ import torch
 from exercises import Exercise
 
 
-def receptive_field(layers):
-    """Return how many pixels in a row an output depends on; layers are (kernel, stride)."""
-    field, step = 1, 1
-    for kernel, stride in layers:
-        field += (kernel - 1) * step
-        step *= stride
-    return field
+def he_kernel(rng, k, inputs, outputs):
+    """Return a kernel in Flax's layout, drawn as `he_normal` draws: the deviation depends on the outputs."""
+    return rng.normal(scale=(2 / (k * k * outputs)) ** 0.5, size=(k, k, inputs, outputs))
 
 
-def without_strides(layers):
-    """Add the kernels alone: a mistake, as soon as there is a stride."""
-    return 1 + sum(kernel - 1 for kernel, _ in layers)
+def of_the_inputs(rng, k, inputs, outputs):
+    """Count the numbers that come in instead of those that go out: a mistake, and He's other rule."""
+    return rng.normal(scale=(2 / (k * k * inputs)) ** 0.5, size=(k, k, inputs, outputs))
 
 
-def check_receptive_field(answer):
-    """Check rows of convolutions with and without strides."""
-    assert answer([(3, 1)] * 3) == 7, "three 3x3 convolutions see 7 pixels"
-    assert answer([(11, 4), (3, 2)]) == 19, "AlexNet's first pool sees 19 pixels: its steps are 4 pixels long"
-    vgg16 = [layer for depth in (2, 2, 3, 3, 3) for layer in [(3, 1)] * depth + [(2, 2)]]
-    assert answer(vgg16) == 212, f"VGG-16 sees 212 pixels before its linear layers, found {answer(vgg16)}"
+def as_a_variance(rng, k, inputs, outputs):
+    """Take the variance for the deviation: a mistake."""
+    return rng.normal(scale=2 / (k * k * outputs), size=(k, k, inputs, outputs))
+
+
+def check_he_kernel(answer):
+    """Check the shape and the deviation of two large kernels."""
+    for k, inputs, outputs in ((3, 64, 128), (5, 40, 30)):
+        found = np.asarray(answer(np.random.default_rng(0), k, inputs, outputs))
+        what = f"{k}x{k}, {inputs} to {outputs} channels"
+        assert found.shape == (k, k, inputs, outputs), f"{what}: expected Flax's layout, found {found.shape}"
+        expected = (2 / (k * k * outputs)) ** 0.5
+        assert abs(found.std() / expected - 1) < 0.05, (
+            f"{what}: the deviation is {expected:.4f}, not {found.std():.4f}"
+        )
+        assert abs(found.mean()) < 0.05 * expected, f"{what}: the mean should be 0, found {found.mean():.4f}"
 
 
 def classifier_parameters(channels, size, hidden, classes):
@@ -74,7 +80,7 @@ def check_shares(answer):
 
 
 EXERCISES = [
-    Exercise(receptive_field, check_receptive_field, without_strides),
+    Exercise(he_kernel, check_he_kernel, of_the_inputs, as_a_variance),
     Exercise(classifier_parameters, check_classifier_parameters, without_biases),
     Exercise(shares, check_shares, equal_windows),
 ]

@@ -18,17 +18,26 @@ def in_place(variables, name, kernel, bias):
     return variables
 
 
+def always_fc(variables, name, kernel, bias):
+    """Forget the name: a mistake."""
+    del name
+    return with_new_head(variables, "fc", kernel, bias)
+
+
 def check_with_new_head(answer):
     """Check the new variables, and the old ones."""
     old = {"params": {"conv": {"kernel": np.ones(2)}, "fc": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}}}
     old["batch_stats"] = {"bn": {"mean": np.ones(2)}}
-    kept, kernel, bias = copy.deepcopy(old), np.zeros((2, 5)), np.zeros(5)
+    kept, kernel, bias = copy.deepcopy(old), np.full((2, 5), 7.0), np.full(5, 7.0)
     new = answer(old, "fc", kernel, bias)
     assert jax.tree.map(np.shape, old) == jax.tree.map(np.shape, kept), "the old variables have changed"
     assert new["params"]["fc"]["kernel"].shape == (2, 5), "the new variables have the old head"
     assert new["params"]["fc"]["bias"].shape == (5,), "the new variables have the old bias"
     assert new["params"]["conv"] is old["params"]["conv"], "the other layers should be the old ones, not copies"
     assert "batch_stats" in new, "the statistics are lost"
+    assert (np.asarray(new["params"]["fc"]["kernel"]) == 7).all(), "the new head has other numbers than were given"
+    other = answer(old, "head", kernel, bias)["params"]
+    assert set(other) == {"conv", "fc", "head"}, f"the layer is called head; found the layers {sorted(other)}"
 
 
 def changed(before, after, prefix=""):
@@ -85,7 +94,7 @@ def check_step(answer):
 
 
 EXERCISES = [
-    Exercise(with_new_head, check_with_new_head, in_place),
+    Exercise(with_new_head, check_with_new_head, in_place, always_fc),
     Exercise(changed, check_changed, within_a_tolerance),
     Exercise(step, check_step, step_for_all),
 ]

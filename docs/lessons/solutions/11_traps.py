@@ -24,12 +24,12 @@ def conv_same(features):
 def check_conv(answer):
     """Compare with PyTorch at an even and at an odd size."""
     torch.manual_seed(0)
-    layer = torch.nn.Conv2d(2, 3, 4, stride=2, padding=1)
-    variables = parity.to_flax(layer.state_dict())
-    for size in (8, 9):
+    for size, features in ((8, 3), (9, 5)):
+        layer = torch.nn.Conv2d(2, features, 4, stride=2, padding=1)
+        variables = parity.to_flax(layer.state_dict())
         x = np.random.default_rng(size).normal(size=(2, size, size, 2)).astype(np.float32)
         expected = layer(torch.from_numpy(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).detach().numpy()
-        found = np.asarray(answer(3).apply(variables, x))
+        found = np.asarray(answer(features).apply(variables, x))
         assert found.shape == expected.shape, f"{size}x{size}: expected shape {expected.shape}, found {found.shape}"
         assert np.allclose(found, expected, atol=1e-5), f"{size}x{size}: other numbers than PyTorch's"
 
