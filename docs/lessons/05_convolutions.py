@@ -52,11 +52,11 @@ for axes, values, title in zip(
 ):
     signed = title != titles[0]
     shown = axes.imshow(
-        values, cmap="PuOr" if signed else "gray", vmin=-0.3 if signed else 0, vmax=0.3 if signed else 1
+        values, cmap="PuOr_r" if signed else "gray", vmin=-0.3 if signed else 0, vmax=0.3 if signed else 1
     )
     axes.set(xticks=[], yticks=[], title=title)
     figure.colorbar(shown, ax=axes, shrink=0.7)
-picture(figure, "A digit, and the answers of two edge kernels: purple where it becomes brighter, orange where darker")
+picture(figure, "A digit, and the answers of two edge kernels: orange where it becomes brighter, purple where darker")
 
 # %% [markdown]
 # Is it what the frameworks call a convolution? (In mathematics a convolution turns the kernel by 180 degrees first. No
@@ -104,13 +104,13 @@ figure = Figure(figsize=(7.5, 2.6), layout="constrained")
 grid, largest = figure.subplots(2, 6), abs(after).max()
 for row, (values, name) in enumerate(((np.asarray(before), "random"), (after, "learned"))):
     for number, axes in enumerate(grid[row]):
-        axes.imshow(values[:, :, 0, number], cmap="PuOr", vmin=-largest, vmax=largest)
+        axes.imshow(values[:, :, 0, number], cmap="PuOr_r", vmin=-largest, vmax=largest)
         axes.set(xticks=[], yticks=[])
     grid[row][0].set_ylabel(name)
 picture(figure, "The six 5x5 kernels of conv1, random before the training, with larger regions of one sign after it")
 
 # %% [markdown]
-# Purple is positive, orange negative. The numbers have become larger, and in some kernels neighbors have the same
+# Orange is positive, purple negative. The numbers have become larger, and in some kernels neighbors have the same
 # sign: a bright stroke beside a dark one, in several directions. Do not expect tidy edges. Six epochs on 1,293
 # digits are little, and nothing in the loss asks for kernels that please the eye.
 #
@@ -133,14 +133,14 @@ for row, name in zip(figure.subplots(3, 6), shown, strict=True):
     values = seen[name].values[0]
     largest = abs(values).max()
     for number, axes in enumerate(row):
-        axes.imshow(values[..., number], cmap="PuOr", vmin=-largest, vmax=largest)
+        axes.imshow(values[..., number], cmap="PuOr_r", vmin=-largest, vmax=largest)
         axes.set(xticks=[], yticks=[])
     row[0].set_ylabel(name)
-picture(figure, "One digit after conv1, after the ReLU and after the pooling, in six channels; purple is positive")
+picture(figure, "One digit after conv1, after the ReLU and after the pooling, in six channels; orange is positive")
 
 # %% [markdown]
 # Read a column from top to bottom. The convolution answers with both signs. The ReLU removes the negative ones
-# (orange), so a channel says *where its feature is*, not where it is not. The pooling halves the image and keeps the
+# (purple), so a channel says *where its feature is*, not where it is not. The pooling halves the image and keeps the
 # strongest answers. Then `conv2` looks for patterns in these six maps together, and so on, until nothing of the image
 # is left but 120 numbers.
 #

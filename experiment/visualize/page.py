@@ -86,7 +86,7 @@ def _figure(picture: Picture, size: tuple[int, ...]) -> str:
     return (
         f'<figure id="{file.removesuffix(".png")}"><figcaption>{html.escape(picture.caption)}</figcaption>'
         f'<div class="pane" tabindex="0"><a href="{file}"><img src="{file}" alt="{text}" width="{width}" '
-        f'height="{height}" loading="lazy"></a></div></figure>\n'
+        f'height="{height}"></a></div></figure>\n'
     )
 
 
