@@ -45,6 +45,7 @@ figure { margin: .4rem 0; min-width: 0; max-width: 34rem; break-inside: avoid } 
 .second path { stroke: var(--torch) } .wide > path:not(.dots) { stroke-width: 6; stroke-opacity: .35 }
 .chart .dots, .legend .dots { stroke-width: 5; stroke-linecap: round } .square > .dots { stroke-linecap: square }
 .large > .dots { stroke-width: 8 }
+@media screen and (max-width: 760px) { #planted table.data { min-width: 76rem } } /* it scrolls; its words need room */
 @media print {
   @page { size: A4 landscape; margin: 10mm }
   body { font-size: 10px } h1 { font-size: 18px } h2 { font-size: 14px } h3 { font-size: 11px }
