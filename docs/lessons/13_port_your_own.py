@@ -9,8 +9,8 @@
 #
 # ## Follow along
 #
-# You can do all of this in a folder of your own. In the clone of the project, with its environment activated and
-# PyTorch installed (`pip install -c constraints.txt -e '.[torch]'`):
+# You can do all of this in a folder of your own. In the clone of the project, with its environment activated
+# (`. .venv/bin/activate`) and PyTorch installed (`pip install -c constraints.txt -e '.[torch]'`):
 #
 # ```sh
 # mkdir ~/port
