@@ -42,6 +42,7 @@ html_static_path = ["site/static"]
 html_extra_path = ["site/root"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False  # the footer would name nobody
 html_show_sourcelink = False
 html_show_search_summary = False  # the script would fetch pages, which a browser refuses without a server
 html_theme_options = {"navigation_with_keys": True}
