@@ -328,8 +328,8 @@ assert report.ok
 # 1. **Decay.** Write `decayed(rate, decay)`: a gradient transformation that is SGD with PyTorch's `weight_decay`. That
 #    adds `decay * p` to the gradient of each weight `p` *before* the step.
 # 2. **Dropout of a step.** Write `mask(key, step, shape, rate)`: an array of this shape that is 0 with probability
-#    `rate` and $1 / (1 - \text{rate})$ otherwise, so that the mean stays 1. It depends on key and step alone, and another
-#    key or another step has another mask.
+#    `rate` and $1 / (1 - \text{rate})$ otherwise, so that the mean stays 1. It depends on key and step alone, and
+#    another key or another step has another mask.
 # 3. **Accumulate.** A batch of 8 does not fit into memory. Write `accumulated(loss, params, x, y)`, which returns the
 #    gradient of the mean loss of 8 examples, computed on two halves, one after the other.
 
