@@ -8,7 +8,7 @@ from typing import Any
 from docutils import nodes
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_for_filename
+from pygments.lexers import find_lexer_class_for_filename, get_lexer_for_filename
 from sphinx import addnodes
 
 LARGEST = 200_000  # bytes of a page; longer files are copied as they are
@@ -18,7 +18,9 @@ def lead_to_pages(app: Any, doctree: nodes.document) -> None:
     """Replace links to files that are no documents by links to pages that show them."""
     for node in [*doctree.findall(addnodes.download_reference), *doctree.findall(addnodes.pending_xref)]:
         path = _file(app, node)
-        if path and (Path(app.srcdir) / path).stat().st_size <= LARGEST:
+        # Pictures have no lexer: they are copied, too.
+        text = find_lexer_class_for_filename(path) is not None
+        if text and (Path(app.srcdir) / path).stat().st_size <= LARGEST:
             _shown(app.env).setdefault(app.env.docname, set()).add(path)
             link = nodes.reference("", "", *node.children, internal=True, refuri="")
             link["file"] = path
