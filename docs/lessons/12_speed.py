@@ -216,7 +216,7 @@ from jaxnets.model_summary import summarize
 
 flops = 3 * len(batch.labels) * sum(layer.flops for layer in summarize(entry))  # forward, and twice backward
 side = 1500
-peak = 2 * 2 * side**3 / parity.bench.clock.best_seconds(lambda: jax.block_until_ready(product(big)), 0.3)
+peak = 2 * 2 * side**3 / parity.bench.clock.best_seconds(lambda: jax.block_until_ready(product(big)), 1.5)
 least = flops / peak
 print(f"a step has {flops / 1e9:.3f} GFLOP; this machine manages {peak / 1e9:,.0f} GFLOP/s")
 for name, rates in rounds.items():
@@ -224,6 +224,8 @@ for name, rates in rounds.items():
     print(f"{name:8}{1000 * seconds:6.2f} ms a step, at least {1000 * least:.2f} ms: {least / seconds:.0%} of it")
 
 # %% [markdown]
+# A share above 100% cannot be: then the machine was busier when its peak was measured than when the steps were.
+#
 # The smaller its matrices, the further a network is below its roofline: small ones do not keep the processor busy, and
 # the time goes into starting operations. That is where compiling helps. This MLP's first matrix, 784 by 256, is large
 # enough to come near it. For a large network both frameworks call the same kind of library for the same products, and
