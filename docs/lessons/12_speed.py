@@ -228,8 +228,8 @@ for name, rates in rounds.items():
 #
 # The smaller its matrices, the further a network is below its roofline: small ones do not keep the processor busy, and
 # the time goes into starting operations. That is where compiling helps. This MLP's first matrix, 784 by 256, is large
-# enough to come near it. For a large network both frameworks call the same kind of library for the same products, and
-# there is little left to differ in.
+# enough to come near it on a quiet machine. For a large network both frameworks call the same kind of library for the
+# same products, and there is little left to differ in.
 #
 # Both steps, once more, side by side. What is timed is no more than this:
 
