@@ -52,15 +52,15 @@ def test_pictures_are_there_and_say_what_they_show(page: Page, site: Path, name:
     visit(page, site, name)
     pictures = page.locator("article img.picture")
     assert pictures.count() >= 1
-    for size in SIZES.values():
-        page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    for width, height in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
         for picture in pictures.all():
             assert picture.evaluate("one => one.complete && one.naturalWidth") > 300
             assert len(picture.get_attribute("alt") or "") > 30
             box = picture.bounding_box()
             assert box
             assert box["width"] > 250
-            assert box["x"] + box["width"] <= size[0]
+            assert box["x"] + box["width"] <= width
 
 
 @pytest.mark.parametrize("name", LESSONS)
