@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from parity.sides.arrays import narrowed
+from parity.sides.crashes import crash_of
 from parity.trace.jax_eval import BODIES, line_of
 from parity.trace.lines import Line
 from parity.training.backward import program_backward
@@ -13,12 +14,12 @@ from parity.training.jax_steps import JaxTraining, Program
 from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest
 
 
-def jax_precision(make: Callable[[], Any], batch: Sequence[Any]) -> Precision | None:
-    """Return the types of one step, None if it does not run in float32."""
+def jax_precision(make: Callable[[], Any], batch: Sequence[Any]) -> Precision:
+    """Return the types of one step, or what it raises in float32."""
     try:
         return _types(make, batch)
-    except Exception:  # a training that runs in float64 alone has no mixed precision
-        return None
+    except Exception as error:  # a training may run in float64 alone
+        return Precision([], [], {}, {}, crash_of(error).short)
 
 
 def _types(make: Callable[[], Any], batch: Sequence[Any]) -> Precision:
