@@ -6,12 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from parity.sides.arrays import narrowed
-from parity.sides.crashes import crash_of
 from parity.trace.jax_eval import BODIES, line_of
 from parity.trace.lines import Line
 from parity.training.backward import program_backward
 from parity.training.jax_steps import JaxTraining, Program
-from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest
+from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest, unknown
 
 
 def jax_precision(make: Callable[[], Any], batch: Sequence[Any]) -> Precision:
@@ -19,7 +18,7 @@ def jax_precision(make: Callable[[], Any], batch: Sequence[Any]) -> Precision:
     try:
         return _types(make, batch)
     except Exception as error:  # a training may run in float64 alone
-        return Precision([], [], {}, {}, crash_of(error).short)
+        return unknown(error)
 
 
 def _types(make: Callable[[], Any], batch: Sequence[Any]) -> Precision:

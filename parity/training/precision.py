@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.errors import UserError
+from parity.sides.crashes import crash_of
 from parity.trace.lines import Line
 from parity.training.outcome import TrainingFailure
 from parity.training.roles import Roles
@@ -30,6 +32,13 @@ class Precision(NamedTuple):
     raised: str = ""  # what it raises if it is run so: nothing is known of its types then
 
 
+def unknown(error: Exception) -> Precision:
+    """Return that a training raises as its user runs it, and where."""
+    crash = crash_of(error)
+    crash = crash._replace(words=str(error)) if isinstance(error, UserError) else crash
+    return Precision([], [], {}, {}, crash.short)
+
+
 def narrowest(kinds: Sequence[str]) -> str:
     """Return the type with the fewest digits."""
     return min(kinds, key=lambda kind: -_eps(kind))
@@ -45,7 +54,7 @@ def differences(ours: Precision | None, theirs: Precision | None, roles: Roles) 
 def not_compared(ours: Precision | None, theirs: Precision | None) -> list[str]:
     """Return what is said of a side whose types are not known, as it raises in its own precision."""
     sides = (("PyTorch", ours), ("JAX", theirs))
-    words = "the types of mixed precision are not compared: the {} training as it is, on batches of float32, raises {}"
+    words = "the types of mixed precision are not compared: the {} training as it is, on batches of float32, fails: {}"
     return [words.format(name, side.raised) for name, side in sides if side is not None and side.raised]
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
-from parity.sides.crashes import crash_of
 from parity.sides.numbers import is_array, tree_map
 from parity.trace.lines import Line, line_of_stack
-from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest
+from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest, unknown
 from parity.training.torch_steps import TorchTraining
 
 
@@ -43,7 +42,7 @@ def torch_precision(make: Callable[[], Any], batch: Sequence[Any], *, as_tensors
     try:
         return _types(make, batch, as_tensors)
     except Exception as error:  # a training may run in float64 alone
-        return Precision([], [], {}, {}, crash_of(error).short)
+        return unknown(error)
 
 
 def _types(make: Callable[[], Any], batch: Sequence[Any], as_tensors: bool) -> Precision:
