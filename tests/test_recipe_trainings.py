@@ -74,8 +74,25 @@ def test_what_no_recipe_has_is_proved_too():
 
 @pytest.mark.slow
 def test_a_wrong_rule_of_a_recipe_is_told():
-    torch_training, _, batches, weights = recipe_trainings("mlp-mnist", STEPS)
-    other = dataclasses.replace(load_recipe("mlp-mnist"), weight_decay=0.0)
-    report = parity.check_training(torch_training, trainings(other, STEPS).jax, batches, STEPS, weights=weights)
-    assert (report.stage, report.step) == ("update", 1)
-    assert "there is no weight decay, PyTorch's is 0.05" in report.diagnosis
+    right = load_recipe("mlp-mnist")
+    found = against(right, dataclasses.replace(right, weight_decay=0.0))
+    assert (found.stage, found.step) == ("update", 1)
+    assert "there is no weight decay, PyTorch's is 0.05" in found.diagnosis
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wrong", "step"), [({"momentum": 0.5}, 2), ({"decay_weights_only": False}, 1), ({"lr": 0.011}, 1)]
+)
+def test_a_wrong_rule_of_muon_is_caught(wrong, step):
+    right = Config(model="custom_mlp", optimizer="muon", lr=0.01, momentum=0.6, weight_decay=0.5)
+    right = dataclasses.replace(right, decay_weights_only=True)
+    found = against(right, dataclasses.replace(right, **wrong))
+    assert [failure.stage for failure in found.failures] == ["update"]
+    assert found.step == step
+
+
+def against(right: Config, wrong: Config) -> Any:
+    """Return what is found of PyTorch's training by one configuration against JAX's by another."""
+    torch_training, _, batches, weights = trainings(right, STEPS)
+    return parity.check_training(torch_training, trainings(wrong, STEPS).jax, batches, STEPS, weights=weights)
