@@ -11,6 +11,7 @@ import optax
 import pytest
 import torch
 from flax import linen as nn
+from jax.extend.core import jaxpr_as_fun
 from torch import nn as torch_nn
 
 import parity
@@ -241,7 +242,8 @@ def rounded_jax(dtype):
 
     def loss_of(params, x, y):
         labels = optax.smooth_labels(jax.nn.one_hot(y, 5, dtype=jnp.float32), 1 / 3)
-        return optax.softmax_cross_entropy(model.apply({"params": params}, x).astype(jnp.float32), labels).mean()
+        logits = jnp.asarray(model.apply({"params": params}, x), jnp.float32)
+        return optax.softmax_cross_entropy(logits, labels).mean()
 
     def step(state, x, y):
         loss, grads = jax.value_and_grad(loss_of)(state[0], x, y)
@@ -265,7 +267,7 @@ def test_constants_of_a_cast_are_traced_as_they_are_meant():
     x = np.linspace(-2, 2, 9)
     with jax.enable_x64(True):
         closed, _ = traced_wide(lambda x: nn.gelu(x.astype(jnp.bfloat16), approximate=False) / 3, jnp.asarray(x))
-        (found,) = jax.extend.core.jaxpr_as_fun(closed)(x)
+        (found,) = jaxpr_as_fun(closed)(x)
     np.testing.assert_allclose(found, torch_nn.functional.gelu(torch.from_numpy(x)) / 3, rtol=1e-14)
     with jax.enable_x64(True):  # and a cast is one again
         assert jnp.asarray(x).astype(jnp.bfloat16).dtype == jnp.bfloat16
