@@ -41,7 +41,7 @@ def wanted(config: Config) -> dict[str, int]:
     assert config.optimizer not in KEPT or len(slots) == KEPT[config.optimizer] * len(trained)
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return {
-        "forward": 1,
+        "forward": config.accumulate,  # once for each piece of the batch
         "loss": 1,
         "gradients": len(trained),
         "update": len(list(module.parameters())) + len(slots),
