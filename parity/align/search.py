@@ -62,7 +62,6 @@ class Search:
         targets: Collection[int],
         given: Mapping[str, Rule] | None = None,
         seconds: float = 40,  # of the processor: the verdict must not depend on what else the machine does
-        kind: type[Walk] = Walk,
         near: float = NEAR[8],
     ):
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
@@ -74,7 +73,7 @@ class Search:
                 self.index.add(number, value.array)
                 if low[number]:
                     self.low.add(number, value.array)
-        self.made, self.kind, self.near = Made(state), kind, near
+        self.made, self.near = Made(state), near
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
         self.settled_at: dict[Piece, int] = {}  # at which step weights were settled by what follows
@@ -133,7 +132,7 @@ class Search:
         self.walks += 1
         known = Bindings(self.leaves, self.trained, self.made, {**self.given, **(given or {})})
         given_up = self.given_up if stop is None else None
-        walk = self.kind(
+        walk = Walk(
             self.trace,
             self.index,
             self.low,

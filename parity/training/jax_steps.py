@@ -15,15 +15,14 @@ from data.errors import UserError
 from parity.sides.arrays import bits, flat_tree, is_array, to_numpy, x64
 from parity.sides.carries import wide_carries
 from parity.sides.faults import explained
-from parity.trace.jax_eval import as_numpy
 from parity.trace.jax_trace import traced
+from parity.trace.low import restored
+from parity.trace.widened import wide_equation, widened_program
 from parity.training.branches import wide_branches
 from parity.training.draws import named_draws
 from parity.training.made import made_by
-from parity.training.numbers import restored
 from parity.training.program import Given, StepProgram
 from parity.training.wide_casts import traced_wide
-from parity.training.widened import wide_equation, widened
 
 LOSS_NAMES = ("loss", "train_loss", "total_loss")
 
@@ -144,7 +143,7 @@ class Program(StepProgram):
 
     def widened(self, jaxpr: Any, consts: Sequence[Any]) -> Any:
         """Return a closed jaxpr of which each equation is wide."""
-        return SimpleNamespace(jaxpr=widened(jaxpr), consts=[restored(as_numpy(c)) for c in consts])
+        return widened_program(SimpleNamespace(jaxpr=jaxpr, consts=consts))
 
 
 def _traced(training: JaxTraining, *args: Any) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from parity.training.numbers import is_low
+from parity.trace.low import is_low
 
 _PLACE, _NAME = inspect.unwrap(jax.lax.convert_element_type).__globals__, "_convert_element_type"
 _asked: ContextVar[bool] = ContextVar("wide_casts", default=False)
