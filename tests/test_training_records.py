@@ -260,7 +260,8 @@ def test_a_step_that_does_not_fit_is_refused(tmp_path):
 
 def test_draws_in_loops_branches_and_checkpoints_are_inputs(monkeypatch):
     whole_loops = lambda function, *args: jax.make_jaxpr(function, return_shape=True)(*args)  # noqa: E731
-    monkeypatch.setattr("parity.training.jax_steps.traced", whole_loops)  # as where a step needs its own jit
+    for name in ("traced", "traced_wide"):  # as where a step needs its own jit
+        monkeypatch.setattr(f"parity.training.jax_steps.{name}", whole_loops)
 
     def training():
         def loss_of(w, key, x):
