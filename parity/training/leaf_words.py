@@ -16,9 +16,15 @@ SHOWN = 3  # parameters that are named
 SAME = 1e-6
 
 
-def leaf_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
-    """Say which parameters have another rate or decay, or are trained by one side alone; "" if that is not all."""
-    if words := _alone(compared[number], steps[number], roles):
+def leaf_words(
+    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, *, known: bool = True
+) -> str:
+    """Say which parameters have another rate or decay, or are trained by one side alone; "" if that is not all.
+
+    `known`: whether PyTorch's rule is one that is known here; else nothing is said of rates and decays.
+    """
+    words = _alone(compared[number], steps[number], roles)
+    if words or not known:
         return words
     found = [numbers(n, compared, steps, roles) for n in range(number, len(steps))]
     given = [one for one in found if one is not None][:STEPS]

@@ -22,7 +22,7 @@ from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
 from parity.training.grad_scaler import SCALING
 from parity.training.made import made_by
-from parity.training.snapshots import snapshot
+from parity.training.snapshots import optimizer_slots, snapshot
 from parity.training.step_draws import StepDraws
 from parity.training.steps import Arrays, Group, TorchStep
 from parity.training.supply import UNLIKE
@@ -70,6 +70,7 @@ class TorchTraining:
         before = snapshot(self.module, self.optimizers, self.step)
         with self._defaults(), self._supplied(watch), watch.watching():
             result = self.step(*(torch.from_numpy(np.array(b)) if self.as_tensors and _array(b) else b for b in batch))
+        before = before._replace(slots={**watch.initial, **before.slots})
         after = snapshot(self.module, self.optimizers, self.step)
         loss = _number(result)
         return TorchStep(
@@ -138,6 +139,7 @@ class Watch:
         self.random = ""
         self.calls: list[Arrays] = []
         self.later = False  # whether there are backward passes behind an update
+        self.initial: dict[str, Arrays] = {}  # slots of optimizers that make their first update
         self.many = False  # whether a parameter is updated several times
         self.carried = False  # whether gradients of earlier steps are still there
 
@@ -226,6 +228,9 @@ class Watch:
         self.lines.pop(BETWEEN, None)
 
     def _before_update(self, optimizer: Any, *_: Any) -> None:
+        if id(optimizer) not in self.training.optimizers:
+            for slot, tensors in optimizer_slots(optimizer, self.names).items():
+                self.initial.setdefault(slot, {}).update(tensors)
         self.training.optimizers[id(optimizer)] = optimizer
         self.lines["update"] = line_of_stack(sys._getframe(1)) or self.lines.get("update")  # type: ignore[assignment]
         number = list(self.training.optimizers).index(id(optimizer))
