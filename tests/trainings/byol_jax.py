@@ -1,5 +1,7 @@
 """BYOL: an online network with a predictor, a target network that follows it. Linen, dicts of parameters."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -65,7 +67,7 @@ def step(state, a, b):
 
     (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
     updates, opt_state = tx.update(grads, state["opt_state"], state["params"])
-    params = optax.apply_updates(state["params"], updates)
+    params: Any = optax.apply_updates(state["params"], updates)
     tau = 1 - (1 - 0.9) * (jnp.cos(jnp.pi * state["it"] / 20) + 1) / 2
     target = jax.tree.map(lambda t, o: t * tau + o * (1 - tau), state["target"], params["online"])
     return {"params": params, "target": target, "stats": stats, "opt_state": opt_state, "it": state["it"] + 1}, loss

@@ -1,5 +1,7 @@
 """Speech frames and CTC: optax.ctc_loss."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,7 +14,8 @@ class Net(nn.Module):
         return nn.Dense(7)(nn.relu(nn.Conv(8, (3,))(x)))
 
 
-net, tx = Net(), optax.adam(1e-2, eps=1e-7)
+net: Any = Net()
+tx = optax.adam(1e-2, eps=1e-7)
 
 
 @jax.jit

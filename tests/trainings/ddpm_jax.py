@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from flax import struct
 
 
 def timestep_embedding(t, dim=8):
@@ -44,8 +44,7 @@ class UNet(nn.Module):
         return nn.Conv(2, (3, 3))(nn.silu(nn.GroupNorm(num_groups=2, epsilon=1e-5)(h)))
 
 
-@flax.struct.dataclass
-class State:
+class State(struct.PyTreeNode):
     step: int
     params: Any
     ema_params: Any
@@ -54,7 +53,7 @@ class State:
 
 BETAS = jnp.linspace(1e-4, 0.02, 20)
 ALPHAS = jnp.cumprod(1 - BETAS)
-model = UNet()
+model: Any = UNet()
 schedule = optax.join_schedules([optax.linear_schedule(5e-4, 2e-3, 3), optax.constant_schedule(2e-3)], [3])
 
 

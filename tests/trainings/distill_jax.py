@@ -9,12 +9,12 @@ from flax import nnx
 class BatchNorm(nnx.BatchNorm):
     """PyTorch's: the running variance is the unbiased one."""
 
-    def __call__(self, x):
+    def __call__(self, x, *args, **kwargs):
         if self.use_running_average:
-            return super().__call__(x)
+            return super().__call__(x, *args, **kwargs)
         n = x.size / x.shape[-1]
         old = self.var.value
-        y = super().__call__(x)
+        y = super().__call__(x, *args, **kwargs)
         self.var.value = self.momentum * old + (self.var.value - self.momentum * old) * n / (n - 1)
         return y
 

@@ -21,7 +21,7 @@ class TrainState(Base):
     target_params: Any
 
 
-q_network = QNetwork()
+q_network: Any = QNetwork()
 tx = optax.chain(optax.clip(0.05), optax.adam(2.5e-3))
 
 
@@ -37,8 +37,8 @@ def update(q_state, observations, actions, rewards, next_observations, dones):
 
     loss, grads = jax.value_and_grad(huber)(q_state.params)
     q_state = q_state.apply_gradients(grads=grads)
-    target = optax.periodic_update(q_state.params, q_state.target_params, q_state.step, 3)
-    return q_state.replace(target_params=target), loss
+    followed = optax.periodic_update(q_state.params, q_state.target_params, q_state.step, 3)
+    return q_state.replace(target_params=followed), loss
 
 
 def training():

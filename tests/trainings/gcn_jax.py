@@ -1,5 +1,7 @@
 """A graph network trained on some nodes, decay on its first layer alone. optax.multi_transform, a mask."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,7 +26,7 @@ class GCN(nn.Module):
         return jax.nn.log_softmax(GraphConvolution(4, name="gc2")(x, adj))
 
 
-model = GCN()
+model: Any = GCN()
 tx = optax.multi_transform(
     {"decay": optax.chain(optax.add_decayed_weights(5e-4), optax.adam(0.01)), "plain": optax.adam(0.01)},
     {"gc1": "decay", "gc2": "plain"},

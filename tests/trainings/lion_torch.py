@@ -1,5 +1,7 @@
 """Lion as lucidrains wrote it: an optimizer class of one's own. PyTorch."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim.optimizer import Optimizer
@@ -17,7 +19,7 @@ class Lion(Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Any = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

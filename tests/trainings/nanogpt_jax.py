@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax.training.train_state import TrainState
+from flax.traverse_util import path_aware_map
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def configure_optimizers(params, weight_decay):
     def adamw(decay):
         return optax.adamw(get_lr, b1=0.9, b2=0.95, weight_decay=decay)
 
-    flat = flax.traverse_util.path_aware_map(lambda _, p: "decay" if p.ndim >= 2 else "no_decay", params)
+    flat = path_aware_map(lambda _, p: "decay" if p.ndim >= 2 else "no_decay", params)
     return optax.chain(clip(1.0), optax.multi_transform({"decay": adamw(weight_decay), "no_decay": adamw(0.0)}, flat))
 
 

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn as nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
 
 
@@ -72,7 +74,7 @@ class Block(nn.Module):
 class GPT(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.transformer = nn.ModuleDict(
+        self.transformer: Any = nn.ModuleDict(
             {
                 "wte": nn.Embedding(config.vocab_size, config.n_embd),
                 "wpe": nn.Embedding(config.block_size, config.n_embd),
@@ -83,7 +85,7 @@ class GPT(nn.Module):
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.transformer.wte.weight = self.lm_head.weight
 
-    def forward(self, idx, targets=None):
+    def forward(self, idx, targets):
         pos = torch.arange(0, idx.size(1), dtype=torch.long)
         x = self.transformer.wte(idx) + self.transformer.wpe(pos)
         for block in self.transformer.h:
@@ -121,7 +123,7 @@ def training():
     torch.manual_seed(1337)
     model = GPT(GPTConfig())
     optimizer = model.configure_optimizers(weight_decay, learning_rate, (beta1, beta2))
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    scaler = GradScaler("cpu", enabled=False)
     iter_num = 0
 
     def step(x, y):

@@ -22,7 +22,8 @@ class State(NamedTuple):
     scale: jax.Array
 
 
-net, tx = Net(), optax.scale_by_adam()
+net: Any = Net()
+tx = optax.scale_by_adam()
 
 
 @jax.jit

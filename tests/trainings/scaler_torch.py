@@ -19,7 +19,8 @@ def training():
         i += 1
         if i % ACCUM == 0:
             for p in model.parameters():
-                p.grad.div_(SCALE)
+                if p.grad is not None:
+                    p.grad.div_(SCALE)
             nn.utils.clip_grad_norm_(model.parameters(), 0.3)
             opt.step()
             opt.zero_grad()

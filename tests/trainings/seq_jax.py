@@ -1,5 +1,7 @@
 """A decoder with padding: Noam's rate, Adam, label smoothing, ignored padding. Linen's attention."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,7 +21,7 @@ class Model(nn.Module):
         return nn.Dense(11)(nn.LayerNorm(epsilon=1e-5)(h + f))
 
 
-model = Model()
+model: Any = Model()
 
 
 def noam(step):

@@ -26,7 +26,8 @@ class TrainState(Base):
     target_params: Any
 
 
-actor, qf = Actor(), QNetwork()
+actor: Any = Actor()
+qf: Any = QNetwork()
 GAMMA, TAU = 0.99, 0.05
 
 

@@ -1,5 +1,7 @@
 """A VAE as in Flax's examples: logits and a stable cross-entropy, summed over pixels and examples."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -28,7 +30,7 @@ def binary_cross_entropy_with_logits(logits, labels):
     return -jnp.sum(labels * logits + (1.0 - labels) * jnp.log(-jnp.expm1(logits)))
 
 
-model = VAE()
+model: Any = VAE()
 
 
 @jax.jit

@@ -1,5 +1,7 @@
 """WGAN-GP: a critic with a gradient penalty, a generator every second step. Linen."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +20,9 @@ class D(nn.Module):
         return nn.Dense(1)(nn.tanh(nn.Dense(8)(x)))
 
 
-gen, disc, tx = G(), D(), optax.adam(1e-3, b1=0.0, b2=0.9)
+gen: Any = G()
+disc: Any = D()
+tx = optax.adam(1e-3, b1=0.0, b2=0.9)
 
 
 def d_loss_fn(d_params, g_params, real, z, alpha):

@@ -9,8 +9,8 @@ NANOGPT = (
     Bug("nanogpt-decay-all", '"decay" if p.ndim >= 2 else "no_decay"', '"decay"', "update", "all"),
     Bug(
         "nanogpt-decay-embeddings",
-        '"decay" if p.ndim >= 2 else',
-        '"decay" if p.ndim >= 2 and path[0] not in ("wte", "wpe") else',
+        'lambda _, p: "decay" if p.ndim >= 2 else',
+        'lambda path, p: "decay" if p.ndim >= 2 and path[0] not in ("wte", "wpe") else',
         "update",
         "decay",
     ),
