@@ -35,6 +35,21 @@ def leaf_words(
     return "; ".join(word for word in (_rates(one, fits), _decays(one, fits)) if word)
 
 
+def never_trained(compared: list[Compared], number: int, roles: Roles) -> str:
+    """Name the parameters that JAX moves at no step, "" unless these are all that differ."""
+    bad = {
+        row.tensor
+        for row in compared[number].found
+        if row.stage == "update" and not row.ok and row.tensor in roles.params
+    }
+    still = [leaf for leaf in roles.params if leaf in bad and not any(_moves(one, leaf) for one in compared)]
+    return f"JAX does not train {listed(still)}" if still and len(still) == len(bad) else ""
+
+
+def _moves(one: Compared, leaf: str) -> bool:
+    return not np.array_equal(np.asarray(one.fed.outputs[leaf].array, np.float64), one.before[leaf])
+
+
 def _alone(one: Compared, step: TorchStep, roles: Roles) -> str:
     """Return words for parameters that one side alone trains."""
     bad = {row.tensor for row in one.found if row.stage == "update" and not row.ok}

@@ -6,7 +6,7 @@ import numpy as np
 
 from parity.report.compare import norm, relative_error, total_norm
 from parity.training.decay_words import decay_words
-from parity.training.leaf_words import leaf_words
+from parity.training.leaf_words import leaf_words, never_trained
 from parity.training.roles import Roles
 from parity.training.schedules import schedule_words
 from parity.training.slot_words import initial_words, slot_words
@@ -28,6 +28,8 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
         if words := clipping_words(one, step, roles):
             return words
     if words := initial_words(compared[number], steps[number], roles):
+        return words
+    if words := never_trained(compared, number, roles):
         return words
     wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
     at = number if wrong is None else wrong

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from parity.sides.target import load_function
 from parity.training.check_training import check_training
 from parity.training.outcome import TrainingReport
@@ -65,7 +66,11 @@ def main() -> None:
     for todo in _todo(args, rows):
         if time.monotonic() > until:
             break
-        rows.append(row(todo) if isinstance(todo, Bug) else right_row(*todo))
+        try:
+            rows.append(row(todo) if isinstance(todo, Bug) else right_row(*todo))
+        except UserError as error:
+            print(f"{todo}: {error}", flush=True)
+            continue
         print(f"{shown(rows[-1])}\n    {rows[-1]['text']}".rstrip(), flush=True)
         if args.rows:
             with args.rows.open("a") as file:
