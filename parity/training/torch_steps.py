@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -174,6 +175,11 @@ class Watch:
                 self.lines.setdefault(self.phase, line)
 
     def _before_forward(self, _module: Any, args: Any) -> None:
+        if any(isinstance(t, torch.Tensor) and is_functorch_wrapped_tensor(t) for t in tree_leaves(args)):
+            raise UserError(
+                "the PyTorch step differentiates by torch.func, whose tensors cannot be watched: "
+                "use loss.backward() or torch.autograd.grad, which give the same gradients"
+            )
         self.inputs += [wide(t) for t in tree_leaves(args) if isinstance(t, torch.Tensor) and t.is_floating_point()]
 
     def _after_forward(self, module: Any, _args: Any, output: Any) -> None:
