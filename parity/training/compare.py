@@ -83,9 +83,13 @@ def compared(
     torch_steps = with_targets(torch_steps, inside)
     params, targets = split_targets(passed.rules, inside)
     params |= behind_updates(torch_steps, params, targets, theirs.leaves)
-    found, roles = compare_steps(theirs, torch_steps, given, Roles(params, {}, targets, {}), passed.rules)
-    known = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)
-    failures = _failures(known)
+    buffers = torch_steps[0].before.buffers
+    kept = {leaf: rule for leaf, rule in params.items() if all(key in buffers for key in rule.sources)}
+    params = {leaf: rule for leaf, rule in params.items() if leaf not in kept}
+    known = Roles(params, {}, targets, kept)
+    found, roles = compare_steps(theirs, torch_steps, given, known, passed.rules)
+    seen = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)
+    failures = _failures(seen)
     types = differences(ours.precision(), theirs.precision(batches[0]), roles)
     failures = _with_others([*failures, *noise], [*types, *missing(torch_steps, roles)])
     stages = tuple(_stage(stage, found) for stage in STAGES)
@@ -144,11 +148,14 @@ def _roles(roles: Roles, rules: Mapping[str, Rule], program: Any, leaves: Any, b
     free = {leaf: array for leaf, array in leaves.items() if leaf not in roles.averages}
     slots, averages = slots_and_averages(roles.params, free, after, step.after)
     averages |= roles.averages
-    used = {*roles.params, *slots, *averages}
+    given = {leaf: rule for leaf, rule in roles.statistics.items() if leaf in rules}  # those that the loss uses
+    used = {*roles.params, *slots, *averages, *given}
     used |= {leaf for copies in groups(roles.params, free).values() for leaf in copies[0].values()}
     others = {leaf: array for leaf, array in leaves.items() if leaf not in used}
-    found = roles.statistics or statistics(rules, others, after, step.before, step.after)
+    found = {leaf: rule for leaf, rule in roles.statistics.items() if leaf not in given}
+    found = found or statistics(rules, others, after, step.before, step.after)
     averages |= averaged_statistics(found, others, step.after)
+    found |= given
     return Roles(roles.params, slots, averages, found)
 
 
