@@ -28,7 +28,7 @@ DDPM = (
 VAE = (
     Bug("vae-logvar", "std = jnp.exp(0.5 * logvar)", "std = jnp.exp(logvar)", "forward"),
     Bug("vae-kl-mean", "-0.5 * jnp.sum(1 + logvar", "-0.5 * jnp.mean(1 + logvar", "loss"),
-    Bug("vae-mean", ").sum()\n\n    loss, grads", ").mean()\n\n    loss, grads", "gradients"),
+    Bug("vae-mean", ").sum()\n\n    loss, grads", ").mean()\n\n    loss, grads", "loss", "mean"),
 )
 WGAN = (
     Bug(
@@ -38,7 +38,7 @@ WGAN = (
         "loss",
     ),
     Bug("wgan-lambda", "10.0 * penalty", "1.0 * penalty", "loss"),
-    Bug("wgan-order", "n = n + 1\n", "", "update"),
+    Bug("wgan-order", "n = n + 1\n", "", "update", "does not train", step=2),
     Bug("wgan-sign", "return -disc.apply(d_params, gen", "return disc.apply(d_params, gen", "update", step=2),
     Bug("wgan-b1", "b1=0.0", "b1=0.5", "update", "0.5"),
 )

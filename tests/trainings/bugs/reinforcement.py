@@ -25,7 +25,7 @@ DQN = (
 PPO = (
     Bug("ppo-std-biased", "gae.std(ddof=1)", "gae.std()", "loss"),
     Bug("ppo-entropy-sign", "- ENT_COEF * entropy", "+ ENT_COEF * entropy", "loss"),
-    Bug("ppo-epsilon", ", eps=1e-5)", ")", "update", "eps"),
+    Bug("ppo-epsilon", ", eps=1e-5)", ")", "update"),
     Bug("ppo-schedule", "count // 2", "count", "update"),
     Bug("ppo-max-for-min", "-jnp.minimum(ratio * adv", "-jnp.maximum(ratio * adv", "loss"),
     Bug(
@@ -34,12 +34,12 @@ PPO = (
         "jnp.square(value - targets).mean()",
         "loss",
     ),
-    Bug("ppo-clip-optax", "optax.stateless(clip_norm)", "optax.clip_by_global_norm(0.5)", "update"),
+    Bug("ppo-clip-optax", "optax.stateless(clip_norm)", "optax.clip_by_global_norm(0.5)", "update", step=3),
 )
 TD3 = (
     Bug("td3-tau", "GAMMA, TAU = 0.99, 0.05", "GAMMA, TAU = 0.99, 0.005", "average", "0.995"),
     Bug("td3-max-of-critics", "jnp.minimum(q1, q2)", "jnp.maximum(q1, q2)", "loss"),
-    Bug("td3-noise-not-clipped", "jnp.clip(noise, -0.5, 0.5)", "noise", "loss"),
+    Bug("td3-noise-not-clipped", "jnp.clip(noise, -0.5, 0.5)", "noise", "loss", step=2),
     Bug("td3-actor-every-step", "n % 2 == 0", "n % 1 == 0", "update", step=2),
     Bug(
         "td3-target-of-one",
