@@ -3,7 +3,7 @@
 from tests.trainings.bug import Bug
 
 SWA = (
-    Bug("swa-start", "n >= 3", "n >= 4", "average", step=4),
+    Bug("swa-start", "n >= 3", "n >= 4", "average", "does not move", step=3),
     Bug("swa-restart", "(n % 4) / 4", "(n % 5) / 5", "update", step=2),
     Bug("swa-count", "(count + 1), s)", "(count + 2), s)", "average", step=3),
     Bug("swa-floor", "lr = 0.01 + 0.5 * (0.1 - 0.01)", "lr = 0.5 * 0.1", "update", "rate", step=2),
