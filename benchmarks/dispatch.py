@@ -1,6 +1,9 @@
 """Time a training step of the same network in Linen, NNX and Equinox, with the time that Python takes to start it.
 
-Run by: python -m benchmarks.dispatch [NAME ...] [--rounds 9] [--steps 50] [--batches 2,64] [--json FILE].
+Run by: python -m benchmarks.dispatch [NAME ...] [--rounds 9] [--steps 50] [--batches 2,64] [--json FILE [--merge]].
+
+With --merge, FILE keeps what is not measured now: one row of the table can be measured by itself. Its command, its
+machine and its versions are then an entry of "later".
 
 The ways take turns, A B C C B A. Each figure is a median over the rounds. "step" is the time of a whole step with its
 dispatch, awaited; its ratio to Linen is the median of the ratios within each round, which suffer less from other work.
@@ -50,6 +53,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="in each round")
     parser.add_argument("--batches", default="2,64", help="sizes of the batch")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--merge", action="store_true", help="keep what FILE has of other networks and batches")
     arguments = parser.parse_args()
     guard()
     rows = []
@@ -65,7 +69,18 @@ def main() -> None:
             "cores": len(os.sched_getaffinity(0)),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         }
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        found = {**about, "rows": rows}
+        if arguments.merge and arguments.json.exists():
+            found = merged(json.loads(arguments.json.read_text()), about, rows)
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def merged(old: dict[str, Any], about: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an earlier file with new rows in place of those of the same network and batch, and how they were made."""
+    measured = list(dict.fromkeys((row["network"], row["batch"]) for row in rows))
+    kept = [row for row in old["rows"] if (row["network"], row["batch"]) not in measured]
+    later = [*old.get("later", []), {**about, "measured": [f"{name}, batch {batch}" for name, batch in measured]}]
+    return {**old, "rows": [*kept, *rows], "later": later}
 
 
 def measure(name: str, size: int, rounds: int, steps: int) -> list[dict[str, Any]]:

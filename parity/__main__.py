@@ -1,6 +1,7 @@
 """Prove that both sides are the same, and carry weights across: python -m parity COMMAND (see --help).
 
-check [NAME ...] [--full] [--json FILE] compares the networks, on the CPU unless JAX_PLATFORMS names another device.
+check [NAME ...] [--full] [--json FILE] compares the networks and trains them side by side for 10 steps, compiled as in
+a training; on the CPU unless JAX_PLATFORMS names another device.
 Exit status 0: the same; 1: a check fails; 2: your pair could not be compared; 3: the port is the same, but the
 compiler computes something else (docs/compiler.md). --brief and --json - are for programs (docs/automation.md).
 check my_torch.py:Net my_flax.py:Net --input 8,32,32,3 compares a PyTorch module and a JAX model of yours.
@@ -9,6 +10,7 @@ check net.parity my_flax.py:Net compares a JAX model with such a file, without P
 check-training my_torch.py:training my_jax.py:training --batches my_data.py:batches compares two trainings of yours,
 stage by stage of every step; see docs/check_training.md. record my_torch.py:training --batches my_data.py:batches
 --out training.parity records one of them, and check-training training.parity my_jax.py:training compares the other.
+check-training --recipe NAME compares both trainers of this project by a recipe.
 doctor prints versions, devices and flags, and runs the programs that XLA is known to compute wrong.
 torchvision [NAME ...] --data-dir DIR holds torchvision's own networks against our Flax ones, at full width.
 forced [NAME ...] trains in float32, every step from PyTorch's state, and counts the ReLUs that flip.

@@ -162,11 +162,16 @@ def check_port(
         return Port(*check_jax_port(torch_module, jax_model, inputs, jax_inputs, **options), jax_model)
     try:
         pair = align(torch_module, jax_model, inputs, jax_inputs, layout=layout, mapping=mapping, seed=seed)
+        results = _results(pair, purpose, accept, output_mask)
+        notes = _notes(pair, any(result.failure for result in results))
     except UserError:
         raise
-    except Exception as error:  # a side that cannot be recorded: one line, with the user's own
+    except Exception as error:  # a side that cannot be recorded or differentiated: one line, with the user's own
         raise UserError(f"the two sides cannot be compared: {explained(error)}") from error
-    name = name or type(jax_model).__name__
+    return Port(pair, Report(name or type(jax_model).__name__, tuple(results), notes=notes), jax_model)
+
+
+def _results(pair: PortPair, purpose: str, accept: Collection[str], output_mask: Any) -> list[Result]:
     results: list[Result] = [check_weights(pair)]
     if not results[0].failure:
         results += check_forward(pair, output_mask)
@@ -175,9 +180,7 @@ def check_port(
         if purpose == "training":
             results += check_gradients(pair, accept)
             results += check_training_mode(pair, accept)
-    return Port(
-        pair, Report(name, tuple(results), notes=_notes(pair, any(result.failure for result in results))), jax_model
-    )
+    return results
 
 
 def check(

@@ -68,9 +68,7 @@ MODELS = {"right": right, "planted": right}
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(
-    scope="module", params=[(1, "right"), pytest.param((2, "ann"), marks=pytest.mark.slow)], ids=["1 core", "2 cores"]
-)
+@pytest.fixture(scope="module", params=[(1, "right"), (2, "ann")], ids=["1 core", "2 cores"])
 def done(request, tmp_path_factory):
     """One run of the command on so many cores: -> (what has ended, its folder, how many cores there were)."""
     count, name = request.param
@@ -94,6 +92,7 @@ def done(request, tmp_path_factory):
     return process, folder, len(cores)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_network_that_is_not_the_same_on_both_sides_has_no_figure(done):
     process, folder, _ = done
@@ -105,6 +104,7 @@ def test_a_network_that_is_not_the_same_on_both_sides_has_no_figure(done):
     assert "1 of 2 networks measured" in process.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_network_that_is_the_same_has_all_figures(done):
     process, folder, cores = done

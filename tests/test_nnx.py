@@ -21,6 +21,7 @@ import jaxnets.step
 import parity
 import torchnets
 import torchnets.step
+from benchmarks import dispatch
 from data import Batch
 from experiment.weights.layout import layer_path
 from jaxnets.nnx.step import init_state, split_step, train_step
@@ -214,3 +215,13 @@ def test_dropout_draws_anew_and_batch_norm_refuses_one_value():
     with pytest.raises(ValueError, match="larger batch"):
         model(x[:1])
     assert ENTRIES["ann"].build(num_classes=0, rngs=nnx.Rngs(0))(x).shape == (4, 64)  # the features
+
+
+def test_a_row_of_the_dispatch_figures_is_measured_by_itself():
+    def row(batch, step_ms):
+        return {"network": "ann", "batch": batch, "way": "linen", "step_ms": step_ms}
+
+    old = {"command": "all", "rows": [row(2, 1.0), row(64, 2.0)]}
+    found = dispatch.merged(old, {"command": "one"}, [row(64, 3.0)])
+    assert found["rows"] == [row(2, 1.0), row(64, 3.0)]
+    assert (found["command"], found["later"]) == ("all", [{"command": "one", "measured": ["ann, batch 64"]}])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from parity.records.equations import compute
 from parity.records.opened import open_record
 from parity.records.programs import Reader, Writer
 from parity.records.written import Written
+from parity.sides.crashes import crash_of
 from parity.sides.load import load_jax, load_torch
 from parity.trace.fingerprint import fingerprint
 from parity.trace.index import Index, laid_out
@@ -220,6 +222,61 @@ def test_a_record_holds_the_masks_of_training_mode(tmp_path: Path) -> None:
     assert "the rates differ (trap 20)" in failure.diagnosis
     (failure,) = parity.check_record(tmp_path / "torch.parity", Noisy(scale=0.9)).failures
     assert (failure.check, failure.stage) == ("forward, train", "forward")
+
+
+class BrokenFlax(Noisy):
+    @nn.compact
+    def __call__(self, x: Any, train: bool = False) -> Any:
+        return super().__call__(x.reshape(-1, 7) if train else x, train)
+
+
+class BrokenTorch(torch.nn.Module):
+    def __init__(self, error: Exception | None = None):
+        super().__init__()
+        self.net, self.error = noisy(), error
+
+    def forward(self, x: Any) -> Any:
+        if self.training and self.error is not None:
+            raise self.error
+        if self.training:
+            y = x.requires_grad_().exp()
+            x = x * y.add_(1.0)
+        return self.net(x)
+
+
+def test_a_side_that_raises_in_training_mode_alone_fails_as_a_record_too(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).normal(size=(8, 4))
+    for number, (recorded, live, side, words, line) in enumerate(
+        (
+            (BrokenFlax(), noisy(), "JAX", "TypeError", "x.reshape(-1, 7)"),
+            (BrokenTorch(KeyError("x")), Noisy(), "PyTorch", "KeyError", "raise self.error"),
+            (Noisy(), BrokenTorch(KeyError("x")), "PyTorch", "KeyError", "raise self.error"),
+            (Noisy(), BrokenTorch(), "PyTorch", "modified by an inplace operation", "y = x.requires_grad_().exp()"),
+        )
+    ):
+        written = parity.record(recorded, inputs, path := tmp_path / f"{number}.parity")
+        if number < 2:
+            assert re.search(
+                rf"; the {side} side raises in training mode: {words} at .*test_records.py:\d+", str(written)
+            )
+        failure = parity.check_record(path, live).failures[-1]
+        assert (failure.check, failure.stage) == ("training mode", "forward")
+        assert f"{side} raises in training mode, " in failure.diagnosis
+        assert words in failure.diagnosis
+        assert line in str(failure.jax_line if side == "JAX" else failure.torch_line)
+        assert number or parity.check_record(path, live, purpose="inference").ok
+
+
+def test_a_module_that_refuses_training_is_recorded_and_compared_in_evaluation_mode(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).normal(size=(8, 4))
+    module = BrokenTorch(RuntimeError("this network is for inference"))
+    written = parity.record(module, inputs, tmp_path / "n.parity")
+    assert re.search("the PyTorch side refuses training mode: RuntimeError at .*test_records.py", str(written))
+    report = parity.check_record(tmp_path / "n.parity", Noisy())
+    assert report.ok, report.failures
+    assert "PyTorch's module refuses it: RuntimeError" in report.results[-1].note
+    # An operation that fails and an attribute that is not there are no reasons.
+    assert not crash_of(RuntimeError("mat1 and mat2 cannot be multiplied in training")).refused
 
 
 def test_a_record_is_never_overwritten_and_refuses_what_does_not_fit(

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,10 @@ import torch
 from flax import linen as nn
 from torch import nn as tn
 
+import jaxnets.convolution
+import jaxnets.models.vgg
 import parity
+import torchnets.models.vgg
 from parity.ports import check_port
 
 RNG = np.random.default_rng(0)
@@ -76,6 +80,23 @@ def test_a_side_that_raises_in_training_mode_alone_fails():
     assert failure.check == "training mode"
     assert "JAX raises in training mode, PyTorch does not: TypeError at" in failure.diagnosis
     assert "x.reshape(-1, 7)" in str(failure.jax_line)
+
+
+@pytest.mark.parametrize(
+    ("depths", "purpose"),
+    [((1,), "inference"), pytest.param((1, 1, 2), "training", marks=pytest.mark.slow)],
+)
+def test_networks_of_this_project_are_proved_as_any_other_pair(depths, purpose, tmp_path):
+    options: Any = {"depths": depths, "width": 4, "hidden": 8, "num_classes": 10}
+    ours, theirs = torchnets.models.vgg.VGG(**options), jaxnets.models.vgg.VGG(**options)
+    inputs = np.random.default_rng(0).normal(size=(2, 16, 16, 3))
+    report = parity.check(ours, theirs, inputs, purpose=purpose, accept=["trap-1"])  # by operations
+    assert report.ok, report.failures
+    assert not jaxnets.convolution.DIRECT.get()  # what is run is as quick as before
+    if purpose == "training":
+        assert report.results[-1].check == "gradients, train"
+        parity.record(theirs, inputs, tmp_path / "vgg.parity")
+        assert parity.check_record(tmp_path / "vgg.parity", ours, accept=["trap-1"]).ok
 
 
 class Words(tn.Module):

@@ -75,6 +75,30 @@ def test_a_bug_is_found_as_with_both_frameworks(tmp_path):
     assert "`optimizer.step()`" in str(direct.failures[0].torch_line)
 
 
+def only_float64():
+    """A training that raises as its user runs it, in float32, so that nothing is known of its types."""
+    state, step = sgd_jax.training()
+
+    def checked(state, x, y):
+        if x.dtype != jnp.float64:
+            raise TypeError(f"the step takes float64, not {x.dtype}")
+        return step(state, x, y)
+
+    return state, checked
+
+
+@pytest.mark.slow
+def test_a_training_that_raises_in_its_own_precision_is_said(tmp_path):
+    parity.record_training(only_float64, batches.vectors, tmp_path / "jax.parity", 1)
+    report = parity.check_training_record(tmp_path / "jax.parity", sgd_torch.training)
+    assert report.ok, report.failures
+    (note,) = (note for note in report.notes if "mixed precision" in note)
+    assert (
+        "the JAX training as it is, on batches of float32, fails: the JAX step cannot be traced: TypeError at" in note
+    )
+    assert "test_training_records.py" in note
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROUND)
 def test_bugs_are_found_as_with_both_frameworks(name, tmp_path):

@@ -61,8 +61,7 @@ class Search:
         state: Mapping[str, np.ndarray],
         targets: Collection[int],
         given: Mapping[str, Rule] | None = None,
-        seconds: float = 40,
-        kind: type[Walk] = Walk,
+        seconds: float = 40,  # of the processor: the verdict must not depend on what else the machine does
         near: float = NEAR[8],
     ):
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
@@ -74,13 +73,13 @@ class Search:
                 self.index.add(number, value.array)
                 if low[number]:
                     self.low.add(number, value.array)
-        self.made, self.kind, self.near = Made(state), kind, near
+        self.made, self.near = Made(state), near
         self.forces: dict[int, np.ndarray] = {}
         self.results: list[Cell] | None = []
         self.settled_at: dict[Piece, int] = {}  # at which step weights were settled by what follows
         self.given_up: set[Piece] = set()
         self.length = MOST_CELLS  # of a whole walk
-        self.walks, self.until = 0, time.monotonic() + seconds
+        self.walks, self.until = 0, time.process_time() + seconds
 
     def run(self) -> Aligned:
         """Walk until nothing new is found."""
@@ -133,7 +132,7 @@ class Search:
         self.walks += 1
         known = Bindings(self.leaves, self.trained, self.made, {**self.given, **(given or {})})
         given_up = self.given_up if stop is None else None
-        walk = self.kind(
+        walk = Walk(
             self.trace,
             self.index,
             self.low,
@@ -169,7 +168,7 @@ class Search:
             sure = self._sure(walk, at)
             for option in itertools.islice(options, MOST_OPTIONS):
                 key = (frozenset(self.forces), tuple(option.items()))
-                if key in tried or left <= 0 or time.monotonic() > self.until:
+                if key in tried or left <= 0 or time.process_time() > self.until:
                     continue
                 tried.add(key)
                 left -= 1

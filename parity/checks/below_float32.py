@@ -2,10 +2,10 @@
 
 from parity.align.lockstep import Cell, Walk
 from parity.align.pair import PortPair, in_float64
-from parity.align.wide import narrowest
 from parity.checks.failures import failures_of
 from parity.report import Failure
 from parity.report.compare import Difference
+from parity.trace.jax_eval import floating
 from parity.trace.lines import Line
 
 
@@ -28,7 +28,7 @@ def below_float32(pair: PortPair, top: Difference, before: list[Failure]) -> lis
 
 def _precision(pair: PortPair, top: Difference) -> Failure | None:
     """Return the failure of a pair that agrees in float64: the line at which the JAX side is least precise."""
-    low = narrowest(walk := pair.aligned.walk)
+    low = _narrowest(walk := pair.aligned.walk)
     if low is None:
         return None
     dtype = low.computed.dtype.name
@@ -37,6 +37,13 @@ def _precision(pair: PortPair, top: Difference) -> Failure | None:
     lines = _line(walk, low), low.line
     failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words, None, *lines)
     return failure._replace(values=top.values, cause=cause)
+
+
+def _narrowest(walk: Walk) -> Cell | None:
+    """Return the first value that a walk computed in the lowest precision of all, None if all are float64's."""
+    found = [cell for cell in walk.cells if cell.line is not None and floating(cell.computed)]
+    low = min((cell.computed.dtype.itemsize for cell in found), default=8)
+    return next((cell for cell in found if cell.computed.dtype.itemsize == low < 8), None)
 
 
 def _line(walk: Walk, cell: Cell) -> Line | None:

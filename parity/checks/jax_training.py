@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from parity.sides.arrays import bits, to_numpy, x64
+from parity.sides.arrays import bits, is_float, to_numpy, x64
+from parity.sides.crashes import Crash, crash_of
 from parity.sides.draw import Inputs
+from parity.sides.jax_faults import is_of_call
 from parity.sides.outputs import named_leaves
 from parity.sides.random_draws import Draw
 from parity.sides.randomness import jax_supplied
@@ -63,6 +65,26 @@ class JaxTrainingMode:
             return sum(((outputs[name] * c).sum() for name, c in cotangents.items()), jnp.zeros(()))
 
         return jax.grad(weighted, allow_int=True)({p: a for p, a in leaves.items() if p in self.side.trained})
+
+    def crash(self) -> Crash | None:
+        """Return what a forward and a backward pass of the model as it is raise in training mode, if anything.
+
+        Errors that come from how it is called here are left out: a generator or a collection that it is not given.
+        """
+        try:
+            with x64():
+                leaves, given = jax.tree.map(jnp.asarray, (self.leaves, self.given))
+                trained = {path: array for path, array in leaves.items() if path in self.side.trained}
+
+                def total(own: Any) -> Any:
+                    outputs = named_leaves(self.side.call({**leaves, **own}, *given, train=True)[0])
+                    return sum((a.sum() for a in outputs.values() if is_float(a)), jnp.zeros(()))
+
+                total(trained)
+                jax.grad(total, allow_int=True)(trained)
+        except Exception as error:
+            return None if is_of_call(error) else crash_of(error)
+        return None
 
     def outputs(self, numbers: Sequence[np.ndarray]) -> tuple[Arrays, Arrays]:
         """Return the outputs, and the leaves that are changed."""

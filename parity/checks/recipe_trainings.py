@@ -41,7 +41,12 @@ def recipe_trainings(name: str, steps: int) -> Trainings:
     Raises:
         UserError: no such recipe.
     """
-    config = dataclasses.replace(load_recipe(name), batch_size=EXAMPLES)
+    return trainings(load_recipe(name), steps)
+
+
+def trainings(config: Config, steps: int) -> Trainings:
+    """Return both trainings by a configuration of this project, as `recipe_trainings` does."""
+    config = dataclasses.replace(config, batch_size=EXAMPLES)
     entries = [as_built(side.MODELS[config.model], config, side.MODELS) for side in (torchnets, jaxnets)]
     small = entries[0].small
     shape = small.input_shape or entries[0].input_shape
@@ -55,7 +60,7 @@ def recipe_trainings(name: str, steps: int) -> Trainings:
 
     return Trainings(
         lambda: _torch_training(build(0), config, steps),
-        lambda: _jax_training(build(1), config, steps, shape),
+        lambda: _jax_training(build(1), build(0), config, steps),
         batches,
         _rules(build(0)),
     )
@@ -83,11 +88,12 @@ def _torch_training(model: torch.nn.Module, config: Config, steps: int) -> Any:
     return model, step
 
 
-def _jax_training(model: Any, config: Config, steps: int, shape: tuple[int, ...]) -> Any:
+def _jax_training(model: Any, like: torch.nn.Module, config: Config, steps: int) -> Any:
     init, train = jaxnets.compose.training(model, config, steps)
-    variables = model.init(jax.random.key(config.seed), jnp.zeros((1, *shape)), train=False)
+    # PyTorch's weights take their place anyway, and each operation of `model.init` would be compiled by itself.
+    variables = to_flax(like.state_dict())
 
     def step(state: Any, inputs: Any, labels: Any) -> Any:
         return train(state, Batch(inputs, labels))
 
-    return init(dict(variables), config.seed), step
+    return init(jax.tree.map(jnp.asarray, variables), config.seed), step

@@ -1,12 +1,16 @@
 """A PyTorch module's pass in training mode, its random numbers given from outside."""
 
+import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from parity.report.compare import relative_error
+from parity.sides.crashes import Crash, crash_of
 from parity.sides.draw import Inputs
 from parity.sides.numbers import to_numpy
 from parity.sides.outputs import named_leaves
@@ -14,8 +18,10 @@ from parity.sides.random_draws import Draw
 from parity.sides.torch_draws import TorchDraws
 from parity.sides.torch_module import TorchModule
 from parity.sides.torch_passes import gradients_of
+from parity.trace.lines import Line, line_of_frames
 
 Arrays = dict[str, np.ndarray]
+FRAME = re.compile(r'File "(.+?)", line (\d+), in (\S+)')
 
 
 class TorchPass(NamedTuple):
@@ -41,16 +47,34 @@ class TorchTrainingMode:
         layers = self.module.module.modules()
         return any(isinstance(getattr(m, "running_mean", None), torch.Tensor) for m in layers)
 
-    def computes(self) -> bool:
-        """Tell whether the module can be called in training mode as it is."""
+    def crash(self) -> Crash | None:
+        """Return what a forward and a backward pass of the module as it is raise in training mode, if anything."""
         try:
-            with self.module.kept(), torch.no_grad():
-                self.module.call(*self.inputs, train=True)
-        except Exception:
-            return False
+            self._both_passes()
+        except Exception as error:
+            found = crash_of(error)
+            return found if found.line is not None else found._replace(line=self._line_of_backward())
         finally:
-            self.module.module.eval()
-        return True
+            with suppress(Exception):  # `train` may be what raises
+                self.module.module.eval()
+        return None
+
+    def _both_passes(self) -> None:
+        with self.module.kept():
+            outputs = named_leaves(self.module.call(*self.inputs, train=True)).values()
+            sums = [a.sum() for a in outputs if isinstance(a, torch.Tensor) and a.requires_grad]
+            named = {k: t for k, t in self.module.tensors.items() if k in self.module.trained and t.requires_grad}
+            if sums:
+                gradients_of(torch.stack(sums).sum(), named)
+
+    def _line_of_backward(self) -> Line | None:
+        """Return the line of the forward pass whose backward pass raises, as autograd warns of it."""
+        with warnings.catch_warnings(record=True) as seen, torch.autograd.set_detect_anomaly(True, check_nan=False):
+            warnings.simplefilter("always")
+            with suppress(Exception):
+                self._both_passes()
+        frames = [found for warning in seen for found in FRAME.findall(str(warning.message))]
+        return line_of_frames((file, int(number), name) for file, number, name in reversed(frames))
 
     def draws(self) -> list[Draw]:
         """Return what a pass draws, in order."""

@@ -1,40 +1,43 @@
-"""A JAX side that fails in training mode alone: it passes every check in evaluation mode, and cannot be trained."""
+"""A side that fails in training mode alone: it passes every check in evaluation mode, and cannot be trained.
 
-import traceback
+Neither framework is imported: a side may be a record.
+"""
 
-import flax.errors
-import jax
-import jax.numpy as jnp
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from parity.align.pair import PortPair
 from parity.report import Failure, Result
-from parity.sides.arrays import x64
-from parity.sides.faults import explained
-from parity.trace.lines import Line, belongs_to_user
+from parity.sides.crashes import Crash
+
+if TYPE_CHECKING:
+    from parity.checks.training_mode import Both
 
 CHECK = "training mode"
 
 
-def jax_crash(pair: PortPair) -> Result | None:
-    """Call the JAX side in training mode as it is; return a failure if it raises, where PyTorch's computes.
+def crashed(both: "Both") -> Result | None:
+    """Call both sides in training mode as they are; return what is said if one of them raises.
 
-    Errors of Flax itself are left out: a generator or a collection of the module's own that it was not given.
+    One that raises alone is a failure, unless PyTorch's module says that it cannot be trained.
     """
-    leaves = {path: np.asarray(array) for path, array in pair.leaves.items()}
-    given = jax.tree.map(np.asarray, (pair.jax_inputs.args, dict(pair.jax_inputs.kwargs)))
-    try:
-        with x64():
-            pair.jax.call(*jax.tree.map(jnp.asarray, (leaves, *given)), train=True)
-    except (flax.errors.FlaxError, jax.errors.JAXTypeError):
+    ours, theirs = both.torch.crash(), both.jax.crash()
+    if ours is None and theirs is None:
         return None
-    except Exception as error:
-        words = f"JAX raises in training mode, PyTorch does not: {explained(error)}"
-        failure = Failure(CHECK, "forward", "output", np.inf, 0, words, None, None, _line(error))
-        return Result(CHECK, np.inf, 0, "output", "", failure)
-    return None
+    if ours is not None and theirs is not None:
+        return _not_compared(f"neither side can be called: PyTorch raises {ours.words}; JAX raises {theirs.words}")
+    if ours is not None and ours.refused:
+        return _not_compared(f"PyTorch's module refuses it: {ours.words}")
+    if ours is not None:
+        return _failure(f"PyTorch raises in training mode, JAX does not: {ours.words}", ours, None)
+    assert theirs is not None
+    return _failure(f"JAX raises in training mode, PyTorch does not: {theirs.words}", None, theirs)
 
 
-def _line(error: BaseException) -> Line | None:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if belongs_to_user(frame.filename)]
-    return Line(frames[-1].filename, frames[-1].lineno or 0, frames[-1].name) if frames else None
+def _not_compared(why: str) -> Result:
+    return Result(CHECK, 0.0, 0, "", f"not compared in training mode: {why}")
+
+
+def _failure(words: str, ours: Crash | None, theirs: Crash | None) -> Result:
+    lines = ours and ours.line, theirs and theirs.line
+    return Result(CHECK, np.inf, 0, "output", "", Failure(CHECK, "forward", "output", np.inf, 0, words, None, *lines))

@@ -12,6 +12,7 @@ import numpy as np
 from parity.align.pair import PortPair
 from parity.checks.operations import statistics_compared
 from parity.checks.padding import padding_rows, without_padding
+from parity.checks.training_crash import crashed
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, relative_error, total_norm, worst
@@ -60,10 +61,8 @@ def check_training_mode(pair: PortPair, accept: Collection[str]) -> list[Result]
         both = _both(pair)
         return _checked(both, accept)
     except Exception as error:  # a side may have no training mode, or draw in a loop
-        if both is not None and hasattr(both.jax, "side") and both.torch.computes():
-            crash = importlib.import_module("parity.checks.training_crash")  # here: JAX may be missing
-            if (failure := crash.jax_crash(pair)) is not None:
-                return [failure]
+        if both is not None and (found := crashed(both)) is not None:
+            return [found]
         why = " ".join(str(error).split())[:200]
         return [_not_compared(f"a side cannot be followed in training mode: {type(error).__name__}: {why}")]
 

@@ -1,6 +1,7 @@
 """The command check-training: two trainings of yours, stage by stage."""
 
 import argparse
+import importlib
 import sys
 import time
 import traceback
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from parity.records.loading import on_cpu
 from parity.report.console import check_folder, count, load_module, only_report, save_json, say, wide_console
 from parity.report.report import UNCHECKED
 from parity.report.schema import unchecked
@@ -64,7 +66,8 @@ def run_check(args: argparse.Namespace) -> int:
     """Check two trainings, print what is found; return 0 if they are the same, else 1."""
     check_folder(args.json)
     start, outcome = time.perf_counter(), load_module("training.outcome")
-    report = _checked(args)
+    with on_cpu():  # before JAX is imported
+        report = _checked(args)
     alone = str(args.json) == "-"
     outcome.print_outcome(wide_console(quiet=alone or args.brief), report)
     save_json(args.json, [report.to_json()])
@@ -95,6 +98,7 @@ def _recipe(args: argparse.Namespace) -> Any:
     if args.names or args.batches:
         raise UserError("--recipe has trainings and batches of its own; leave out FILE.py:NAME and --batches")
     steps = args.steps or _records().STEPS
+    _start()
     check = load_module("training.check_training").check_training
     ours, theirs, batches, weights = load_module("checks.recipe_trainings").recipe_trainings(args.recipe, steps)
     return check(ours, theirs, batches, steps, name=args.recipe, weights=weights)
@@ -107,6 +111,13 @@ def _both(args: argparse.Namespace) -> Any:
     for name in (*args.names, args.batches):
         if ":" not in name:
             raise UserError(f"{name}: expected file.py:name or module:name")
+    _start()
     module, load = (load_module(m) for m in ("training.check_training", "sides.target"))
     made = [load.load_function(name) for name in (*args.names, args.batches)]
     return module.check_training(*made, args.steps or _records().STEPS, name=" ".join(args.names))
+
+
+def _start() -> None:
+    """Start the device, and let JAX keep compiled programs: of a second check they are most of the time."""
+    load_module("commands.compiled_cache").keep_compiled()
+    importlib.import_module("jaxnets.environment").start_device()

@@ -27,6 +27,7 @@ from jaxnets.environment import start_device
 from parity.checks import layers as checks
 from parity.checks.layer_match import NAME, Match, match
 from parity.commands.compiled_cache import keep_compiled
+from parity.compiler.check import prepare
 from parity.mapping.file import dump, text_of
 from parity.ports import Port, check_port, inputs_of, located
 from parity.report import Report, print_report
@@ -81,6 +82,7 @@ def _check_layers(console: Console, args: argparse.Namespace) -> Report:
         raise NotPlain from None
     except Exception:  # more outputs, integer inputs, arrays that a layer shares: what the other check is for
         raise NotPlain from None
+    prepare()
     name = f"{args.names[0]} {args.names[1]}"
     report = checks.check(torch_module, flax_module, inputs, name=name, mapping=found.keys)
     if report.failures:

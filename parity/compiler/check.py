@@ -56,6 +56,11 @@ def check_compiled(
     return Result(CHECK, worst.get("float64", 0.0), LIMITS["float64"], "forward and gradients", ", ".join(others))
 
 
+def prepare() -> None:
+    """Start what `check_compiled` needs, which takes a second and can be done beside other checks."""
+    _compiler().start()
+
+
 @cache
 def _evaluator() -> Evaluator:
     return Evaluator()  # one for all checks: networks share many operations

@@ -47,6 +47,11 @@ class Compiler:
         self.close()
         atexit.unregister(self.close)
 
+    def start(self) -> None:
+        """Start the process, if it will be needed: it imports JAX meanwhile."""
+        if jax.default_backend() == "cpu":
+            self._started()
+
     def close(self) -> None:
         """End the process, if there is one."""
         if self._process:

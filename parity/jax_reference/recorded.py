@@ -14,7 +14,7 @@ from parity.sides.outputs import Leaves, named_leaves
 from parity.sides.pairing import Twin
 from parity.sides.reference import Pass, Statistics
 from parity.trace.jax_eval import as_numpy, bind, evaluate
-from parity.trace.jax_trace import traced
+from parity.trace.jax_trace import plain_convolutions, traced
 from parity.trace.lines import Line
 from parity.trace.values import Op, Ref, Trace, Value, is_single
 
@@ -175,11 +175,12 @@ class Recorder:
 def _traced(side: JaxSide, leaves: Mapping[str, Any], inputs: Inputs) -> tuple[Any, Any, list[Any]]:
     """Return the jaxpr of a pass in evaluation mode, the tree of its output, and its inputs in the jaxpr's order."""
     arrays = {path: jnp.asarray(array) for path, array in leaves.items()}
-    if side.concrete:
-        return *traced(lambda leaves: side.call(leaves, *inputs, train=False)[0], arrays), []
     given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
     run = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
-    return *traced(run, arrays, given), jax.tree.leaves(given)
+    with plain_convolutions():
+        if side.concrete:
+            return *traced(lambda leaves: side.call(leaves, *inputs, train=False)[0], arrays), []
+        return *traced(run, arrays, given), jax.tree.leaves(given)
 
 
 def differentiated(

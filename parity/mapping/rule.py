@@ -96,8 +96,9 @@ class Rule(NamedTuple):
         for index in table.indices:
             held = index != NONE
             first = held & ~taken
-            flat[index[first]], filled[index[held]] = numbers[first], True
-            if not np.array_equal(flat[index[first]], numbers[first], equal_nan=True):
+            where, given = (index, numbers) if first.all() else (index[first], numbers[first])
+            flat[where], filled[index[held]] = given, True
+            if not np.array_equal(flat[where], given, equal_nan=True):
                 raise CopyError(f"{', '.join(self.sources)}: the leaf has copies of an element that differ")
             taken |= held
         return self._split(flat, shapes), self._split(filled, shapes)

@@ -19,6 +19,7 @@ from parity.records import file
 from parity.records.encode import Arrays, line_header, named_header, tree_header
 from parity.records.programs import Writer
 from parity.records.steps import draws_header
+from parity.records.training_mode import no_pass, without_training
 from parity.records.versions import versions
 from parity.records.written import LIMIT, Written
 from parity.sides.arrays import x64
@@ -42,7 +43,7 @@ from parity.sides.jax_passes import gradients
 from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.numbers import is_float, to_numpy, tree_map
 from parity.sides.outputs import named_leaves
-from parity.trace.jax_trace import traced
+from parity.trace.jax_trace import plain_convolutions, traced
 from parity.training.supply import Drawn
 
 
@@ -68,9 +69,11 @@ def record_jax(
         raise
     except Exception as error:
         raise UserError(f"the JAX side cannot be recorded: {explained(error)}") from error
+    warning = without_training("JAX", header["training"])
+    header["notes"] = [*header["notes"], *filter(None, (warning,))]
     file.write(path, header, kept.all())
     equations = len(header["programs"]["forward"]["jaxpr"]["eqns"])
-    return Written(path, file.size(path), equations, len(kept.named), 0, "; ".join(notes))
+    return Written(path, file.size(path), equations, len(kept.named), 0, "; ".join(notes), warning)
 
 
 def _laid_out(model: Any, given: Inputs, layout: str | None) -> tuple[JaxSide, Inputs, dict[str, str], list[str]]:
@@ -116,8 +119,10 @@ def _recorded(side: JaxSide, given: Inputs, theirs: Inputs, kept: Arrays, seed: 
         return {path: after[path] for path in changed}
 
     weights = {name: jnp.asarray(array) for name, array in cotangents.items()}
+    with plain_convolutions():  # its operations are compared; the other programs are what is trained
+        program = traced(forward, ready, inputs)[0]
     programs = {
-        "forward": writer.closed(traced(forward, ready, inputs)[0]),
+        "forward": writer.closed(program),
         "gradients": writer.closed(traced(backward, ready, inputs, weights)[0]),
     }
     changed = _after_step(side, ready, theirs)
@@ -164,8 +169,8 @@ def _training_mode(
         programs["train"] = writer.closed(traced(run, leaves, given, numbers)[0])
         closed, found = traced(back, leaves, given, numbers, weights)
         programs["train gradients"] = writer.closed(closed)
-    except Exception:  # a model may have no training mode, or draw in a loop
-        return header | {"draws": None}
+    except Exception as error:  # a model may have no training mode, or draw in a loop
+        return header | no_pass(error, mode.crash())
     zeros = [Drawn(draw, np.zeros(draw.shape)) for draw in draws]
     return header | {
         "draws": draws_header(zeros, writer.arrays.add, "draws"),
@@ -177,7 +182,7 @@ def _training_mode(
 
 
 def _after_step(side: JaxSide, leaves: Mapping[str, Any], theirs: Inputs) -> dict[str, np.ndarray]:
-    """Return the leaves that a training step changes; none where it cannot be taken without random numbers."""
+    """Return the leaves that a training step changes; none where it raises, of which `_training_mode` says why."""
     try:
         return {path: to_numpy(array) for path, array in side.call(leaves, *theirs, train=True)[1].items()}
     except Exception:

@@ -15,12 +15,12 @@ from parity.records.versions import versions
 from parity.records.written import LIMIT, WrittenTraining
 from parity.sides.arrays import x64
 from parity.sides.faults import explained
+from parity.trace.low import restored
 from parity.training.backward import program_backward
 from parity.training.batches import Batch, drawn, fewer
 from parity.training.draws import DrawingTape, drawing_tapes
 from parity.training.jax_live import LiveJax
 from parity.training.lifted import filled, lifted
-from parity.training.numbers import restored
 from parity.training.program import Given, equations
 from parity.training.tape import Tape
 

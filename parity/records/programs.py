@@ -11,8 +11,8 @@ import numpy as np
 from parity.records.encode import Arrays, Found, line_of, text
 from parity.trace import jax_eval
 from parity.trace.lines import Line
+from parity.trace.low import is_low
 from parity.trace.program import Aval, Closed, Equation, Jaxpr, Literal, Primitive, Variable
-from parity.training.numbers import is_low
 
 KINDS = "fiubcV"  # of dtypes; bfloat16 is of the kind V
 

@@ -12,6 +12,7 @@ from parity.checks.torch_training import TorchTrainingMode
 from parity.records import file
 from parity.records.encode import Arrays, named_header, trace_header, tree_header
 from parity.records.steps import draws_header
+from parity.records.training_mode import no_pass, without_training
 from parity.records.versions import versions
 from parity.records.written import LIMIT, Written
 from parity.sides.draw import Inputs
@@ -29,6 +30,7 @@ from parity.sides.given import (
 )
 from parity.sides.numbers import is_float, to_numpy, tree_map
 from parity.sides.random_draws import OTHER
+from parity.sides.reference import Statistics
 from parity.sides.signatures import parameters
 from parity.sides.torch_module import TorchModule
 from parity.training.supply import Drawn, own_numbers
@@ -76,9 +78,13 @@ def record(
         raise
     except Exception as error:
         raise UserError(f"the PyTorch side cannot be recorded: {explained(error)}") from error
+    warning = without_training("PyTorch", header["training"])
+    header["notes"] = [*header["notes"], *filter(None, (warning,))]
     file.write(path, header, kept.all())
     trace = header["trace"]
-    return Written(path, file.size(path), len(trace["ops"]), len(trace["values"]), len(kept.prints), "; ".join(notes))
+    return Written(
+        path, file.size(path), len(trace["ops"]), len(trace["values"]), len(kept.prints), "; ".join(notes), warning
+    )
 
 
 def _inputs(module: TorchModule, given: Inputs, layout: str | None) -> tuple[Inputs, dict[str, str], list[str]]:
@@ -134,7 +140,7 @@ def _recorded(module: TorchModule, given: Inputs, ours: Inputs, kept: Arrays) ->
     gradients, cotangents = module.gradients(ours)
     errors = module.float32_errors(ours, gradients, cotangents, single)
     del single
-    step = module.statistics(ours)
+    step = _statistics(module, ours)
     header |= {
         "outputs": {
             name: [numbers.get(name), kept.add(f"outputs/{name}", to_numpy(array))] for name, array in outputs.items()
@@ -154,8 +160,17 @@ def _recorded(module: TorchModule, given: Inputs, ours: Inputs, kept: Arrays) ->
     return header | {"gradients": named_header(gradients, kept.sketch, "gradients"), "training": training}
 
 
-def _training_mode(module: TorchModule, ours: Inputs, kept: Arrays) -> dict[str, Any] | None:
-    """Return a pass in training mode with the random numbers that it draws, None if there can be none."""
+def _statistics(module: TorchModule, ours: Inputs) -> Statistics:
+    """Return what a training step makes of running statistics; nothing if it raises, which `_training_mode` says."""
+    try:
+        return module.statistics(ours)
+    except Exception:
+        module.module.eval()
+        return Statistics(0, 0, {}, {})
+
+
+def _training_mode(module: TorchModule, ours: Inputs, kept: Arrays) -> dict[str, Any]:
+    """Return a pass in training mode with the random numbers that it draws, or why there is none."""
     mode, rng = TorchTrainingMode(module, ours), np.random.default_rng(20)
     try:
         draws = mode.draws()
@@ -168,8 +183,8 @@ def _training_mode(module: TorchModule, ours: Inputs, kept: Arrays) -> dict[str,
             return header
         found = mode.passed(numbers)
         errors = mode.float32_errors(numbers, found)
-    except Exception:  # a module may have no training mode
-        return None
+    except Exception as error:  # a module may have no training mode
+        return {"moving": mode.moving, **no_pass(error, mode.crash())}
     buffers = {name: array for name, array in found.after.items() if name not in module.trained}
     return header | {
         "outputs": named_header(found.outputs, kept.add, "training/outputs"),

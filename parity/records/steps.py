@@ -143,17 +143,18 @@ def precision_header(precision: Precision | None) -> Any:
         [[kind, None if line is None else line_header(line)] for kind, line in rows]
         for rows in (precision.products, precision.losses)
     )
-    return [products, losses, precision.params, precision.slots]
+    return [products, losses, precision.params, precision.slots, *([precision.raised] if precision.raised else [])]
 
 
 def precision_of(header: Any) -> Precision | None:
     """Return the types of a header."""
     if header is None:
         return None
-    products, losses, params, slots = header
+    products, losses, params, slots, *raised = header
 
     def rows(part: Any) -> list[tuple[str, Line | None]]:
         return [(text(kind), None if line is None else line_of(line)) for kind, line in part]
 
     kinds = {text(slot): {text(k): text(v) for k, v in own.items()} for slot, own in slots.items()}
-    return Precision(rows(products), rows(losses), {text(k): text(v) for k, v in params.items()}, kinds)
+    words = "; ".join(map(text, raised))
+    return Precision(rows(products), rows(losses), {text(k): text(v) for k, v in params.items()}, kinds, words)

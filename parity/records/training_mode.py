@@ -5,9 +5,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.records.encode import Found, text
+from parity.records.encode import Found, line_header, line_of, text
 from parity.records.steps import draws_of, number_of
+from parity.sides.crashes import Crash
 from parity.sides.random_draws import Draw
+
+
+def no_pass(error: BaseException, crash: Crash | None) -> dict[str, Any]:
+    """Return, as data, why there is no pass in training mode.
+
+    Args:
+        error: of the recording.
+        crash: what the side itself raises, if anything.
+    """
+    why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if crash is None:
+        return {"draws": None, "why": why}
+    line = None if crash.line is None else line_header(crash.line)
+    return {"draws": None, "why": why, "crash": [crash.short, line, crash.refused]}
+
+
+def without_training(side: str, header: Mapping[str, Any]) -> str:
+    """Return what a record says of training mode if it holds no pass in it, "" if it does."""
+    crash, why = crash_of(header)
+    if crash is not None:
+        return f"the {side} side {'refuses' if crash.refused else 'raises in'} training mode: {crash.words}"
+    return f"the {side} side cannot be followed in training mode{why}" if why else ""
+
+
+def crash_of(header: Mapping[str, Any]) -> tuple[Crash | None, str]:
+    """Return what a side raised in training mode, if it did, and why there is no pass."""
+    why = f": {text(header['why'])}" if "why" in header else ""
+    if "crash" not in header:
+        return None, why
+    words, line, refused = header["crash"]
+    return Crash(text(words), None if line is None else line_of(line), bool(refused)), why
 
 
 class RecordedPass(NamedTuple):
@@ -23,7 +55,9 @@ class RecordedTorchMode:
     """PyTorch's pass, with the random numbers that it drew."""
 
     def __init__(self, header: Mapping[str, Any], parameters: Mapping[str, np.ndarray], found: Found):
-        drawn = draws_of(header["draws"], found)
+        self._crash, self._why = crash_of(header)
+        self._there = header["draws"] is not None
+        drawn = draws_of(header["draws"], found) if self._there else []
         self._draws, self.numbers = [d.draw for d in drawn], [d.numbers for d in drawn]
         self.moving = bool(header["moving"])
         self._pass: RecordedPass | None = None
@@ -39,12 +73,14 @@ class RecordedTorchMode:
             self._errors = tuple({text(n): number_of(e) for n, e in part.items()} for part in header["float32"])
             self._shares = {text(n): number_of(share) for n, share in header["shares"].items()}
 
-    def computes(self) -> bool:
-        """Tell that the module could be called in training mode."""
-        return True
+    def crash(self) -> Crash | None:
+        """Return what the module raised in training mode where it was recorded, if anything."""
+        return self._crash
 
     def draws(self) -> list[Draw]:
         """Return what the pass drew, in order."""
+        if not self._there:
+            raise ValueError(f"the record holds no pass in training mode{self._why}")
         return self._draws
 
     def passed(self, numbers: Sequence[np.ndarray], among: Collection[str]) -> RecordedPass:
@@ -68,6 +104,7 @@ class RecordedJaxMode:
 
     def __init__(self, header: Mapping[str, Any], run: Any, found: Found):
         self.switched = bool(header["switched"])
+        self._crash, self._why = crash_of(header)
         drawn = [] if header["draws"] is None else draws_of(header["draws"], found)
         self._draws, self._run, self._leaves = [d.draw for d in drawn], run, dict[str, Any]()
         self._there = header["draws"] is not None
@@ -80,10 +117,14 @@ class RecordedJaxMode:
         self._leaves = dict(leaves)
         return self
 
+    def crash(self) -> Crash | None:
+        """Return what the model raised in training mode where it was recorded, if anything."""
+        return self._crash
+
     def draws(self) -> list[Draw]:
         """Return what a pass draws, in order."""
         if not self._there:
-            raise ValueError("the record holds no pass in training mode")
+            raise ValueError(f"the record holds no pass in training mode{self._why}")
         return self._draws
 
     def outputs(self, numbers: Sequence[np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:

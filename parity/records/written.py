@@ -15,11 +15,13 @@ class Written(NamedTuple):
     values: int
     fingerprints: int
     words: str  # the layout of the inputs
+    warning: str = ""  # what a check of training mode will not find here
 
     def __str__(self) -> str:
         more = f", {self.fingerprints} of them as fingerprints" if self.fingerprints else ""
         size = f"{self.size / 1e6:.1f} MB" if self.size < 1e9 else f"{self.size / 1e9:.2f} GB"
-        return f"{self.path}: {self.operations} operations, {self.values} values{more}, {size}"
+        text = f"{self.path}: {self.operations} operations, {self.values} values{more}, {size}"
+        return "; ".join(filter(None, (text, self.warning)))
 
 
 MOST = 1e9  # bytes of a training's steps

@@ -53,7 +53,7 @@ def relative_error(reference: np.ndarray, found: np.ndarray, scale: float | None
     if reference.shape != found.shape or not (np.isfinite(reference).all() and np.isfinite(found).all()):
         return np.inf
     # float64 holds whatever float32 or an integer counter holds, so the comparison adds no rounding of its own.
-    reference, found = reference.astype(np.float64), found.astype(np.float64)
+    reference, found = (array.astype(np.float64, copy=False) for array in (reference, found))
     distance, size = norm(found - reference), norm(reference) if scale is None else scale
     if distance == 0:
         return 0.0
@@ -62,10 +62,17 @@ def relative_error(reference: np.ndarray, found: np.ndarray, scale: float | None
 
 def norm(array: np.ndarray) -> float:
     """Return the L2 norm; its squares neither underflow to an agreement that is none, nor overflow."""
-    largest = float(np.abs(array).max(initial=0))
+    largest = _largest(array)
     if not 0 < largest < np.inf:  # zero, or NaN and infinity, which stay what they are
         return largest
     return largest * float(np.linalg.norm(array / largest))
+
+
+def _largest(array: np.ndarray) -> float:
+    """Return the largest absolute value, without an array of all of them; NaN if there is one."""
+    if array.dtype.kind not in "fiu" or not array.size:
+        return float(np.abs(array).max(initial=0))
+    return max(abs(float(array.max())), abs(float(array.min())))
 
 
 def difference(

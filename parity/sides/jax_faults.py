@@ -17,6 +17,20 @@ def is_traced_value(error: BaseException) -> bool:
     return isinstance(error, kinds)
 
 
+def is_of_call(error: BaseException) -> bool:
+    """Return whether an error may come from how a model is called here: what it is not given, or what is traced."""
+    kinds = (
+        jax.errors.JAXTypeError,
+        errors.InvalidRngError,
+        errors.ModifyScopeVariableError,
+        errors.ScopeCollectionNotFound,
+        errors.ScopeParamNotFoundError,
+        errors.ScopeVariableNotFoundError,
+        errors.TraceContextError,
+    )
+    return isinstance(error, kinds)
+
+
 def is_mixed(error: BaseException) -> bool:
     """Return whether JAX may have refused to mix two precisions."""
     text = str(error)

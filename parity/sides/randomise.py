@@ -48,9 +48,12 @@ def moved(p: np.ndarray, name: str, owner: nn.Module | None, rng: np.random.Gene
         return _from_nothing(p, name, owner, rng)
     if constant or p.min() > 0:
         return p * rng.uniform(0.5, 1.5, p.shape)
-    new = p * factors + rng.normal(0, 0.3 * size, p.shape)
     least = _least(p, name, owner)
-    return new * max(1.0, least / max(size, 1e-12))
+    new = np.multiply(factors, p, out=None if np.iscomplexobj(p) else factors)
+    more = rng.normal(0, 0.3 * size, p.shape)
+    new += more
+    new *= max(1.0, least / max(size, 1e-12))
+    return new
 
 
 def _from_nothing(p: np.ndarray, name: str, owner: nn.Module | None, rng: np.random.Generator) -> np.ndarray:

@@ -67,7 +67,7 @@ class Index:
             self._all = np.append(np.sort(np.concatenate([np.zeros(0), *known])), np.inf)
         if not np.abs(flat).max(initial=0) < LEAST or self._all.size > MOST_NUMBERS:
             return np.ones(flat.size, bool)
-        slack = 2 * near * np.linalg.norm(flat) + 1e-14
+        slack = 2 * near * _norm(flat) + 1e-14
         flat = flat[:: max(1, flat.size // few)] if few else flat
         at = np.searchsorted(self._all, flat - slack)
         return self._all[at] <= flat + slack
@@ -166,6 +166,11 @@ def centred(array: np.ndarray) -> np.ndarray:
 
 def _moments(flat: np.ndarray) -> tuple[float, float]:
     if flat.size and max(flat.max(), -flat.min()) < LEAST:
-        return math.sqrt(flat.dot(flat)), float(flat.sum())
+        return _norm(flat), float(flat.sum())
     kept = flat[unmasked(flat)]
-    return float(np.linalg.norm(kept)), float(kept.sum())
+    return _norm(kept), float(kept.sum())
+
+
+def _norm(flat: np.ndarray) -> float:
+    """Return the L2 norm, without BLAS: its threads wait for each other, for milliseconds where a core is busy."""
+    return math.sqrt(np.einsum("i,i->", flat, flat))

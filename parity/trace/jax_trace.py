@@ -1,6 +1,8 @@
 """What only JAX can do: trace a function, compute an equation."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -22,16 +24,32 @@ def traced(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
         return jax.make_jaxpr(function, return_shape=True)(*args)
 
 
+@contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Trace convolutions of this project's networks as such, not as the sums of which they are made on a CPU."""
+    module: Any = sys.modules.get("jaxnets.convolution")  # not imported: a network that needs it has done so
+    if module is None:
+        yield
+        return
+    token = module.DIRECT.set(True)
+    try:
+        yield
+    finally:
+        module.DIRECT.reset(token)
+
+
 def traced_pass(side: Any, inputs: Any) -> tuple[Any, list[Any], Any]:
     """Return the jaxpr of the JAX side's pass in evaluation mode, its inputs in the jaxpr's order, the output tree."""
     leaves = {path: jnp.asarray(array) for path, array in side.leaves.items()}
     if side.concrete:  # it looks at its inputs' values in Python
         run = lambda leaves: side.call(leaves, *inputs, train=False)[0]  # noqa: E731
-        closed, output = traced(run, leaves)
+        with plain_convolutions():
+            closed, output = traced(run, leaves)
         return closed, [], output
     given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
     run_all = lambda leaves, given: side.call(leaves, *given, train=False)[0]  # noqa: E731
-    closed, output = traced(run_all, leaves, given)
+    with plain_convolutions():
+        closed, output = traced(run_all, leaves, given)
     return closed, jax.tree.leaves(given), output
 
 

@@ -11,7 +11,7 @@ from parity.training.behind import behind_updates
 from parity.training.explain import Evidence, Lines, diagnosed
 from parity.training.missing import missing
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
-from parity.training.precision import Precision, differences
+from parity.training.precision import Precision, differences, not_compared
 from parity.training.roles import Roles, averaged_statistics, groups, slots_and_averages, statistics
 from parity.training.single_rate import with_single_rate
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
@@ -90,10 +90,13 @@ def compared(
     found, roles = compare_steps(theirs, torch_steps, given, known, passed.rules)
     seen = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)
     failures = _failures(seen)
-    types = differences(ours.precision(), theirs.precision(batches[0]), roles)
+    kinds = ours.precision(), theirs.precision(batches[0])
+    types = differences(*kinds, roles)
     failures = _with_others([*failures, *noise], [*types, *missing(torch_steps, roles)])
     stages = tuple(_stage(stage, found) for stage in STAGES)
-    return TrainingReport("", len(batches), stages, tuple(failures), (*_notes(roles, torch_steps), *notes))
+    return TrainingReport(
+        "", len(batches), stages, tuple(failures), (*_notes(roles, torch_steps), *not_compared(*kinds), *notes)
+    )
 
 
 def compare_steps(

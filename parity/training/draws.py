@@ -16,6 +16,7 @@ from parity.trace.jax_eval import is_key, line_of
 from parity.trace.lines import Line
 from parity.training.supply import Drawn
 from parity.training.tape import Node, Tape
+from parity.training.wide_casts import casts
 
 
 class Call(NamedTuple):
@@ -116,7 +117,7 @@ def named_draws() -> Iterator[None]:
 
 def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        with jax.disable_jit(False):
+        with jax.disable_jit(False), casts():
             return function(*args, **kwargs)
 
     return call

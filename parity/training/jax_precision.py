@@ -10,15 +10,15 @@ from parity.trace.jax_eval import BODIES, line_of
 from parity.trace.lines import Line
 from parity.training.backward import program_backward
 from parity.training.jax_steps import JaxTraining, Program
-from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest
+from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest, unknown
 
 
-def jax_precision(make: Callable[[], Any], batch: Sequence[Any]) -> Precision | None:
-    """Return the types of one step, None if it does not run in float32."""
+def jax_precision(make: Callable[[], Any], batch: Sequence[Any]) -> Precision:
+    """Return the types of one step, or what it raises in float32."""
     try:
         return _types(make, batch)
-    except Exception:  # a training that runs in float64 alone has no mixed precision
-        return None
+    except Exception as error:  # a training may run in float64 alone
+        return unknown(error)
 
 
 def _types(make: Callable[[], Any], batch: Sequence[Any]) -> Precision:

@@ -1,5 +1,6 @@
 """A JAX training as data: the leaves of its state by path, and one step as a jaxpr from leaves to leaves."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
@@ -14,14 +15,14 @@ from data.errors import UserError
 from parity.sides.arrays import bits, flat_tree, is_array, to_numpy, x64
 from parity.sides.carries import wide_carries
 from parity.sides.faults import explained
-from parity.trace.jax_eval import as_numpy
 from parity.trace.jax_trace import traced
+from parity.trace.low import restored
+from parity.trace.widened import wide_equation, widened_program
 from parity.training.branches import wide_branches
 from parity.training.draws import named_draws
 from parity.training.made import made_by
-from parity.training.numbers import restored
 from parity.training.program import Given, StepProgram
-from parity.training.widened import wide_equation, widened
+from parity.training.wide_casts import traced_wide
 
 LOSS_NAMES = ("loss", "train_loss", "total_loss")
 
@@ -107,7 +108,7 @@ class Program(StepProgram):
         leaves = {name: jnp.asarray(training.leaves[name]) for name in self.names}
         try:
             with wide_carries(), wide_branches(), named_draws():
-                self.closed, shape = traced(training.call, leaves, given)
+                self.closed, shape = _traced(training, leaves, given)
         except UserError:
             raise
         except Exception as error:
@@ -142,7 +143,15 @@ class Program(StepProgram):
 
     def widened(self, jaxpr: Any, consts: Sequence[Any]) -> Any:
         """Return a closed jaxpr of which each equation is wide."""
-        return SimpleNamespace(jaxpr=widened(jaxpr), consts=[restored(as_numpy(c)) for c in consts])
+        return widened_program(SimpleNamespace(jaxpr=jaxpr, consts=consts))
+
+
+def _traced(training: JaxTraining, *args: Any) -> tuple[Any, Any]:
+    """Return the jaxpr of a step and the tree of its output; without casts to fewer bits if it is to be wide."""
+    if training.wide:
+        with contextlib.suppress(Exception):  # where a cast cannot be left out
+            return traced_wide(training.call, *args)
+    return traced(training.call, *args)
 
 
 def _is_leaf(value: Any) -> bool:

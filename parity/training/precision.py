@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.errors import UserError
+from parity.sides.crashes import crash_of
 from parity.trace.lines import Line
 from parity.training.outcome import TrainingFailure
 from parity.training.roles import Roles
@@ -27,6 +29,14 @@ class Precision(NamedTuple):
     losses: list[tuple[str, Line | None]]
     params: dict[str, str]
     slots: dict[str, dict[str, str]]
+    raised: str = ""  # what it raises if it is run so: nothing is known of its types then
+
+
+def unknown(error: Exception) -> Precision:
+    """Return that a training raises as its user runs it, and where."""
+    crash = crash_of(error)
+    crash = crash._replace(words=str(error)) if isinstance(error, UserError) else crash
+    return Precision([], [], {}, {}, crash.short)
 
 
 def narrowest(kinds: Sequence[str]) -> str:
@@ -36,9 +46,16 @@ def narrowest(kinds: Sequence[str]) -> str:
 
 def differences(ours: Precision | None, theirs: Precision | None, roles: Roles) -> list[TrainingFailure]:
     """Return where the types of both sides differ, if one is a type of 16 bits; those of JAX's leaves are `params`."""
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or ours.raised or theirs.raised:
         return []
     return [*_forward(ours, theirs), *_loss(ours, theirs), *_state(ours, theirs.params, roles)]
+
+
+def not_compared(ours: Precision | None, theirs: Precision | None) -> list[str]:
+    """Return what is said of a side whose types are not known, as it raises in its own precision."""
+    sides = (("PyTorch", ours), ("JAX", theirs))
+    words = "the types of mixed precision are not compared: the {} training as it is, on batches of float32, fails: {}"
+    return [words.format(name, side.raised) for name, side in sides if side is not None and side.raised]
 
 
 def _forward(ours: Precision, theirs: Precision) -> list[TrainingFailure]:

@@ -9,6 +9,7 @@ import numpy as np
 from parity.mapping.rule import Rule
 from parity.report.compare import norm, relative_error, total_norm
 from parity.trace.index import Index
+from parity.trace.masks import unmasked
 from parity.training.gradient_nodes import ZERO, gradient_node
 from parity.training.roles import Roles
 from parity.training.steps import Arrays, TorchStep
@@ -17,7 +18,7 @@ from parity.training.weights import carried
 
 STAGES = ("forward", "loss", "gradients", "update", "statistics", "average")
 # In float64, each stage starting from PyTorch's values. What clipping adds to the norm is 1e-6, bugs are O(1e-3).
-BOUNDS: dict[str, float] = dict.fromkeys(STAGES, 1e-9)
+BOUNDS: dict[str, float] = dict.fromkeys(STAGES, 1e-10)
 ROUNDING = 4e-15  # of a parameter, of which a step is a small part
 
 
@@ -121,13 +122,17 @@ def _forward(tape: Tape, step: TorchStep) -> list[Found]:
         if array.dtype.kind != "f" or array.size < 2:
             continue
         name = f"output {number}" if len(step.outputs) > 1 else "output"
-        if index.find(array, BOUNDS["forward"]) or pieces():
+        if same := index.find(array, BOUNDS["forward"]):
+            error = min(_rounding(kept[number].array, array) for number in same)
+            rows.append(Found("forward", name, error, BOUNDS["forward"], array, array))
+            continue
+        if pieces():
             rows.append(Found("forward", name, 0.0, BOUNDS["forward"], array, array))
             continue
         near = min(kept.values(), key=lambda node, array=array: _distance(node.array, array), default=None)
         error = _distance(near.array, array) if near is not None else np.inf
         value = near.array if near is not None else np.array(np.nan)
-        rows.append(Found("forward", name, max(error, 2e-9), BOUNDS["forward"], array, value, near))
+        rows.append(Found("forward", name, max(error, 2 * BOUNDS["forward"]), BOUNDS["forward"], array, value, near))
     return rows
 
 
@@ -161,6 +166,13 @@ def _distance(found: np.ndarray, reference: np.ndarray) -> float:
     if found.shape == reference.shape:
         return relative_error(reference, np.asarray(found, np.float64))
     return relative_error(np.sort(reference, axis=None), np.sort(np.asarray(found, np.float64), axis=None))
+
+
+def _rounding(found: np.ndarray, reference: np.ndarray) -> float:
+    """Return how far a value is off that holds PyTorch's numbers in some order; what a mask has put aside is not."""
+    ours, theirs = np.sort(reference, axis=None), np.sort(np.asarray(found, np.float64), axis=None)
+    kept = unmasked(ours)
+    return relative_error(ours[kept], theirs[kept])
 
 
 def _loss(tape: Tape, step: TorchStep) -> list[Found]:
@@ -262,9 +274,19 @@ def _statistics(tape: Tape, step: TorchStep, roles: Roles) -> list[Found]:
         ours, node = carried(rule, step.after.buffers), tape.outputs[leaf]
         if ours is not None:
             theirs = np.asarray(node.array, np.float64)
-            error = relative_error(ours, theirs)
+            error = relative_error(ours, theirs, _scale_of_zero(rule.sources[0], ours, step.after.buffers))
             rows.append(Found("statistics", leaf, error, BOUNDS["statistics"], ours, theirs, node))
     return rows
+
+
+def _scale_of_zero(name: str, mean: np.ndarray, buffers: Mapping[str, np.ndarray]) -> float | None:
+    """Return what a running mean is judged by that is zero but for rounding: the spread of what is averaged.
+
+    It is zero where a layer without a bias follows a norm whose bias is zero.
+    """
+    var = buffers.get(f"{name.removesuffix('mean')}var") if name.endswith("mean") else None
+    spread = norm(np.sqrt(np.abs(var))) if var is not None else 0.0
+    return spread if norm(mean) <= ZERO * spread else None
 
 
 def _average(tape: Tape, leaves: Mapping[str, np.ndarray], step: TorchStep, roles: Roles) -> list[Found]:

@@ -12,10 +12,8 @@ import numpy as np
 
 from parity.trace.jax_eval import as_numpy, bind, evaluate, is_key
 from parity.trace.lines import Line
+from parity.trace.low import AS_IS, as_wide, restored
 from parity.training.backward import program_backward
-from parity.training.numbers import as_wide, restored
-
-AS_IS = ("bitcast_convert_type", "random_bits", "threefry2x32")
 
 
 class Node:

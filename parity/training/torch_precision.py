@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from parity.sides.numbers import is_array, tree_map
 from parity.trace.lines import Line, line_of_stack
-from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest
+from parity.training.precision import LOSSES, PRODUCTS, Precision, narrowest, unknown
 from parity.training.torch_steps import TorchTraining
 
 
@@ -37,12 +37,12 @@ class _Types:
         return func(*args, **(kwargs or {}))
 
 
-def torch_precision(make: Callable[[], Any], batch: Sequence[Any], *, as_tensors: bool) -> Precision | None:
-    """Return the types of one step, None if it does not run in float32."""
+def torch_precision(make: Callable[[], Any], batch: Sequence[Any], *, as_tensors: bool) -> Precision:
+    """Return the types of one step, or what it raises in float32."""
     try:
         return _types(make, batch, as_tensors)
-    except Exception:  # a training that runs in float64 alone has no mixed precision
-        return None
+    except Exception as error:  # a training may run in float64 alone
+        return unknown(error)
 
 
 def _types(make: Callable[[], Any], batch: Sequence[Any], as_tensors: bool) -> Precision:

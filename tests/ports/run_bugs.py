@@ -31,7 +31,7 @@ from parity.trace.jax_trace import traced
 from parity.trace.torch_trace import record
 from parity.trace.values import Op, Trace
 from tests.ports import NAMES, load, pair
-from tests.ports.bugs import BUGS, PERMUTED, Bug
+from tests.ports.bugs import BUGS, Bug
 
 
 class Searched(NamedTuple):
@@ -169,7 +169,7 @@ def run_bug(bug: Bug) -> tuple[bool, bool, bool]:
             return False, False, False
         marks = hits(bug, found)
         words = "OK  " if all(marks) else "BAD "
-        note = " (a permutation)" if bug.name in PERMUTED else ""
+        note = " (a permutation)" if bug.permuted else ""
         spent = f"{time.perf_counter() - begun:.1f}s, search {found.seconds['search']:.1f}s"
         print(f"{words}{bug.name}{note} {marks} {spent} {found.walks} walks", flush=True)
         if not all(marks):

@@ -17,7 +17,7 @@ import jax
 import parity
 from jaxnets.compiler_guard import guard
 from tests.ports import pair
-from tests.ports.bugs import BUGS, PERMUTED, Bug
+from tests.ports.bugs import BUGS, Bug
 
 PACKAGES = ("jax", "flax", "torch", "numpy")
 
@@ -56,7 +56,8 @@ def row(bug: Bug) -> dict[str, Any]:
 
 def page(rows: list[dict[str, Any]]) -> str:
     """Return rows as a page of Markdown."""
-    permuted = [r["bug"] for r in rows if not r["caught"] and r["bug"] in PERMUTED]
+    permutations = {bug.name for bug in BUGS if bug.permuted}
+    permuted = [r["bug"] for r in rows if not r["caught"] and r["bug"] in permutations]
     both = sum(r["torch"] and r["jax"] for r in rows)
     asked = [r["word"] for r in rows if r["word"] is not None]
     slowest = max(rows, key=lambda r: r["cpu_seconds"])
@@ -67,7 +68,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"`python -m tests.ports.table planted.json --markdown planted-ports.md`, {time.strftime('%Y-%m-%d')}, "
         f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}, two cores shared with much other work.",
         "",
-        f"{len(rows)} of {sum(not bug.backward for bug in BUGS)} bugs of the forward pass (`tests/ports/bugs.py`): "
+        f"{len(rows)} of {sum(not bug.backward for bug in BUGS)} bugs of the forward pass (`tests/ports/bugs`): "
         f"{sum(r['caught'] for r in rows)} caught; the "
         f"first failure names the right line of both files for {both} ({100 * both / len(rows):.0f}%), PyTorch's for "
         f"{sum(r['torch'] for r in rows)}, JAX's for {sum(r['jax'] for r in rows)}; the diagnosis has the word that "
@@ -111,6 +112,8 @@ def main() -> None:
         print(json.dumps(rows[bug.name]), flush=True)
         args.json.write_text(json.dumps(list(rows.values()), indent=1))
         jax.clear_caches()
+    if args.markdown and not rows:
+        parser.error(f"{args.json} has no rows; measure some first, without --markdown")
     if args.markdown:
         order = {bug.name: number for number, bug in enumerate(BUGS)}
         args.markdown.write_text(page(sorted(rows.values(), key=lambda r: order[r["bug"]])))

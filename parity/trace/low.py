@@ -7,6 +7,7 @@ import numpy as np
 
 LOW = ("float32", "bfloat16", "float16")
 MOST_CONSTANTS = 4096
+AS_IS = ("bitcast_convert_type", "random_bits", "threefry2x32")  # equations that are about bits, not numbers
 
 
 def is_low(dtype: Any) -> bool:

@@ -1,5 +1,6 @@
 """Equations of JAX's that make float64 where they say less."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,9 +8,9 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from parity.trace.jax_eval import BODIES
-from parity.training.numbers import is_low, restored
-from parity.training.tape import AS_IS
+from parity.trace.jax_eval import BODIES, as_numpy
+from parity.trace.low import AS_IS, is_low, restored
+from parity.trace.program import Aval, Variable
 
 
 def wide_equation(equation: Any) -> Any:
@@ -26,6 +27,7 @@ def wide_equation(equation: Any) -> Any:
 
 def widened(jaxpr: Any) -> Any:
     """Return a jaxpr in which every equation makes float64 where it says less, for others that evaluate it."""
+    wide = _Variables()
     equations = []
     for equation in jaxpr.eqns:
         params = wide_equation(equation).params
@@ -34,11 +36,39 @@ def widened(jaxpr: Any) -> Any:
                 params = {**params, key: _opened(params[key])}
         if "branches" in params:
             params = {**params, "branches": tuple(map(_opened, params["branches"]))}
-        given = [_literal(variable) for variable in equation.invars]
-        same = params is equation.params and all(a is b for a, b in zip(given, equation.invars, strict=True))
-        parts = {"params": params, "invars": given, "outvars": equation.outvars, "source_info": equation.source_info}
+        given, made = wide.all(equation.invars), wide.all(equation.outvars)
+        before = [*equation.invars, *equation.outvars]
+        same = params is equation.params and all(a is b for a, b in zip([*given, *made], before, strict=True))
+        parts = {"params": params, "invars": given, "outvars": made, "source_info": equation.source_info}
         equations.append(equation if same else SimpleNamespace(primitive=equation.primitive, **parts))
-    return SimpleNamespace(constvars=jaxpr.constvars, invars=jaxpr.invars, eqns=equations, outvars=jaxpr.outvars)
+    named = {name: wide.all(getattr(jaxpr, name)) for name in ("constvars", "invars", "outvars")}
+    return SimpleNamespace(eqns=equations, **named)
+
+
+class _Variables:
+    """Variables of float64 in place of those of less."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, Variable] = {}
+
+    def all(self, variables: Sequence[Any]) -> list[Any]:
+        """Return variables and literals, each in its own type if that is not of low precision."""
+        return [self.one(variable) for variable in variables]
+
+    def one(self, variable: Any) -> Any:
+        """Return one of them."""
+        if not is_low(getattr(variable.aval, "dtype", None)):
+            return variable
+        if isinstance(variable, core.Literal):
+            return _literal(variable)
+        if variable not in self.known:
+            self.known[variable] = Variable(Aval(variable.aval.shape, np.dtype(np.float64)))
+        return self.known[variable]
+
+
+def widened_program(closed: Any) -> Any:
+    """Return a closed jaxpr that is widened, with constants that are the numbers they stand for."""
+    return SimpleNamespace(jaxpr=widened(closed.jaxpr), consts=[restored(as_numpy(c)) for c in closed.consts])
 
 
 def _of_numbers(scalar: Any) -> Any:
@@ -57,10 +87,7 @@ def _opened(body: Any) -> Any:
     return SimpleNamespace(jaxpr=widened(body.jaxpr), consts=[restored(c) for c in body.consts])
 
 
-def _literal(variable: Any) -> Any:
-    low = isinstance(variable, core.Literal) and is_low(getattr(variable.aval, "dtype", None))
-    if not low:
-        return variable
+def _literal(variable: core.Literal) -> Any:
     value = restored(np.asarray(variable.val, cast(Any, variable.aval).dtype))
     return core.Literal(value, cast(Any, variable.aval).update(dtype=value.dtype))
 
