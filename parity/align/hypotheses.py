@@ -109,7 +109,7 @@ def norms(replay: Replay, number: int) -> Iterator[Guess]:
         for count in range(1, channels + 1):
             if channels % count == 0 and count != groups:
                 yield Guess(f"{count} groups instead of {groups}", {out: F.group_norm(x, count, weight, bias, eps)})
-    if op.name.rstrip("_") == "add" and len(op.inputs) == 1 and isinstance(args[1], float):
+    if op.name.rstrip("_") == "add" and len(op.inputs) == 1 and isinstance(args[1], float) and 0 < args[1] < 0.02:
         for e in EPSILONS:
             if e != args[1]:
                 yield Guess(_epsilon(e, args[1]), {out: args[0] + e})

@@ -7,6 +7,7 @@ import numpy as np
 
 from parity.mapping.rule import Rule
 from parity.report.compare import norm
+from parity.training.behind import behind_updates
 from parity.training.explain import Evidence, Lines, diagnosed
 from parity.training.missing import missing
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
@@ -15,7 +16,8 @@ from parity.training.roles import Roles, averaged_statistics, groups, slots_and_
 from parity.training.single_rate import with_single_rate
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
 from parity.training.steps import TorchStep, without_velocities
-from parity.training.weights import First, Forward, forward
+from parity.training.targets import followers, split_targets, with_targets
+from parity.training.weights import First, forward
 
 # A stage that follows from another is not compared where that one differs.
 FOLLOWS = {"loss": ("forward",), "gradients": ("forward", "loss"), "statistics": ("forward",)}
@@ -77,9 +79,17 @@ def compared(
     """
     passed = forward(first, theirs, given[0], weights)
     torch_steps = without_velocities(list(steps))
-    found, roles = compare_steps(theirs, torch_steps, given, passed)
-    known = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)
-    failures = _failures(known)
+    inside = followers(torch_steps)
+    torch_steps = with_targets(torch_steps, inside)
+    params, targets = split_targets(passed.rules, inside)
+    params |= behind_updates(torch_steps, params, targets, theirs.leaves)
+    buffers = torch_steps[0].before.buffers
+    kept = {leaf: rule for leaf, rule in params.items() if all(key in buffers for key in rule.sources)}
+    params = {leaf: rule for leaf, rule in params.items() if leaf not in kept}
+    known = Roles(params, {}, targets, kept)
+    found, roles = compare_steps(theirs, torch_steps, given, known, passed.rules)
+    seen = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)
+    failures = _failures(seen)
     kinds = ours.precision(), theirs.precision(batches[0])
     types = differences(*kinds, roles)
     failures = _with_others([*failures, *noise], [*types, *missing(torch_steps, roles)])
@@ -90,19 +100,32 @@ def compared(
 
 
 def compare_steps(
-    theirs: JaxSide, torch_steps: list[TorchStep], batches: Sequence[Any], passed: Forward
+    theirs: JaxSide, torch_steps: list[TorchStep], batches: Sequence[Any], known: Roles, rules: Mapping[str, Rule]
 ) -> tuple[list[Compared], Roles]:
-    """Compare each step, JAX's from PyTorch's state; what PyTorch has no word for goes on as JAX computes it."""
-    roles, complete = Roles(passed.rules, {}, {}, {}), False
+    """Compare each step, JAX's from PyTorch's state; what PyTorch has no word for goes on as JAX computes it.
+
+    Args:
+        theirs: JAX's training.
+        torch_steps: PyTorch's steps.
+        batches: what JAX's are given.
+        known: the parameters, and the averages that the loss is computed with.
+        rules: of both, from PyTorch's tensors by their own names.
+    """
+    roles, complete = known, False
     leaves, compared = dict(theirs.leaves), []
     first = next((i for i, step in enumerate(torch_steps) if step.after.slots), 0)
     for number, (step, batch) in enumerate(zip(torch_steps, batches, strict=True)):
         program = theirs.program(batch)
         leaves = roles.fed(leaves, step.before)
+        if number == 0:
+            leaves |= _copied(
+                known.params, {n: a for n, a in theirs.leaves.items() if n not in known.averages}, leaves
+            )
         if number == 0 or (not complete and number >= first):
-            roles = _roles(roles, program, leaves, batch, step)
+            roles = _roles(known._replace(statistics=roles.statistics), rules, program, leaves, batch, step)
             complete = number >= first
-            leaves = roles.fed(leaves, step.before)
+            at = step.before if number else step.before._replace(slots={})  # what a slot starts with is JAX's
+            leaves = roles.fed(leaves, at)
         compared.append(compare_step(program, leaves, batch, step, roles))
         if program.single:
             compared[-1] = with_single_rate(len(compared) - 1, compared, torch_steps, roles)
@@ -110,15 +133,32 @@ def compare_steps(
     return compared, roles
 
 
-def _roles(roles: Roles, program: Any, leaves: Any, batch: Any, step: TorchStep) -> Roles:
+def _copied(
+    params: Mapping[str, Rule], made: Mapping[str, np.ndarray], leaves: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the copies of parameters as which averages start, with what the parameters are now."""
+    found = dict[str, np.ndarray]()
+    for copies in groups(params, made).values():
+        for members in copies:
+            if all(np.array_equal(made[ours], made[copy]) for ours, copy in members.items()):
+                found |= {copy: leaves[ours] for ours, copy in members.items() if made[ours].any()}
+    return found
+
+
+def _roles(roles: Roles, rules: Mapping[str, Rule], program: Any, leaves: Any, batch: Any, step: TorchStep) -> Roles:
     tape = fed_with_gradients(program, leaves, batch, step, roles)
     after = {leaf: np.asarray(node.array) for leaf, node in tape.outputs.items()}
-    slots, averages = slots_and_averages(roles.params, leaves, after, step.after)
-    used = {*roles.params, *slots, *averages}
-    used |= {leaf for copies in groups(roles.params, leaves).values() for leaf in copies[0].values()}
+    free = {leaf: array for leaf, array in leaves.items() if leaf not in roles.averages}
+    slots, averages = slots_and_averages(roles.params, free, after, step.after)
+    averages |= roles.averages
+    given = {leaf: rule for leaf, rule in roles.statistics.items() if leaf in rules}  # those that the loss uses
+    used = {*roles.params, *slots, *averages, *given}
+    used |= {leaf for copies in groups(roles.params, free).values() for leaf in copies[0].values()}
     others = {leaf: array for leaf, array in leaves.items() if leaf not in used}
-    found = roles.statistics or statistics(roles.params, others, after, step.before, step.after)
+    found = {leaf: rule for leaf, rule in roles.statistics.items() if leaf not in given}
+    found = found or statistics(rules, others, after, step.before, step.after)
     averages |= averaged_statistics(found, others, step.after)
+    found |= given
     return Roles(roles.params, slots, averages, found)
 
 

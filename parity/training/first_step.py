@@ -8,8 +8,10 @@ import torch
 
 from data.errors import UserError
 from parity.sides.numbers import tree_leaves, wide
-from parity.sides.randomise import randomise_
+from parity.sides.randomise import moved, randomise_
 from parity.training.recorder import StepRecorder, recording
+from parity.training.snapshots import kept_tensors
+from parity.training.targets import MARK
 from parity.training.torch_steps import TorchTraining
 from parity.training.weights import First
 
@@ -25,7 +27,8 @@ def first_step(training: TorchTraining, batch: Sequence[Any], *, random: bool = 
     module = training.module
     if random:
         randomise_(module, frozenset(n for n, p in module.named_parameters() if p.requires_grad), 0)
-    states = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    beside = _kept_beside(training, random=random)
+    states = {**dict(module.named_parameters()), **dict(module.named_buffers()), **beside}
     arrays = {name: wide(t) for name, t in states.items()}
 
     def make() -> StepRecorder:
@@ -35,7 +38,23 @@ def first_step(training: TorchTraining, batch: Sequence[Any], *, random: bool = 
         step, recorder = training.first(batch, lambda: scopes(make()))
     if not recorder.roots:
         raise UserError("the PyTorch step makes no backward pass: there is nothing to compare its gradients with")
+    values = recorder.trace.values
+    used = {key for op in recorder.trace.ops for number in op.inputs for key in values[number].keys}
+    arrays = {name: array for name, array in arrays.items() if name not in beside or name in used}
     return First(recorder.trace, recorder.outputs, recorder.roots, arrays, step)
+
+
+def _kept_beside(training: TorchTraining, *, random: bool) -> dict[str, torch.Tensor]:
+    """Return what a step keeps beside the module, as a target network, random where it is not zero."""
+    found, rng = {}, np.random.default_rng(21)
+    with torch.no_grad():
+        for place, tensors in kept_tensors(training.module, training.step).items():
+            zeros = not any(bool(tensor.any()) for tensor in tensors.values())
+            for name, tensor in tensors.items():
+                found[f"{place}{MARK}{name}"] = tensor
+                if random and not zeros and "running_" not in name:
+                    tensor.copy_(torch.from_numpy(np.asarray(moved(wide(tensor), name, None, rng))))
+    return found
 
 
 class _recorded:

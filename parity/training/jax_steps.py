@@ -55,10 +55,10 @@ class JaxTraining:
                 if _is_leaf(leaf):
                     array = to_numpy(jnp.asarray(leaf))
                     low = wide and jnp.issubdtype(array.dtype, jnp.floating)
-                    # A single number is a setting, such as a rate: 0.1, not 0.100000001.
-                    self.leaves[name] = np.asarray(
-                        restored(array) if array.ndim == 0 else array, np.float64 if low else None
-                    )
+                    # A single number is a setting: a rate of 0.1, not 0.100000001; so is what a slot starts with.
+                    single = array.size > 0 and bool((array == array.flat[0]).all())
+                    array = np.full(array.shape, restored(np.asarray(array.flat[0]))) if single else array
+                    self.leaves[name] = np.asarray(array, np.float64 if low else None)
         if not self.leaves:
             raise UserError("the JAX training's state holds no array")
         self._traced: dict[Any, Program] = {}

@@ -92,6 +92,8 @@ def average_words(number: int, compared: list[Compared], steps: list[TorchStep],
     """Say how a moving average is made otherwise, "" if nothing reproduces it."""
     some = range(number, min(number + FEW, len(steps)))
     found = [words for n in some if (words := _average_words(n, compared, steps, roles))]
+    if found and found[0] == STILL and len({*found} - {STILL}) > 1:
+        return STILL  # it begins later: what follows is another average at each step
     return next((words for words in found if words != STILL), found[0] if found else "")
 
 

@@ -16,9 +16,15 @@ SHOWN = 3  # parameters that are named
 SAME = 1e-6
 
 
-def leaf_words(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
-    """Say which parameters have another rate or decay, or are trained by one side alone; "" if that is not all."""
-    if words := _alone(compared[number], steps[number], roles):
+def leaf_words(
+    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, *, known: bool = True
+) -> str:
+    """Say which parameters have another rate or decay, or are trained by one side alone; "" if that is not all.
+
+    `known`: whether PyTorch's rule is one that is known here; else nothing is said of rates and decays.
+    """
+    words = _alone(compared[number], steps[number], roles)
+    if words or not known:
         return words
     found = [numbers(n, compared, steps, roles) for n in range(number, len(steps))]
     given = [one for one in found if one is not None][:STEPS]
@@ -27,6 +33,21 @@ def leaf_words(number: int, compared: list[Compared], steps: list[TorchStep], ro
         return ""
     one, fits = given[-1], {leaf: pair for row in rows if row for leaf, pair in row.items()}
     return "; ".join(word for word in (_rates(one, fits), _decays(one, fits)) if word)
+
+
+def never_trained(compared: list[Compared], number: int, roles: Roles) -> str:
+    """Name the parameters that JAX moves at no step, "" unless these are all that differ."""
+    bad = {
+        row.tensor
+        for row in compared[number].found
+        if row.stage == "update" and not row.ok and row.tensor in roles.params
+    }
+    still = [leaf for leaf in roles.params if leaf in bad and not any(_moves(one, leaf) for one in compared)]
+    return f"JAX does not train {listed(still)}" if still and len(still) == len(bad) else ""
+
+
+def _moves(one: Compared, leaf: str) -> bool:
+    return not np.array_equal(np.asarray(one.fed.outputs[leaf].array, np.float64), one.before[leaf])
 
 
 def _alone(one: Compared, step: TorchStep, roles: Roles) -> str:

@@ -18,7 +18,8 @@ def missing(steps: list[TorchStep], roles: Roles) -> list[TrainingFailure]:
     whole = total_norm(first.raw) if first.raw else 0.0
     lost = {name: g for name, g in first.raw.items() if name not in held and norm(g) > ZERO * whole}
     found += _failure("forward", lost, "no leaf that JAX's loss uses is made of PyTorch's")
-    kept = {key for rule in roles.statistics.values() for key in rule.sources}
+    kept = held | {key for rule in roles.statistics.values() for key in rule.sources}
+    kept |= {f"{key[:-1]}v" for key in first.before.buffers if key.endswith("_u")}  # spectral norm computes it of u
     moved = {key: b for key, b in _moved(first.before.buffers, first.after.buffers).items() if key not in kept}
     found += _failure("statistics", moved, "the JAX state does not keep PyTorch's")
     for place, tensors in first.after.averages.items():

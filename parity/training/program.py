@@ -69,6 +69,16 @@ class StepProgram:
         after = dict(zip(self.outputs, jaxpr.outvars, strict=False))
         return {name for name, v in after.items() if id(v) not in behind} - self.unchanged()
 
+    def moved_by_data(self) -> set[str]:
+        """Return those of `carried` that depend on the batch."""
+        jaxpr = self.closed.jaxpr
+        reached = {id(v) for v in jaxpr.invars[self.count :]}
+        for equation in jaxpr.eqns:
+            if any(id(v) in reached for v in equation.invars):
+                reached |= {id(v) for v in equation.outvars}
+        after = dict(zip(self.outputs, jaxpr.outvars, strict=False))
+        return {name for name in self.carried() if id(after[name]) in reached}
+
     def unchanged(self) -> set[str]:
         """Return the leaves that a step leaves as they are."""
         before = dict(zip(self.names, self.closed.jaxpr.invars, strict=False))

@@ -29,12 +29,14 @@ def slot_words(number: int, compared: list[Compared], steps: list[TorchStep], ro
 
 
 def initial_words(one: Compared, step: TorchStep, roles: Roles) -> str:
-    """Say that a slot starts otherwise than PyTorch's zeros."""
-    for leaf, (slot, _) in roles.slots.items():
-        start = one.before[leaf]
-        if slot not in step.before.slots and start.any():
-            what = f"at {start.flat[0]:g}" if np.ptp(start) == 0 else "otherwise"
-            return f"{slot} starts {what} in JAX, at 0 in PyTorch"
+    """Say that a slot starts otherwise than PyTorch's, which is zero where there is none yet."""
+    for leaf, (slot, rule) in roles.slots.items():
+        theirs, ours = one.before[leaf], carried(rule, step.before.slots.get(slot, {}), constant=False)
+        ours = np.zeros(theirs.shape) if ours is None else np.reshape(ours, theirs.shape)
+        if not np.allclose(theirs, ours, rtol=1e-12, atol=0):
+            what = f"at {theirs.flat[0]:g}" if np.ptp(theirs) == 0 else "otherwise"
+            mine = f"at {ours.flat[0]:g}" if np.ptp(ours) == 0 else "otherwise"
+            return f"{slot} starts {what} in JAX, {mine} in PyTorch"
     return ""
 
 

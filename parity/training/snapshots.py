@@ -19,22 +19,33 @@ def snapshot(module: nn.Module, optimizers: Mapping[int, Any], step: Any) -> Sna
     names = {id(p): name for name, p in module.named_parameters()}
     slots: dict[str, Arrays] = {}
     for optimizer in optimizers.values():
-        for parameter, state in optimizer.state.items():
-            for slot, value in state.items() if id(parameter) in names else ():
-                if isinstance(value, torch.Tensor) and value.shape == parameter.shape and slot != "step":
-                    slots.setdefault(slot, {})[names[id(parameter)]] = wide(value)
+        for slot, tensors in optimizer_slots(optimizer, names).items():
+            slots.setdefault(slot, {}).update(tensors)
     params = {name: wide(p) for name, p in module.named_parameters()}
     buffers = {name: wide(b) for name, b in module.named_buffers()}
-    return Snapshot(params, buffers, slots, _averages(module, step))
+    averages = {
+        place: {name: wide(t) for name, t in tensors.items()} for place, tensors in kept_tensors(module, step).items()
+    }
+    return Snapshot(params, buffers, slots, averages)
 
 
-def _averages(module: nn.Module, step: Any) -> dict[str, Arrays]:
+def optimizer_slots(optimizer: Any, names: Mapping[int, str]) -> dict[str, Arrays]:
+    """Copy an optimizer's slots, by the parameter's name."""
+    slots: dict[str, Arrays] = {}
+    for parameter, state in optimizer.state.items():
+        for slot, value in state.items() if id(parameter) in names else ():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape and slot != "step":
+                slots.setdefault(slot, {})[names[id(parameter)]] = wide(value)
+    return slots
+
+
+def kept_tensors(module: nn.Module, step: Any) -> dict[str, dict[str, torch.Tensor]]:
     """Find tensors that the step keeps beside the module and its optimizer, by the parameter whose copy each is."""
     own = {id(t) for t in (*module.parameters(), *module.buffers())}
     own |= {id(p.grad) for p in module.parameters() if p.grad is not None}
     shapes = {name: tuple(t.shape) for name, t in (*module.named_parameters(), *module.named_buffers())}
     order = [name for name, p in module.named_parameters() if p.requires_grad]
-    found: dict[str, Arrays] = {}
+    found: dict[str, dict[str, torch.Tensor]] = {}
     for path, tensor in _reachable(step, (), 0, {id(module)}):
         if id(tensor) in own or not tensor.is_floating_point():
             continue
@@ -43,7 +54,7 @@ def _averages(module: nn.Module, step: Any) -> dict[str, Arrays]:
         if name is not None and tuple(tensor.shape) == shapes[name]:
             place = ".".join(path)
             place = place.removesuffix(name).rstrip(".") if place.endswith(name) else ".".join(path[:-1])
-            found.setdefault(place, {})[name] = wide(tensor)
+            found.setdefault(place, {})[name] = tensor
     return found
 
 

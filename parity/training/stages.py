@@ -1,5 +1,6 @@
 """One step of both sides, stage by stage, each fed with PyTorch's values."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -109,14 +110,14 @@ def _gradient_nodes(tape: Tape, step: TorchStep, roles: Roles) -> tuple[dict[str
 
 def _forward(tape: Tape, step: TorchStep) -> list[Found]:
     """Look for the module's outputs among JAX's values."""
-    index, wanted = Index(), {array.size for array in step.outputs}
+    index, wanted = Index(), _sizes(step.outputs)
     kept: dict[int, Node] = {}
     for node in tape.nodes:
         array = np.asarray(node.array) if not node.back and np.size(node.array) in wanted else None
         if array is not None and array.dtype.kind == "f":
             index.add(node.number, array)
             kept[node.number] = node
-    rows = []
+    rows, pieces = [], functools.cache(lambda: _in_pieces(index, step.outputs))
     for number, array in enumerate(step.outputs):
         if array.dtype.kind != "f" or array.size < 2:
             continue
@@ -125,11 +126,35 @@ def _forward(tape: Tape, step: TorchStep) -> list[Found]:
             error = min(_rounding(kept[number].array, array) for number in same)
             rows.append(Found("forward", name, error, BOUNDS["forward"], array, array))
             continue
+        if pieces():
+            rows.append(Found("forward", name, 0.0, BOUNDS["forward"], array, array))
+            continue
         near = min(kept.values(), key=lambda node, array=array: _distance(node.array, array), default=None)
         error = _distance(near.array, array) if near is not None else np.inf
         value = near.array if near is not None else np.array(np.nan)
         rows.append(Found("forward", name, max(error, 2 * BOUNDS["forward"]), BOUNDS["forward"], array, value, near))
     return rows
+
+
+def _sizes(outputs: Sequence[np.ndarray]) -> set[int]:
+    """Return the sizes of outputs, of all together, and of the parts of one that may be computed piece by piece."""
+    found = {array.size for array in outputs} | {sum(array.size for array in outputs)}
+    parts = {
+        array.size // n for array in outputs if array.ndim for n in range(2, len(array) + 1) if not len(array) % n
+    }
+    return found | {size for size in parts if size > 1}
+
+
+def _in_pieces(index: Index, outputs: Sequence[np.ndarray]) -> bool:
+    """Tell whether JAX computes outputs in other pieces of the batch than PyTorch: all at once, or one by one."""
+    floats = [array for array in outputs if array.dtype.kind == "f" and array.ndim and array.size > 1]
+    if not floats or len({array.shape[1:] for array in floats}) > 1:
+        return False
+    whole = np.concatenate(floats)
+    if len(floats) > 1 and index.find(whole, BOUNDS["forward"]):
+        return True
+    counts = (n for n in range(2, len(whole) + 1) if not len(whole) % n and whole.size // n > 1)
+    return any(all(index.find(part, BOUNDS["forward"]) for part in np.split(whole, n)) for n in counts)
 
 
 def _off(rows: Sequence[Found]) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -22,7 +23,7 @@ from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
 from parity.training.grad_scaler import SCALING
 from parity.training.made import made_by
-from parity.training.snapshots import snapshot
+from parity.training.snapshots import optimizer_slots, snapshot
 from parity.training.step_draws import StepDraws
 from parity.training.steps import Arrays, Group, TorchStep
 from parity.training.supply import UNLIKE
@@ -70,6 +71,7 @@ class TorchTraining:
         before = snapshot(self.module, self.optimizers, self.step)
         with self._defaults(), self._supplied(watch), watch.watching():
             result = self.step(*(torch.from_numpy(np.array(b)) if self.as_tensors and _array(b) else b for b in batch))
+        before = before._replace(slots={**watch.initial, **before.slots})
         after = snapshot(self.module, self.optimizers, self.step)
         loss = _number(result)
         return TorchStep(
@@ -138,6 +140,7 @@ class Watch:
         self.random = ""
         self.calls: list[Arrays] = []
         self.later = False  # whether there are backward passes behind an update
+        self.initial: dict[str, Arrays] = {}  # slots of optimizers that make their first update
         self.many = False  # whether a parameter is updated several times
         self.carried = False  # whether gradients of earlier steps are still there
 
@@ -172,6 +175,11 @@ class Watch:
                 self.lines.setdefault(self.phase, line)
 
     def _before_forward(self, _module: Any, args: Any) -> None:
+        if any(isinstance(t, torch.Tensor) and is_functorch_wrapped_tensor(t) for t in tree_leaves(args)):
+            raise UserError(
+                "the PyTorch step differentiates by torch.func, whose tensors cannot be watched: "
+                "use loss.backward() or torch.autograd.grad, which give the same gradients"
+            )
         self.inputs += [wide(t) for t in tree_leaves(args) if isinstance(t, torch.Tensor) and t.is_floating_point()]
 
     def _after_forward(self, module: Any, _args: Any, output: Any) -> None:
@@ -226,6 +234,9 @@ class Watch:
         self.lines.pop(BETWEEN, None)
 
     def _before_update(self, optimizer: Any, *_: Any) -> None:
+        if id(optimizer) not in self.training.optimizers:
+            for slot, tensors in optimizer_slots(optimizer, self.names).items():
+                self.initial.setdefault(slot, {}).update(tensors)
         self.training.optimizers[id(optimizer)] = optimizer
         self.lines["update"] = line_of_stack(sys._getframe(1)) or self.lines.get("update")  # type: ignore[assignment]
         number = list(self.training.optimizers).index(id(optimizer))

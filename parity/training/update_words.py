@@ -6,7 +6,7 @@ import numpy as np
 
 from parity.report.compare import norm, relative_error, total_norm
 from parity.training.decay_words import decay_words
-from parity.training.leaf_words import leaf_words
+from parity.training.leaf_words import leaf_words, never_trained
 from parity.training.roles import Roles
 from parity.training.schedules import schedule_words
 from parity.training.slot_words import initial_words, slot_words
@@ -29,20 +29,40 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
             return words
     if words := initial_words(compared[number], steps[number], roles):
         return words
+    if words := never_trained(compared, number, roles):
+        return words
     wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
-    found = fitted(number if wrong is None else wrong, compared, steps, roles)
+    at = number if wrong is None else wrong
+    known = _is_known(at, compared, steps, roles)
+    found = fitted(at, compared, steps, roles) if known else []
     if not found:
-        return _of_leaves_or_slots(number, compared, steps, roles)
+        return _of_leaves_or_slots(number, compared, steps, roles, known)
     given, result = found[0]
     words = [*_rule_words(given, result), *decay_words(found)]
     rates = [pair for n in range(len(steps)) if (pair := _rates(n, compared, steps, roles, result)) is not None]
     if any(b is None or abs(b - a) > 1e-7 * max(abs(a), abs(b)) for a, b in rates):
         words += schedule_words([a for a, _ in rates], [b for _, b in rates])
-    return "; ".join(word for word in words if word) or _of_leaves_or_slots(number, compared, steps, roles)
+    return "; ".join(word for word in words if word) or _of_leaves_or_slots(number, compared, steps, roles, known)
 
 
-def _of_leaves_or_slots(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> str:
-    return leaf_words(number, compared, steps, roles) or slot_words(number, compared, steps, roles)
+def _is_known(number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles) -> bool:
+    """Tell whether PyTorch's rule is one that is known here: it reproduces PyTorch's own step."""
+    given = numbers(number, compared, steps, roles)
+    if given is None:
+        return False
+    after = [carried(roles.params[leaf], steps[number].after.params) for leaf in given.leaves]
+    if any(array is None for array in after):
+        return False
+    moved = [np.asarray(a) - b for a, b in zip(after, given.before, strict=True)]
+    found = fit(given._replace(moved=moved), own(given))
+    rate = float(given.settings[0]["lr"])
+    return found is not None and abs(found.rate - rate) <= 1e-6 * abs(rate)
+
+
+def _of_leaves_or_slots(
+    number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, known: bool
+) -> str:
+    return leaf_words(number, compared, steps, roles, known=known) or slot_words(number, compared, steps, roles)
 
 
 def _params_differ(one: Compared, roles: Roles) -> bool:
@@ -165,7 +185,8 @@ def _of_ratios(
     for ratio in commons[:1]:
         for eps in (0.0, EPSILON):
             other = ratio * (whole + eps)
-            if abs(float(f"{other:.4g}") - other) <= 1e-9 * other:
+            alike = abs(share - 1) > SAME and f"{other:.4g}" == f"{limit:.4g}"  # what differs is the gradient
+            if not alike and abs(float(f"{other:.4g}") - other) <= 1e-9 * other:
                 mine = f"PyTorch's to {limit:.4g}" if abs(share - 1) > SAME else "PyTorch's are not at this step"
                 return f"the gradients are clipped to a norm of {other:.4g}, {mine}"
     return ""

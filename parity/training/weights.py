@@ -83,12 +83,17 @@ def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | N
 def _carried(program: Any, theirs: Any, first: First, lengths: Collection[int]) -> set[str]:
     """Return leaves that are carried from step to step and are no weights: PyTorch's module has none of their size."""
     before, leaves = first.step.before, theirs.leaves
+    buffers = {array.size for array in before.buffers.values()}
     # A weight whose gradient is stopped moves by its decay alone.
-    sizes = {array.size for array in (*before.buffers.values(), *before.params.values())}
+    sizes = buffers | {array.size for array in before.params.values()}
+    # A recurrent state may have a weight's size, but it has rows, and moves with the data.
+    rows = {name for name in program.moved_by_data() if leaves[name].ndim > 1 and leaves[name].size not in buffers}
     # Or zeros for each example, which nothing changes.
     zeros = {name for name in program.unchanged() if leaves[name].ndim > 1 and not leaves[name].any()}
     found = program.carried() | {name for name in zeros if len(leaves[name]) in lengths}
-    return {name for name in found if leaves[name].size not in sizes and leaves[name].dtype.kind == "f"}
+    return {
+        name for name in found if leaves[name].dtype.kind == "f" and (name in rows or leaves[name].size not in sizes)
+    }
 
 
 def _unflipped(rules: Mapping[str, Rule], arrays: Mapping[str, np.ndarray]) -> dict[str, Rule]:

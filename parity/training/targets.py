@@ -1,0 +1,106 @@
+"""Target networks: copies of parameters that follow these, and that the loss is computed with.
+
+No backward pass changes them, so they are moving averages, be they part of the module or kept beside it.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from parity.mapping.rule import Rule
+from parity.report.compare import norm
+from parity.training.steps import Arrays, Snapshot, TorchStep
+
+MARK = "::"  # between the place where a step keeps a tensor and the parameter that it is a copy of
+Kept = dict[str, tuple[str, Rule]]  # by leaf: the place, and how it is made of what is there
+
+
+def split_targets(rules: Mapping[str, Rule], inside: Mapping[str, tuple[str, str]]) -> tuple[dict[str, Rule], Kept]:
+    """Return the rules of leaves that are parameters, and of those that are targets.
+
+    Args:
+        rules: of all leaves.
+        inside: of each parameter of the module that is a target, its place and what it follows.
+    """
+    params, kept = dict[str, Rule](), Kept()
+    for leaf, rule in rules.items():
+        found = [inside.get(key) or _beside(key) for key in rule.sources]
+        places = {place for place, _ in found}
+        if places == {""} or not found:
+            params[leaf] = rule
+        elif len(places) == 1:
+            kept[leaf] = places.pop(), rule._replace(sources=tuple(name for _, name in found))
+    return params, kept
+
+
+def _beside(key: str) -> tuple[str, str]:
+    place, mark, name = key.rpartition(MARK)
+    return (place, name) if mark else ("", key)
+
+
+def followers(steps: Sequence[TorchStep]) -> dict[str, tuple[str, str]]:
+    """Return the parameters of the module that no optimizer trains and that follow one which is trained."""
+    trained = {name for step in steps for name in step.groups} or {name for step in steps for name in step.raw}
+    before, after = steps[0].before.params, steps[-1].after.params
+    found = {}
+    for name in before:
+        if name in trained or np.array_equal(before[name], after[name]):
+            continue
+        parts = name.split(".")
+        fitting = [other for other in trained if before[other].shape == before[name].shape]
+        fitting = [other for other in fitting if _ending(parts, other.split(".")) and _follows(steps, name, other)]
+        if fitting:
+            alike = {other: difflib.SequenceMatcher(None, name, other).ratio() for other in fitting}
+            followed = max(fitting, key=lambda other: (_ending(parts, other.split(".")), alike[other]))
+            found[name] = ".".join(parts[: -_ending(parts, followed.split("."))]) or name, followed
+    return found
+
+
+def _ending(a: Sequence[str], b: Sequence[str]) -> int:
+    """Return how many parts both names end with."""
+    most = min(len(a), len(b))
+    return next((n for n in range(most) if a[-1 - n] != b[-1 - n]), most)
+
+
+def _follows(steps: Sequence[TorchStep], name: str, other: str) -> bool:
+    """Tell whether each step moves a tensor straight towards another one, as it was or as it is."""
+    for step in steps:
+        old, new = step.before.params[name], step.after.params[name]
+        if not any(_towards(old, new, at.params[other]) for at in (step.after, step.before)):
+            return False
+    return True
+
+
+def _towards(old: np.ndarray, new: np.ndarray, goal: np.ndarray) -> bool:
+    way, moved = goal - old, new - old
+    size = float(np.vdot(way, way))
+    share = float(np.vdot(way, moved)) / size if size else 0.0
+    return norm(moved - share * way) <= 1e-8 * max(norm(way), 1e-8 * norm(old))
+
+
+def with_targets(steps: list[TorchStep], inside: Mapping[str, tuple[str, str]]) -> list[TorchStep]:
+    """Return steps in which the targets of a module are averages, and no parameters."""
+    if not inside:
+        return steps
+
+    def moved(at: Snapshot) -> Snapshot:
+        averages = {place: dict(tensors) for place, tensors in at.averages.items()}
+        for name, (place, followed) in inside.items():
+            averages.setdefault(place, {})[followed] = at.params[name]
+        return at._replace(params=_without(at.params, inside), averages=averages)
+
+    return [
+        step._replace(
+            before=moved(step.before),
+            after=moved(step.after),
+            raw=_without(step.raw, inside),
+            gradients=_without(step.gradients, inside),
+            pieces=tuple(_without(piece, inside) for piece in step.pieces),
+        )
+        for step in steps
+    ]
+
+
+def _without(tensors: Arrays, names: Mapping[str, object]) -> Arrays:
+    return {name: array for name, array in tensors.items() if name not in names}
