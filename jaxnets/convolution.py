@@ -40,9 +40,12 @@ LOWERINGS = {
     "longer": Lowering((), "single layers: up to 100 times"),
     "shifted": Lowering((), "lenet5's first layer, forward: 2.1 times; its step, with the next, 1.36 in 0.12.0.1"),
     "banded": Lowering((), "lenet5's step, with the one before, 1.36 in 0.12.0.1"),
+    "once": Lowering((), ""),
+    "sums": Lowering((), ""),
     "patches": Lowering((0, 12), "gradient of the kernel: 0.8 to 3.3 in 0.10.2; no step over 1.09 in 0.12.0.1"),
 }
 JAX = jax.__version_info__
+BARRIERS = (0, 12)  # the JAX from which XLA does not fuse across `jax.lax.optimization_barrier` on a CPU
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
@@ -55,11 +58,26 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
     if jax.default_backend() != "cpu":
         return direct(x, kernel)
     on_cpu = partial(_on_cpu, direct, strides=tuple(strides), padding=padding)
+    x = computed_once(x)
     mesh = jax.sharding.get_abstract_mesh()  # said by `jaxnets.sharding.sharing`
     if mesh.axis_types != (AxisType.Auto,) or len(x) % mesh.size:
-        return on_cpu(x, kernel)
+        return computed_once(on_cpu(x, kernel))
     # Each device its own examples; left to itself, XLA would gather all of them for the loop of `_by_patches`.
     return jax.shard_map(on_cpu, in_specs=(P(*mesh.axis_names), P()), out_specs=P(*mesh.axis_names))(x, kernel)
+
+
+def computed_once(x: jax.Array) -> jax.Array:
+    """Return `x`; on a CPU it and its gradient are computed once, not again in each operation that reads them.
+
+    Without this, XLA fuses a BatchNorm with the transposition for the kernel's gradient, and a max-pool's gradient
+    with each of the sums over it.
+    """
+    return jax.lax.optimization_barrier(x) if wanted("once") else x
+
+
+def wanted(name: str) -> bool:
+    """Return whether this device and this JAX need one of `LOWERINGS`."""
+    return jax.default_backend() == "cpu" and LOWERINGS[name].wanted(JAX)
 
 
 def _on_cpu(direct: Convolution, x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
@@ -93,7 +111,7 @@ def _taken(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> set
         # Not where there is one channel: a patch would be put together of single numbers.
         "patches": channels >= 3 and size > CACHE,
     }
-    return {name for name, lowering in LOWERINGS.items() if suits[name] and lowering.wanted(JAX)}
+    return {name for name, suited in suits.items() if suited and wanted(name)}
 
 
 def _positions(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> Sizes:
@@ -147,8 +165,9 @@ def _shifted(x: jax.Array, kernel: jax.Array, padding: Any) -> jax.Array:
             terms += [part[..., c : c + 1] * kernel[tap][c] for c in range(x.shape[-1])]
         return reduce(add, terms)
 
-    # Else XLA would do all of it again in each reader, max-pool's above all; through a loop it does not look.
-    return jax.lax.map(convolve_one, _pad(x, padding))
+    # Else an older XLA would do all of it again in each reader, max-pool's above all; through a loop it does not look.
+    over_examples = jax.vmap(convolve_one) if JAX >= BARRIERS else partial(jax.lax.map, convolve_one)
+    return over_examples(_pad(x, padding))
 
 
 def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
