@@ -1,4 +1,4 @@
-"""Time whole training steps with each of `jaxnets.convolution.LOWERINGS` left out, beside PyTorch, on a CPU.
+"""Time whole training steps with each of `jaxnets.convolution.LOWERINGS` on and off, beside PyTorch, on a CPU.
 
 Run by: python -m benchmarks.lowerings [NETWORK ...] [--rounds 5] [--seconds 0.3] [--json FILE]. One process has a
 compiled step for each variant; they take turns, A B C C B A. PyTorch, eager, in both layouts, has processes of its own
@@ -11,6 +11,7 @@ import json
 import os
 import statistics
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from itertools import cycle
@@ -28,8 +29,7 @@ from parity.bench.plan import LAYOUTS, Setting, Variant, turns
 from parity.bench.process import Worker
 
 NETWORKS = {"lenet5": 128, "fashion_cnn": 128, "simple_cnn": 128, "quizdnn": 64, "inception": 32, "resnet18_cifar": 32}
-ALL, NONE, CHOSEN = "all", "none", "as chosen"
-NEVER = Lowering((0,), "")
+ALWAYS, NEVER = Lowering((), ""), Lowering((0,), "")
 
 
 def main() -> None:
@@ -40,46 +40,46 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="of each variant in a round")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    for network in arguments.networks or NETWORKS:
-        found = measure(network, arguments.rounds, arguments.seconds)
-        print(network, found, flush=True)
-        if arguments.json:
-            write(arguments.json, network, found)
+    cores = len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        workers = {layout: stack.enter_context(Worker("torchnets", "cpu", cores)) for layout in LAYOUTS}
+        for network in arguments.networks or NETWORKS:
+            found = measure(network, workers, arguments.rounds, arguments.seconds)
+            print(network, found, flush=True)
+            if arguments.json:
+                write(arguments.json, network, found)
 
 
 def variants() -> dict[str, dict[str, Lowering]]:
-    """Return the tables to try: the module's own, and for any version of JAX all lowerings, none, all but one."""
+    """Return the tables to try: the module's own, nothing, and the module's with one lowering the other way round."""
     table = convolution.LOWERINGS
-    always = {name: lowering._replace(until=()) for name, lowering in table.items()}
-    left_out = {f"without {name}": {**always, name: NEVER} for name in table}
-    return {CHOSEN: table, ALL: always, NONE: dict.fromkeys(table, NEVER), **left_out}
+    found = {"as chosen": table, "none": dict.fromkeys(table, NEVER)}
+    for name in table:
+        taken = convolution.wanted(name)
+        found[f"{'without' if taken else 'with'} {name}"] = {**table, name: NEVER if taken else ALWAYS}
+    return found
 
 
-def measure(network: str, rounds: int, seconds: float) -> dict[str, float]:
+def measure(network: str, workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, float]:
     """Return the median milliseconds of a training step of each variant; variants of the same program share one."""
     cores, batch = len(os.sched_getaffinity(0)), NETWORKS[network]
     common = {"name": network, "batch_size": batch, "precision": "float32", "tf32": False, "optimizer": "momentum"}
+    runs: dict[str, Callable[[], float]] = {}
     with TemporaryDirectory() as folder:
         common |= {"dataset": "", "data_dir": "", "weights": folder}
-        names, benches = _flax(Setting.of(Variant("jaxnets", "dispatch"), common))
-        runs: dict[str, Callable[[], float]] = {}
+        programs, benches = _flax(Setting.of(Variant("jaxnets", "dispatch"), common))
         for program, bench in benches.items():
             runs[program] = partial(_of_flax, bench, seconds, batch)
-        workers = {f"PyTorch, {layout}": Worker("torchnets", "cpu", cores) for layout in LAYOUTS}
-        try:
-            for (name, worker), layout in zip(workers.items(), LAYOUTS, strict=True):
-                setting = Setting.of(Variant("torchnets", "eager", cores, layout), common)
-                worker.ask("prepare", setting=setting._asdict())
-                worker.ask("trial", task="training", feed="device", seconds=0.2)
-                runs[name] = partial(_of_torch, worker, seconds, batch)
-            times: dict[str, list[float]] = {name: [] for name in runs}
-            for turn in turns(rounds, list(runs)):
-                times[turn].append(runs[turn]())
-        finally:
-            for worker in workers.values():
-                worker.close()
-    medians = {name: round(statistics.median(values), 2) for name, values in times.items()}
-    return {name: medians[names.get(name, name)] for name in [*names, *workers]}
+        for layout, worker in workers.items():
+            setting = Setting.of(Variant("torchnets", "eager", cores, layout), common)
+            worker.ask("prepare", setting=setting._asdict())
+            worker.ask("trial", task="training", feed="device", seconds=seconds)
+            programs[f"PyTorch, {layout}"] = f"PyTorch, {layout}"
+            runs[f"PyTorch, {layout}"] = partial(_of_torch, worker, seconds, batch)
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for turn in turns(rounds, list(runs)):
+            times[turn].append(runs[turn]())
+    return {name: round(statistics.median(times[program]), 2) for name, program in programs.items()}
 
 
 def _flax(setting: Setting) -> tuple[dict[str, str], dict[str, Any]]:
