@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 from flax.linen import initializers
 
+from jaxnets.batch_statistics import normalise, statistics
 from jaxnets.convolution import convolve
 
 relu = jax.nn.relu  # gradient 0 at 0, as in PyTorch; that of jnp.maximum(x, 0) is 0.5 (trap 11)
@@ -132,15 +133,13 @@ class BatchNorm(nn.Module):
             n = x.size // self.num_features
             if n == 1:
                 raise ValueError("BatchNorm cannot train on one value per channel; use a larger batch")
-            axes = tuple(range(x.ndim - 1))
             wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-            x_mean = wide.mean(axes)
-            # Two passes: E[x^2] - E[x]^2, Flax's default, cancels in float32 (trap 3).
-            x_var = jnp.square(wide - x_mean).mean(axes)
+            x_mean, x_var = statistics(wide)
             # The kept variance is the unbiased one, n/(n-1), the one normalised by is not (trap 1).
             mean.value = (1 - self.momentum) * mean.value + self.momentum * x_mean
             var.value = (1 - self.momentum) * var.value + self.momentum * x_var * (n / (n - 1))
             count.value += 1
+            return normalise(wide, scale, bias, self.epsilon).astype(x.dtype)
         y = (x - x_mean) * (jax.lax.rsqrt(x_var + self.epsilon) * scale) + bias
         return y.astype(x.dtype)  # under bfloat16 only what is in between is wider
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 
 from jaxnets import convolution
+from jaxnets.batch_statistics import normalise
 from jaxnets.convolution import convolve
 from jaxnets.layers import BatchNorm, adaptive_average_pool, conv, flatten, max_pool
 from parity import to_flax
@@ -189,6 +190,31 @@ def test_batch_norm_is_exact_in_float32_far_from_zero():
     # float32 resolves 1e4 to 1e-3, which is what is left of x after its mean is taken away.
     np.testing.assert_allclose(np.asarray(y), (wide - wide.mean(0)) / np.sqrt(wide.var(0) + 1e-5), atol=2e-3)
     np.testing.assert_allclose(after["batch_stats"]["var"], 0.9 + 0.1 * wide.var(0, ddof=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4, 3), (6, 8, 8, 3), (7, 3)])
+def test_batch_norm_maps_and_differentiates_forward_and_twice(shape):
+    rng = np.random.default_rng(0)
+    x, towards = rng.normal(size=(2, *shape))
+    scale, bias = rng.normal(size=(2, shape[-1]))
+
+    def plainly(x: Any, scale: Any, bias: Any) -> Any:
+        axes = tuple(range(x.ndim - 1))
+        return (x - x.mean(axes)) * jax.lax.rsqrt(x.var(axes) + 0.1) * scale + bias
+
+    def derivatives(function: Callable[..., Any]) -> list[Any]:
+        def loss(*args: Any) -> Any:
+            return (function(*args) ** 3 * towards).mean()
+
+        gradient = jax.grad(loss, (0, 1, 2))
+        twice = jax.jvp(gradient, (x, scale, bias), (towards, bias, scale))
+        mapped = jax.vmap(gradient, (None, 0, None))(x, jnp.stack([scale, bias]), bias)
+        return jax.tree.leaves([jax.jvp(function, (x, scale, bias), (towards, bias, scale)), twice, mapped])
+
+    with jax.enable_x64(True):
+        ours, expected = derivatives(partial(normalise, epsilon=0.1)), derivatives(plainly)
+        for one, other in zip(ours, expected, strict=True):
+            assert np.linalg.norm(one - other) <= 1e-12 * np.linalg.norm(other)
 
 
 def test_batch_norm_refuses_a_single_value_as_pytorch_does():

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.linen import initializers
 
+from jaxnets.batch_statistics import normalise, statistics
 from jaxnets.convolution import convolve
 from jaxnets.layers import flatten as flatten
 from jaxnets.layers import global_average_pool as global_average_pool
@@ -99,15 +100,13 @@ class BatchNorm(nnx.Module):
             n = x.size // self.num_features
             if n == 1:
                 raise ValueError("BatchNorm cannot train on one value per channel; use a larger batch")
-            axes = tuple(range(x.ndim - 1))
             wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-            x_mean = wide.mean(axes)
-            # Two passes: E[x^2] - E[x]^2, Flax's default, cancels in float32 (trap 3).
-            x_var = jnp.square(wide - x_mean).mean(axes)
+            x_mean, x_var = statistics(wide)
             # The kept variance is the unbiased one, n/(n-1), the one normalised by is not (trap 1).
             self.mean[...] = (1 - self.momentum) * self.mean[...] + self.momentum * x_mean
             self.var[...] = (1 - self.momentum) * self.var[...] + self.momentum * x_var * (n / (n - 1))
             self.num_batches_tracked[...] += 1
+            return normalise(wide, self.scale[...], self.bias[...], self.epsilon).astype(x.dtype)
         y = (x - x_mean) * (jax.lax.rsqrt(x_var + self.epsilon) * self.scale[...]) + self.bias[...]
         return y.astype(x.dtype)  # under bfloat16 only what is in between is wider
 
