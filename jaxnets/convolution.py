@@ -75,7 +75,7 @@ def computed_once(x: jax.Array) -> jax.Array:
 
 def wanted(name: str) -> bool:
     """Return whether this device and this JAX need one of `LOWERINGS`."""
-    return jax.default_backend() == "cpu" and LOWERINGS[name].wanted(JAX)
+    return jax.default_backend() == "cpu" and not DIRECT.get() and LOWERINGS[name].wanted(JAX)
 
 
 def _on_cpu(direct: Convolution, x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
