@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnets.convolution import computed_once, wanted
+from jaxnets.convolution import CACHE, computed_once, wanted
 
 TOGETHER = 16  # positions side by side in one row of the product: sums of fewer terms, so fewer roundings
 
@@ -47,7 +47,7 @@ def _differentiate(epsilon: float, primals: Any, tangents: Any) -> tuple[jax.Arr
 
 def _sum(x: jax.Array) -> jax.Array:
     """Return the sum over all axes but the last: (..., C) to (C,)."""
-    if not wanted("sums"):
+    if not _by_product(x.shape, x.dtype.itemsize):
         return x.sum(tuple(range(x.ndim - 1)))
     together, channels = _together(x.shape), x.shape[-1]
     rows = x.reshape(-1, together * channels)
@@ -56,11 +56,16 @@ def _sum(x: jax.Array) -> jax.Array:
 
 def _spread(row: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Return `row` (C,) at every position of `shape`; the transpose of this is `_sum`."""
-    if not wanted("sums"):
+    if not _by_product(shape, row.dtype.itemsize):
         return jnp.broadcast_to(row, shape)
     together = _together(shape)
     rows = jnp.ones((math.prod(shape) // (together * shape[-1]), 1), row.dtype)
     return (rows @ jnp.tile(row, together)[None]).reshape(shape)
+
+
+def _by_product(shape: tuple[int, ...], itemsize: int) -> bool:
+    # The transpose of the product writes the sum to every position, where a broadcast would be fused with its reader.
+    return wanted("sums") and math.prod(shape) * itemsize <= 4 * CACHE
 
 
 def _together(shape: tuple[int, ...]) -> int:

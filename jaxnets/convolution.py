@@ -8,7 +8,8 @@ import itertools
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 CACHE = 2**21  # bytes: a core's second-level cache, nearly
 ROWS = 1024  # of a matrix of patches: with 64 channels and 3x3 taps 2.4 MB
+TERMS = 75  # of a sum that is still quicker by shifted images: 5x5 of three channels
 Sizes = tuple[int, ...]  # of each spatial axis
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]  # of (N, ..., C) and a kernel (..., C, O)
 
@@ -37,9 +39,10 @@ class Lowering(NamedTuple):
 # Which shapes each is for is said in `_taken`. A step: of a whole training, XLA's time over ours, on two quiet cores.
 LOWERINGS = {
     "longer": Lowering((), "single layers: up to 100 times"),
+    "shifted": Lowering((), "lenet5 1.18 in 0.12.0.1, 1.21 in 0.10.2"),
     "banded": Lowering((), "lenet5 1.23 in 0.12.0.1"),
-    "once": Lowering((), "inception 1.18 in 0.12.0.1; nothing in 0.10.2, where XLA removes the barriers"),
-    "sums": Lowering((), "inception 1.12 in 0.12.0.1"),
+    "once": Lowering((), "inception 1.18 in 0.12.0.1"),
+    "sums": Lowering((), "inception 1.12 in 0.12.0.1, 1.22 in 0.10.2"),
     "patches": Lowering((0, 12), "gradient of the kernel: 0.8 to 3.3 in 0.10.2; no step over 1.09 in 0.12.0.1"),
 }
 JAX = jax.__version_info__
@@ -82,12 +85,15 @@ def _on_cpu(direct: Convolution, x: jax.Array, kernel: jax.Array, strides: Sizes
     taken = _taken(x, kernel, strides, padding)
     if "longer" in taken:
         return _with_longer_input(direct, x, kernel, _positions(x, kernel, strides, padding))
+    value = partial(_shifted, padding=padding) if "shifted" in taken else direct
     banded = partial(_banded, strides=strides, padding=padding)
     if "banded" in taken:
-        return _with_derivative(direct, by_kernel=banded, by_input=banded)(x, kernel)
+        return _with_derivative(value, by_kernel=banded, by_input=banded)(x, kernel)
     if "patches" in taken:
         patches = partial(_by_patches, strides=strides, padding=padding)
-        return _with_derivative(direct, by_kernel=patches, by_input=direct)(x, kernel)
+        return _with_derivative(value, by_kernel=patches, by_input=direct)(x, kernel)
+    if "shifted" in taken:
+        return _with_derivative(value, by_kernel=direct, by_input=direct)(x, kernel)
     return direct(x, kernel)
 
 
@@ -96,9 +102,12 @@ def _taken(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> set
     sizes, lengths, (channels, outputs) = kernel.shape[:-2], x.shape[1:-1], kernel.shape[-2:]
     padded = [length + sum(pads) for length, pads in zip(lengths, padding, strict=True)]
     wide = padded[-1] / sizes[-1]  # how many times as many products the banded kernel takes
-    size = len(x) * math.prod(_positions(x, kernel, strides, padding)) * outputs * x.dtype.itemsize  # of the output
+    terms, itemsize = math.prod(kernel.shape[:-1]), x.dtype.itemsize
+    size = len(x) * math.prod(_positions(x, kernel, strides, padding)) * outputs * itemsize  # of the output
     suits = {
         "longer": any(size > length for size, length in zip(sizes, lengths, strict=True)),
+        # A sum of bfloat16 would be rounded at each term.
+        "shifted": channels <= 3 and terms <= TERMS and set(strides) == {1} and itemsize >= 4,
         "banded": len(sizes) == 2 and channels <= 16 and outputs <= 128 and wide <= 8,
         # Not where there is one channel: a patch would be put together of single numbers.
         "patches": channels >= 3 and size > CACHE,
@@ -130,8 +139,8 @@ def _with_longer_input(direct: Convolution, x: jax.Array, kernel: jax.Array, wan
 def _with_derivative(value: Convolution, *, by_kernel: Convolution, by_input: Convolution) -> Convolution:
     """Return the convolution `value` with derivatives computed in other ways.
 
-    The value is XLA's, which rounds alike at all positions, so that what is equal in the image, as a background is,
-    stays equal, and max-pool takes the first of it, as in PyTorch.
+    The value is XLA's or that of `_shifted`. Both round alike at all positions, so that what is equal in the image, as
+    a background is, stays equal, and max-pool takes the first of it, as in PyTorch.
     """
     convolution = jax.custom_jvp(value)
 
@@ -141,6 +150,24 @@ def _with_derivative(value: Convolution, *, by_kernel: Convolution, by_input: Co
 
     convolution.defjvp(differentiate)
     return convolution
+
+
+def _shifted(x: jax.Array, kernel: jax.Array, padding: Any) -> jax.Array:
+    """Convolve `x` (N, ..., C), of one to three channels, as a sum of shifted images, each times one of the kernel's.
+
+    XLA makes one loop of it all, along the outputs' channels; its own convolution has vectors of C numbers there.
+    """
+
+    def convolve_one(x: jax.Array) -> jax.Array:
+        terms = []
+        for tap in itertools.product(*map(range, kernel.shape[:-2])):
+            ends = (length - size + i + 1 for i, size, length in zip(tap, kernel.shape, x.shape, strict=False))
+            part = x[tuple(map(slice, tap, ends))]
+            terms += [part[..., c : c + 1] * kernel[tap][c] for c in range(x.shape[-1])]
+        return reduce(add, terms)
+
+    # Else XLA would do all of it again in each reader, max-pool's above all; through a loop it does not look.
+    return jax.lax.map(convolve_one, _pad(x, padding))
 
 
 def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
