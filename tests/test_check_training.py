@@ -177,7 +177,7 @@ def test_every_bug_is_planted(tmp_path):
 
 
 # Of the kinds in `ONCE` these bugs alone are tested; `tests.trainings.run_bugs` runs all of them.
-CHOSEN = ("dqn-target-early", "td3-tau", "triplet-accumulator", "plain-sum", "sam-rho")
+CHOSEN = ("dqn-target-early", "td3-tau", "triplet-accumulator", "plain-sum", "sam-rho", "byol-loss-half")
 
 
 @pytest.mark.slow

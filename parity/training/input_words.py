@@ -22,7 +22,7 @@ def input_words(one: Compared, step: TorchStep) -> str:
             continue
         for parent in node.parents:
             array = np.asarray(parent.array, np.float64)
-            if array.size == reference.size and len(array) == len(reference):
+            if array.size == reference.size and array.shape[:1] == reference.shape[:1] != ():
                 return _words(reference, array)
         return ""
     return ""

@@ -30,8 +30,9 @@ def _reference(step: TorchStep) -> float:
 
 def factor_words(factor: float, what: str, step: TorchStep, batch: Any) -> str:
     """Say what a factor stands for: the batch, the classes, the pieces."""
-    sizes = {"examples": len(next(a for a in _arrays(batch) if a.ndim))}
-    if step.outputs:
+    first = next((a for a in _arrays(batch) if a.ndim), None)
+    sizes = {} if first is None else {"examples": len(first)}
+    if step.outputs and step.outputs[0].ndim:  # a module may return its loss
         sizes["outputs of an example"] = step.outputs[0].shape[-1]
         sizes["outputs"] = step.outputs[0].size
     if len(step.roots) > 1:
@@ -95,7 +96,7 @@ def _parts(step: TorchStep, batch: Any) -> dict[str, float] | None:
     if len(step.outputs) != 1 or step.outputs[0].ndim < 2:
         return None
     logits, found = step.outputs[0].reshape(-1, step.outputs[0].shape[-1]), dict[str, float]()
-    for array in _arrays(batch):
+    for array in (a for a in _arrays(batch) if a.ndim and a.size):
         array = array.reshape(-1) if array.dtype.kind in "iu" else array.reshape(-1, array.shape[-1])
         if (
             array.dtype.kind in "iu"
