@@ -38,15 +38,14 @@ SEQ = (
     Bug("seq-mask", ", x > 0))", ", x >= 0))", "forward"),
     Bug("seq-embedding-scale", "(x) * self.d**0.5", "(x)", "forward"),
     Bug("seq-noam", "s = step + 1", "s = jnp.maximum(step, 1)", "update", step=2),
-    Bug("seq-padding-trained", "optax.stateless(zero_padding)", "optax.identity()", "gradients"),
     Bug("seq-epsilon", "eps=1e-9", "eps=1e-8", "update", "eps"),
     Bug("seq-smoothing", "/ keep.sum()", "/ len(y)", "loss"),
 )
 LORA = (
     Bug("lora-trains-norm", 'k[-1].startswith("lora")', 'k[-1].startswith("lora") or k[-1] == "scale"', "update"),
-    Bug("lora-scale", "@ b * 2.0", "@ b * 4.0", "forward"),
+    Bug("lora-scale", "@ b * 2.0", "@ b * 4.0", "forward", step=2),  # b starts at zero
     Bug("lora-decay", "weight_decay=0.0", "weight_decay=0.01", "update", "decay"),
-    Bug("lora-frozen-a", 'k[-1].startswith("lora")', 'k[-1] == "lora_b"', "update"),
+    Bug("lora-frozen-a", 'k[-1].startswith("lora")', 'k[-1] == "lora_b"', "gradients", step=2),
 )
 CTC = (
     Bug("ctc-length", "each / lengths", "each", "loss"),

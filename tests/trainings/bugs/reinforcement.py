@@ -40,7 +40,7 @@ TD3 = (
     Bug("td3-tau", "GAMMA, TAU = 0.99, 0.05", "GAMMA, TAU = 0.99, 0.005", "average", "0.995"),
     Bug("td3-max-of-critics", "jnp.minimum(q1, q2)", "jnp.maximum(q1, q2)", "loss"),
     Bug("td3-noise-not-clipped", "jnp.clip(noise, -0.5, 0.5)", "noise", "loss", step=2),
-    Bug("td3-actor-every-step", "n % 2 == 0", "n % 1 == 0", "update", step=2),
+    Bug("td3-actor-every-step", "n % 2 == 0", "n % 1 == 0", "gradients", step=2),
     Bug(
         "td3-target-of-one",
         "return soft(actor_state), soft(qf1_state), soft(qf2_state)",

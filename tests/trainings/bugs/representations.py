@@ -38,7 +38,6 @@ SIMCLR = (
 )
 DISTILL = (
     Bug("distill-temperature", ".mean() * T**2", ".mean() * T", "loss"),
-    Bug("distill-teacher-trains", "teacher.eval()", "teacher.train()", "forward"),
     Bug(
         "distill-alpha",
         "ALPHA * optax.softmax_cross_entropy_with_integer_labels(logits, y).mean() + (1 - ALPHA) * kd",
@@ -65,7 +64,7 @@ GCN = (
     Bug("gcn-mask-mean", "/ jnp.sum(mask)", "/ len(mask)", "loss"),
     Bug("gcn-decay-all", '"gc2": "plain"', '"gc2": "decay"', "update", "decay"),
     Bug("gcn-keep-rate", "nn.Dropout(0.5,", "nn.Dropout(0.4,", "forward", "rate"),
-    Bug("gcn-bias", "return adj @ (x @ w) + b", "return adj @ (x @ w + b)", "forward"),
+    Bug("gcn-bias", "return adj @ (x @ w) + b", "return adj @ (x @ w + b)", "forward", step=2),  # b starts at zero
 )
 SPECTRAL = (
     Bug(

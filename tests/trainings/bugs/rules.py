@@ -34,9 +34,10 @@ PLAIN = (
     Bug("plain-sum", "0.1 * (g / n", "0.1 * (g", "gradients"),
 )
 SAM = (
-    Bug("sam-rho", "p + 0.05 * g", "p + 0.1 * g", "gradients"),
-    Bug("sam-at-old", "jax.grad(loss_fn)(noised)", "jax.grad(loss_fn)(state.params)", "gradients"),
-    Bug("sam-by-tensor", "g / (norm + 1e-12)", "g / (jnp.linalg.norm(g) + 1e-12)", "gradients"),
+    # What differs is where the second pass is made, so its outputs are the first to tell.
+    Bug("sam-rho", "p + 0.05 * g", "p + 0.1 * g", "forward"),
+    Bug("sam-at-old", "jax.grad(loss_fn)(noised)", "jax.grad(loss_fn)(state.params)", "forward"),
+    Bug("sam-by-tensor", "g / (norm + 1e-12)", "g / (jnp.linalg.norm(g) + 1e-12)", "forward"),
     Bug(
         "sam-from-noised",
         "return state.apply_gradients",
@@ -58,7 +59,6 @@ CLOSURE = (
         "optax.scale_by_rms(0.9, eps=1e-8, eps_in_sqrt=False), optax.trace(0.5)",
         "optax.trace(0.5), optax.scale_by_rms(0.9, eps=1e-8, eps_in_sqrt=False)",
         "update",
-        step=2,
     ),
     Bug("closure-similarity", "(1 - optax.cosine", "(2 - optax.cosine", "loss"),
 )
