@@ -40,13 +40,12 @@ def wanted(config: Config) -> dict[str, int]:
     slots = [t for state in optimizer.state.values() for t in state.values() if torch.is_tensor(t) and t.ndim]
     assert config.optimizer not in KEPT or len(slots) == KEPT[config.optimizer] * len(trained)
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    frozen = sum(not m.weight.requires_grad for m in norms)  # their statistics stay as they are, too (trap 21)
     return {
         "forward": config.accumulate,  # once for each piece of the batch
         "loss": 1,
         "gradients": len(trained),
-        "update": len(list(module.parameters())) + len(slots) + 2 * frozen,
-        "statistics": 2 * (len(norms) - frozen),
+        "update": len(list(module.parameters())) + len(slots),
+        "statistics": 2 * len(norms),  # a frozen norm's, too, which stay as they are (trap 21)
         "average": (len(list(module.parameters())) + 2 * len(norms)) if config.ema else 0,
     }
 
