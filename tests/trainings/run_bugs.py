@@ -20,6 +20,7 @@ from data.errors import UserError
 from parity.sides.target import load_function
 from parity.training.check_training import check_training
 from parity.training.outcome import TrainingReport
+from parity.training.stages import BOUNDS
 from tests.trainings import FOLDER, PAIRS, batches
 from tests.trainings.bugs import BUGS, Bug
 
@@ -190,10 +191,10 @@ def _right_page(seeds: list[dict[str, Any]]) -> list[str]:
     if not seeds:
         return []
     alarms, worst = sum(not r["ok"] for r in seeds), max(r["error"] for r in seeds if r["ok"])
-    counts = [f"{name} {sum(r['pair'] == name for r in seeds)}" for name in PAIRS]
+    counts = [f"{name} {count}" for name in PAIRS if (count := sum(r["pair"] == name for r in seeds))]
     return [
         f"Right pairs, `--spread N`: {len(seeds)} seeds of weights and batches, {alarms} alarms, "
-        f"largest error {worst:.1e} of a bound of 1e-9. Seeds of each: {', '.join(counts)}.",
+        f"largest error {worst:.1e} of a bound of {max(BOUNDS.values()):g}. Seeds of each: {', '.join(counts)}.",
         "",
     ]
 
