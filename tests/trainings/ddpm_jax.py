@@ -58,7 +58,7 @@ schedule = optax.join_schedules([optax.linear_schedule(5e-4, 2e-3, 3), optax.con
 
 
 def clip_by_global_norm(updates, max_norm):
-    norm = optax.global_norm(updates)
+    norm = optax.tree.norm(updates)
     coef = jnp.minimum(max_norm / (norm + 1e-6), 1.0)
     return jax.tree_util.tree_map(lambda g: g * coef, updates)
 

@@ -13,9 +13,9 @@ class BatchNorm(nnx.BatchNorm):
         if self.use_running_average:
             return super().__call__(x, *args, **kwargs)
         n = x.size / x.shape[-1]
-        old = self.var.value
+        old = self.var[...]
         y = super().__call__(x, *args, **kwargs)
-        self.var.value = self.momentum * old + (self.var.value - self.momentum * old) * n / (n - 1)
+        self.var[...] = self.momentum * old + (self.var[...] - self.momentum * old) * n / (n - 1)
         return y
 
 

@@ -70,7 +70,7 @@ def get_lr(count):
 
 def clip(max_norm):
     def update(updates, _):
-        norm = optax.global_norm(updates)
+        norm = optax.tree.norm(updates)
         return jax.tree.map(lambda g: g * jnp.minimum(1.0, max_norm / (norm + 1e-6)), updates)
 
     return optax.stateless(update)

@@ -24,7 +24,7 @@ def linear_schedule(count):
 
 
 def clip_norm(updates, _=None):
-    norm = optax.global_norm(updates)
+    norm = optax.tree.norm(updates)
     return jax.tree.map(
         lambda u: jnp.where(norm + 1e-6 < MAX_GRAD_NORM, u, u * (MAX_GRAD_NORM / (norm + 1e-6))), updates
     )

@@ -19,7 +19,7 @@ def step(state, x, y):
         return optax.softmax_cross_entropy_with_integer_labels(state.apply_fn(params, x), y).mean()
 
     loss, grads = jax.value_and_grad(loss_fn)(state.params)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     noised = jax.tree.map(lambda p, g: p + 0.05 * g / (norm + 1e-12), state.params, grads)
     return state.apply_gradients(grads=jax.grad(loss_fn)(noised)), loss
 

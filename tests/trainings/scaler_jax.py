@@ -36,7 +36,7 @@ def step(state, x, y):
 
     def apply(args):
         params, opt_state, grads = args
-        scale = jnp.minimum(1.0, 0.3 / (optax.global_norm(grads) + 1e-6))
+        scale = jnp.minimum(1.0, 0.3 / (optax.tree.norm(grads) + 1e-6))
         updates, opt_state = tx.update(jax.tree.map(lambda g: g * scale, grads), opt_state, params)
         return optax.apply_updates(params, updates), opt_state, jax.tree.map(jnp.zeros_like, grads)
 
