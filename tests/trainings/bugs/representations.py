@@ -47,8 +47,8 @@ DISTILL = (
     Bug("distill-milestones", "{3: 0.2, 6: 0.2}", "{4: 0.2, 7: 0.2}", "update", step=4),
     Bug(
         "distill-variance",
-        "+ (self.var.value - self.momentum * old) * n / (n - 1)",
-        "+ (self.var.value - self.momentum * old)",
+        "+ (self.var[...] - self.momentum * old) * n / (n - 1)",
+        "+ (self.var[...] - self.momentum * old)",
         "statistics",
         "biased",
     ),
