@@ -112,6 +112,8 @@ def _trap(a: Steps, b: Steps) -> str:
         return "12" if {a.activation, b.activation} == {"exact GELU", "tanh GELU"} else "10"
     if a.pad != b.pad:
         return "5"
+    if not (a.pool and b.pool) and a.pool != b.pool:  # computed on one side alone, or never used
+        return "10"
     if a.pool != b.pool:
         return "7" if "average" in a.pool and "average" in b.pool else "6"
     return "10"

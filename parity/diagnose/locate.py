@@ -64,8 +64,8 @@ def forward_places(
     places = list(_places(modules, variables, inputs, reference, forced, bound))
     if not places:
         return []
-    (first, why), *others = places  # a search each: what the first looks like is enough
-    return [first._replace(looks_like=why()), *(place for place, _ in others)]
+    (_, explained), *others = places  # a search each: what the first looks like is enough
+    return [explained(), *(place for place, _ in others)]
 
 
 def _places(
@@ -75,38 +75,42 @@ def _places(
     reference: Run,
     forced: Run,
     bound: float,
-) -> Iterator[tuple[Place, Callable[[], str]]]:
-    """Yield every place that differs, and a search for what it looks like."""
-    sources, last = {"the input": inputs}, "the input"
+) -> Iterator[tuple[Place, Callable[[], Place]]]:
+    """Yield every place that differs, and a search that returns it with what it looks like."""
+    sources = {"the input": inputs}
     order = order_of_calls(list(reference.calls), list(forced.calls))
     for name, ours in reference.calls.items():
         layer = CallName(name).layer
         if name not in forced.calls:
             if _has_weights(layer, variables):
-                yield Place(layer, np.inf, "Flax never calls it"), lambda: "a layer is left out (trap 10)"
+                place = Place(layer, np.inf, "Flax never calls it", "a layer is left out (trap 10)")
+                yield place, lambda place=place: place
             continue
         theirs = forced.calls[name]
         before = difference(layer, ours.input, theirs.input, bound)
         if not before.ok:
-            off = f"its input is {before.error:.1e} off: {before.detail}"
-            around = sources | _inputs_around(layer, reference)
-            yield (
-                Place(layer, before.error, f"{off}; what lies between {last} and {layer} differs", "", before.values),
-                lambda around=around, ours=ours, theirs=theirs: _between(around, ours.input, theirs.input) or order,
-            )
+            earlier = _made_before(layer, sources)
+            place = Place(layer, before.error, _before_words(before, next(reversed(earlier))), "", before.values)
+            around = earlier | _inputs_around(layer, reference)
+            around["the input"] = around.pop("the input")  # last: the search looks at the latest only
+            yield place, partial(_before, place, before, around, ours.input, theirs.input, order)
         inside = difference(layer, ours.output, theirs.output, bound)
         if not inside.ok:
             words = f"given PyTorch's input, its output is {inside.error:.1e} off: {inside.detail}"
-            why = partial(_inside, modules.get(layer), ours, theirs.output, dict(sources))
-            yield Place(layer, inside.error, words, "", inside.values), why
-        sources[layer], last = ours.output, layer
+            place = Place(layer, inside.error, words, "", inside.values)
+            yield place, partial(_inside, place, modules.get(layer), ours, theirs.output, dict(sources))
+        sources.pop(layer, None)  # of an earlier call: the latest is last
+        sources[layer] = ours.output
     end = difference("output", reference.output, forced.output, bound)
     if not end.ok:
-        words = f"every layer up to {last} agrees, what comes after it differs: {end.detail}"
-        yield (
-            Place("output", end.error, words, "", end.values),
-            partial(_between, sources, reference.output, forced.output),
-        )
+        words = f"every layer up to {next(reversed(sources))} agrees, what comes after it differs: {end.detail}"
+        place = Place("output", end.error, words, "", end.values)
+        yield place, lambda: place._replace(looks_like=_between(sources, reference.output, forced.output)[1])
+
+
+def _made_before(layer: str, sources: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what was made before a layer: the layers of a block finish before the block, and begin after it."""
+    return {name: array for name, array in sources.items() if not name.startswith(f"{layer}/")}
 
 
 def _inputs_around(layer: str, reference: Run) -> dict[str, np.ndarray]:
@@ -121,20 +125,38 @@ def _has_weights(layer: str, variables: Mapping[str, Any]) -> bool:
     return any("/".join(path.split("/")[1:-1]) == layer for path in variables)
 
 
-def _between(sources: dict[str, np.ndarray], reference: np.ndarray, found: np.ndarray) -> str:
+def _before_words(off: Difference, source: str) -> str:
+    return f"its input is {off.error:.1e} off: {off.detail}; what lies between {source} and {off.name} differs"
+
+
+def _before(
+    place: Place, off: Difference, around: dict[str, np.ndarray], reference: np.ndarray, found: np.ndarray, order: str
+) -> Place:
+    """Return a place with what its input looks like; "between" names what PyTorch's input is made of, if it is found.
+
+    The layer that was called last need not be it: of parallel paths, that is the path before.
+    """
+    source, looks = _between(around, reference, found)
+    return place._replace(looks_like=looks or order, words=_before_words(off, source) if source else place.words)
+
+
+def _between(sources: dict[str, np.ndarray], reference: np.ndarray, found: np.ndarray) -> tuple[str, str]:
+    """Return what PyTorch's tensor is made of, and how Flax's is made otherwise; empty if no search finds it."""
     ours, theirs = explain(sources, reference), explain(sources, found)
     if theirs and theirs.source.startswith("["):  # not "the block's input" against what that is put together of
         ours = joined(sources, reference) or ours
-    return compare_steps(ours, theirs) or imitate.narrowed(reference, found) or imitate.factor(reference, found)
+    looks = compare_steps(ours, theirs) or imitate.narrowed(reference, found) or imitate.factor(reference, found)
+    return ours.source if ours else "", looks
 
 
-def _inside(module: Any, ours: Call, found: np.ndarray, sources: dict[str, np.ndarray]) -> str:
-    if module is None:
-        return ""
-    children = any(True for _ in module.children())  # a block: its layers agree, what is between them does not
-    if not children:
-        return imitate.of_layer(module, ours, found)
-    return _between({**sources, "its input": ours.input}, ours.output, found)
+def _inside(place: Place, module: Any, ours: Call, found: np.ndarray, sources: dict[str, np.ndarray]) -> Place:
+    """Return a place with what a layer does otherwise, or, of a block, what lies between its layers."""
+    looks = ""
+    if module is not None and any(True for _ in module.children()):
+        _, looks = _between({**sources, "its input": ours.input}, ours.output, found)
+    elif module is not None:
+        looks = imitate.of_layer(module, ours, found)
+    return place._replace(looks_like=looks)
 
 
 def backward_place(
