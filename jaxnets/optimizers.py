@@ -20,9 +20,8 @@ def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
         return config.lr * jnp.asarray(table)[jnp.asarray(count)]
 
     mask = decayed if config.decay_weights_only else None
-    if (
-        config.optimizer == "adamw"
-    ):  # decoupled; its default decay differs from PyTorch's, so it is always passed (trap 13)
+    # AdamW's decay is decoupled. Its default differs from PyTorch's, so it is always passed (trap 13).
+    if config.optimizer == "adamw":
         return optax.adamw(lr, weight_decay=config.weight_decay, mask=mask)
     if config.optimizer == "muon":  # decoupled as well
         decay = optax.add_decayed_weights(config.weight_decay, mask)

@@ -7,9 +7,11 @@
 # **You need** Python and numpy. No deep learning yet.
 #
 # **To follow along**, clone the project, run the second command of its [README](../../README.md), which installs
-# PyTorch, too, and activate the environment with `. .venv/bin/activate`. Then type what you see into `python`, in any
-# folder. What draws the pictures is left out on this page: `python docs/lessons/01_data.py` in the clone runs the
-# whole lesson and writes its pictures to files.
+# PyTorch, too, and activate the environment with `. .venv/bin/activate`. Then copy the cells of this page, one after
+# the other, into `ipython` (`pip install ipython`), or into one file that you run with `python`, in any folder.
+# Python's own prompt will not do before version 3.13: it ends a function at the first empty line. What draws the
+# pictures is left out on this page: `python docs/lessons/01_data.py` in the clone runs the whole lesson and writes its
+# pictures to files.
 #
 # ## What a network sees
 #
@@ -248,7 +250,7 @@ SOURCES = {
 }
 rows = [(kind, name) for kind in SOURCES for name in (AS_IT_IS, *AUGMENTATIONS)]
 rows = [(kind, name) for kind, name in rows if name == AS_IT_IS or AUGMENTATIONS[name].kind == kind]
-figure = Figure(figsize=(9, 1.1 * len(rows)), layout="constrained")
+figure = Figure(figsize=(7.5, 0.95 * len(rows)), layout="constrained")
 for row, (kind, name) in zip(figure.subplots(len(rows), EXAMPLES), rows, strict=True):
     examples = SOURCES[kind].train.inputs[:EXAMPLES]
     x = examples.astype(np.float32) / np.float32(full_scale(examples.dtype))
@@ -262,7 +264,7 @@ for row, (kind, name) in zip(figure.subplots(len(rows), EXAMPLES), rows, strict=
             axes.plot(example[:600, 0], linewidth=0.5)
             axes.set_ylim(-1.2, 1.2)
         else:
-            axes.imshow(example if kind == "images" else example[::-1, :, 0], aspect="auto", vmin=None)
+            axes.imshow(example if kind == "images" else example[::-1, :, 0], cmap="cividis", aspect="auto")
     row[0].set_ylabel(f"{kind},\n{name}" if name == AS_IT_IS else name, rotation=0, ha="right", va="center")
 picture(figure, "One row per augmentation: six images, waveforms or spectrograms as it changes them", "augmentations")
 
@@ -270,7 +272,7 @@ picture(figure, "One row per augmentation: six images, waveforms or spectrograms
 # ## Exercises
 #
 # Write a function for each and check it: `from exercises import check`, then `check(1, 2, my_function)` for exercise 2
-# of lesson 1. Start Python in `docs/lessons`, or put your code into a file there.
+# of lesson 1. Start `ipython` in `docs/lessons`, or put your code into a file there.
 #
 # 1. **A loader.** Write `batches(inputs, labels, size, seed, epoch)` without looking above; it need not normalize.
 #    Each example comes once per epoch; other epochs and other seeds have other orders; the same seed and epoch give

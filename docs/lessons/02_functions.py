@@ -90,8 +90,8 @@ print(logits.shape, "first example: predicted", logits[0].argmax(), "label", bat
 # %%
 def loss(params, x, labels):
     """Return the cross-entropy, averaged over the batch."""
-    chances = jax.nn.log_softmax(mlp(params, x))  # (N, 10)
-    return -chances[jnp.arange(len(labels)), labels].mean()
+    log_probs = jax.nn.log_softmax(mlp(params, x))  # (N, 10)
+    return -log_probs[jnp.arange(len(labels)), labels].mean()
 
 
 print("loss:", loss(params, batch.inputs, batch.labels), " if all classes are equally likely:", np.log(10))
@@ -258,8 +258,8 @@ from torchnets.tensors import as_tensors
 
 
 def linen_loss(params, x, labels):
-    chances = jax.nn.log_softmax(model.apply({"params": params}, x))
-    return -chances[jnp.arange(len(labels)), labels].mean()
+    log_probs = jax.nn.log_softmax(model.apply({"params": params}, x))
+    return -log_probs[jnp.arange(len(labels)), labels].mean()
 
 
 @jax.jit

@@ -10,7 +10,7 @@
 # ## The network
 #
 # LeNet-5 (LeCun et al., 1998) read the digits on bank checks. A *convolution* slides a small kernel over the image and
-# puts out, at each position, how well the image fits the kernel there. *Pooling* then keeps the largest value of each
+# computes, at each position, how well the image fits the kernel there. *Pooling* then keeps the largest value of each
 # 2x2 square. The linear layers at the end are those of lesson 2.
 
 # %% tags=["remove-input"]
@@ -40,7 +40,7 @@ side_by_side(jaxnets.models.lenet5.LeNet5, torchnets.models.lenet5.LeNet5)
 # | `fc1`, ReLU | 84 | |
 # | `fc2` | 10 | one logit per class |
 #
-# Do not trust a table. `capture_intermediates` makes Flax return what each layer puts out:
+# Do not trust a table. With `capture_intermediates`, Flax returns the output of each layer, too:
 
 # %%
 import jax
@@ -236,8 +236,8 @@ for name, values in (("plain", plain), ("affine", changed)):
     print(f"{name:8} training {values[:, 0].mean():.1%}  test", *(f"{value:.1%}" for value in values[:, 1]))
 
 # %% [markdown]
-# Most seeds gain. Could that be chance? A *paired t-test* looks at the differences, seed by seed, and answers with a
-# probability p: how often would they be this large on average, if in truth there were none?
+# Most seeds gain. Could that be chance? A *paired t-test* looks at the differences, seed by seed, and returns a
+# probability p: if augmentation did nothing, how often would chance alone make their mean this large?
 
 # %%
 from typing import Any

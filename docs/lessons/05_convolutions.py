@@ -116,7 +116,7 @@ picture(figure, "The six 5x5 kernels of conv1, random before the training, with 
 #
 # ## What each layer makes of an image
 #
-# `jaxnets.activations` returns what every layer *and* every function of a network puts out, by name:
+# `jaxnets.activations` returns the outputs of every layer *and* every function of a network, by name:
 
 # %%
 from jaxnets.activations import activations, max_pools

@@ -48,12 +48,12 @@ def loss(params, batch, residual):
         return x + y if residual else y, None
 
     x, _ = jax.lax.scan(layer, x, (params["layers"], params["biases"]))
-    chances = jax.nn.log_softmax(x @ params["head"])
-    return -chances[jnp.arange(len(x)), batch.labels].mean()
+    log_probs = jax.nn.log_softmax(x @ params["head"])
+    return -log_probs[jnp.arange(len(x)), batch.labels].mean()
 
 
 # %% [markdown]
-# Two words about the code. The 30 kernels are one array (30, 64, 64), and `jax.lax.scan` takes one after the other,
+# Two notes on the code. The 30 kernels are one array (30, 64, 64), and `jax.lax.scan` takes one after the other,
 # like a `for` loop that is compiled once instead of 30 times. And `residual` is a Python value: it decides what is
 # written down when the function is traced, so `jit` must know that it is no array (`static_argnames`).
 
@@ -107,8 +107,8 @@ picture(
 #
 # ## QuizDNN: everything is added up
 #
-# QuizDNN, of an exercise on CIFAR-10, takes the idea literally. Within a group each unit is given the *sum* of all
-# that came before.
+# QuizDNN comes from an exercise on CIFAR-10 and takes the idea literally: within a group, the input of each unit is
+# the *sum* of all that came before.
 
 # %% tags=["remove-input"]
 import jaxnets.models.quizdnn
@@ -232,8 +232,8 @@ assert not report.ok
 assert parity.check(TorchBlock(stride=2), Block(stride=2), x).ok
 
 # %% [markdown]
-# Such a network can be trained, and nobody notices. It shows only when weights from PyTorch are loaded into it, as a
-# loss of accuracy that looks like bad luck.
+# Such a network can be trained, and nobody notices. The mistake shows only when weights from PyTorch are loaded: the
+# accuracy is lower than it should be, which looks like bad luck.
 #
 # ## Exercises
 #

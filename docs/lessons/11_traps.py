@@ -19,60 +19,33 @@
 #
 # ## A pair to plant them in
 #
-# Two small networks, the same layers in the same order. The Flax one takes its parts as arguments, so that one part at
-# a time can be replaced by the one that a hurried person would write.
+# Two small networks with the same layers in the same order. The Flax one takes its parts as arguments, so that one
+# part at a time can be replaced by the one that a hurried person would write. They are in a file beside this page:
+
+# %% tags=["remove-input"]
+import trap_pair
+from show import picture, side_by_side, solutions
+
+side_by_side(trap_pair.Net, trap_pair.TorchNet)
+
+# %% [markdown]
+# To follow along, start `ipython` in `docs/lessons` of the clone, where that file is.
 
 # %%
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import linen as nn
-from torch.nn import functional
+from trap_pair import Net, TorchNet
 
 import jaxnets
 import parity
 from data import Loader, load
-from jaxnets.layers import BatchNorm, conv2d, flatten, linear
-
-
-class TorchNet(torch.nn.Module):
-    """Classify digits (N, 1, 8, 8)."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = torch.nn.Conv2d(1, 4, 3, stride=2, padding=1)
-        self.norm = torch.nn.BatchNorm2d(4)
-        self.fc1 = torch.nn.Linear(64, 16)
-        self.fc2 = torch.nn.Linear(16, 10)
-
-    def forward(self, x):
-        x = functional.gelu(self.norm(self.conv(x)))  # (N, 4, 4, 4)
-        return self.fc2(functional.gelu(self.fc1(torch.flatten(x, 1))))
-
-
-class Net(nn.Module):
-    """Classify digits (N, 8, 8, 1)."""
-
-    make_conv: Any = partial(conv2d, 1, 4, 3, stride=2, padding=1)
-    make_norm: Any = partial(BatchNorm, 4)
-    gelu: Any = partial(jax.nn.gelu, approximate=False)
-    flatten: Any = flatten
-
-    def setup(self):
-        self.conv = self.make_conv()
-        self.norm = self.make_norm()
-        self.fc1 = linear(64, 16)
-        self.fc2 = linear(16, 10)
-
-    def __call__(self, x, *, train=False):
-        x = self.gelu(self.norm(self.conv(x), train=train))  # (N, 4, 4, 4)
-        return self.fc2(self.gelu(self.fc1(self.flatten(x))))
-
+from jaxnets.layers import BatchNorm
 
 digits = load("digits")
 loader = Loader(digits.train, digits.mean, digits.std, batch_size=16, seed=0)
@@ -147,7 +120,6 @@ for name, (single, double) in far.items():
 
 # %% tags=["remove-input"]
 from matplotlib.figure import Figure
-from show import picture, solutions
 
 figure = Figure(figsize=(7.5, 3), layout="constrained")
 axes = figure.subplots()
@@ -207,8 +179,9 @@ assert report.failures[0].check == "BatchNorm statistics"
 
 # %%
 at_zero = torch.zeros((), requires_grad=True)
-torch.relu(at_zero).backward()
-print("torch.relu", float(at_zero.grad or 0), " jnp.maximum", jax.grad(lambda x: jnp.maximum(x, 0))(0.0))
+(slope,) = torch.autograd.grad(torch.relu(at_zero), at_zero)
+print("torch.relu ", slope.item())
+print("jnp.maximum", jax.grad(lambda x: jnp.maximum(x, 0))(0.0))
 print("jax.nn.relu", jax.grad(jax.nn.relu)(0.0))
 
 # %% [markdown]
@@ -221,49 +194,11 @@ print("jax.nn.relu", jax.grad(jax.nn.relu)(0.0))
 # `parity.check_training` takes two whole training steps and compares every stage of each: outputs, loss, gradients,
 # update, statistics. Before each step, JAX's state is set to PyTorch's, so nothing adds up. A linear layer is enough:
 
+# %% tags=["remove-input"]
+side_by_side(trap_pair.jax_training, trap_pair.torch_training)
+
 # %%
-import optax
-
-DECAY = 0.1
-
-
-def torch_training():
-    """Return a module, and a function that trains it for a step and returns the loss."""
-    torch.manual_seed(0)
-    model = torch.nn.Linear(64, 10)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, weight_decay=DECAY)
-
-    def step(x, y):
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(model(torch.as_tensor(x)), torch.as_tensor(y))
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return model, step
-
-
-def jax_training():
-    """Return a state, and a function of state and batch that returns the new state and the loss."""
-    model = nn.Dense(10)
-    tx = optax.adamw(1e-2, weight_decay=DECAY)
-    params = model.init(jax.random.key(0), jnp.zeros((1, 64)))
-    state = params, tx.init(params)
-
-    @jax.jit
-    def step(state, x, y):
-        params, opt_state = state
-
-        def objective(params):
-            logits: Any = model.apply(params, x)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-
-        loss, grads = jax.value_and_grad(objective)(params)
-        updates, opt_state = tx.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), loss
-
-    return state, step
-
+from trap_pair import jax_training, torch_training
 
 three = islice(loader.epoch(0), 3)
 flat = [(one.inputs.reshape(-1, 64), one.labels.astype(np.int64)) for one in three]

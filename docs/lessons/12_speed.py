@@ -226,10 +226,42 @@ for name, rates in rounds.items():
 # %% [markdown]
 # A share above 100% cannot be: then the machine was busier when its peak was measured than when the steps were.
 #
-# The smaller its matrices, the further a network is below its roofline: small ones do not keep the processor busy, and
-# the time goes into starting operations. That is where compiling helps. This MLP's first matrix, 784 by 256, is large
-# enough to come near it on a quiet machine. For a large network both frameworks call the same kind of library for the
-# same products, and there is little left to differ in.
+# How near a step comes depends on its size. With few examples in a batch, most of the time goes into starting
+# operations, and not into products. The same two steps at other batch sizes:
+
+# %%
+BATCH_SIZES = (8, 32, 128, 512)
+by_size = {name: [] for name in runs}
+for size in BATCH_SIZES:
+    batch = next(Loader(dataset.train, dataset.mean, dataset.std, size, seed=0).epoch(0))  # what both runs read
+    tensors = as_tensors(batch)
+    for name, run in runs.items():
+        run(2)  # compiles for this size
+        steps = steps_for(0.05, run)
+        by_size[name].append(max(run(steps).rate for _ in range(5)))  # the best: a look, not a comparison
+for name, rates in by_size.items():
+    print(f"{name:8}", *(f"{rate:10,.0f}" for rate in rates), "examples/s")
+
+# %% tags=["remove-input"]
+figure = Figure(figsize=(6.5, 3.2), layout="constrained")
+axes = figure.subplots()
+for (name, rates), color, marker in zip(by_size.items(), ("#0072B2", "#D55E00"), "os", strict=True):
+    axes.plot(BATCH_SIZES, rates, marker=marker, color=color, label=name)
+axes.axhline(128 / least, color="0.4", linestyle="--", linewidth=1, label="roofline")
+axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="examples per second")
+axes.set_xticks(BATCH_SIZES, [str(size) for size in BATCH_SIZES])
+axes.minorticks_off()
+axes.grid(alpha=0.3)
+axes.legend()
+picture(
+    figure,
+    "Examples per second of both frameworks against the batch size, on logarithmic axes, and the roofline, a dashed line",
+)
+
+# %% [markdown]
+# So there is no such thing as *the* ratio of two frameworks. There is one for each network, batch size and machine. In
+# small batches the cost of starting operations decides, and that is where compiling helps. In large ones both
+# frameworks call the same kind of library for the same products, and there is little left to differ in.
 #
 # Both steps, once more, side by side. What is timed is no more than this:
 

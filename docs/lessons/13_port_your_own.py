@@ -263,7 +263,7 @@ print((folder / "test_port.py").read_text().rstrip())
 #
 # ## Exercises
 #
-# As in lesson 1: start Python in `docs/lessons` of the clone, `from exercises import check`, then
+# As in lesson 1: start `ipython` in `docs/lessons` of the clone, `from exercises import check`, then
 # `check(13, 1, my_answer)`.
 #
 # 1. **Port it.** `TorchBlock` is in `docs/lessons/solutions/13_port_your_own.py`, on top: a grouped convolution,

@@ -7,25 +7,30 @@ from exercises import Exercise
 from torchnets.models.inception import InceptionBlock
 
 
-def block_weights(n, channels):
-    """Return the number of weights of a block's convolutions."""
+def block_parameters(n, channels):
+    """Return the number of parameters of a block: of its convolutions and of its norms."""
     c1, c3_in, c3, c5_in, c5, c_pool = channels
-    return n * c1 + n * c3_in + 9 * c3_in * c3 + n * c5_in + 25 * c5_in * c5 + n * c_pool
+    return n * c1 + n * c3_in + 9 * c3_in * c3 + n * c5_in + 25 * c5_in * c5 + n * c_pool + 2 * sum(channels)
 
 
 def without_reduction(n, channels):
     """Let the 3x3 and the 5x5 see all inputs: a mistake, and what Inception avoids."""
     c1, _, c3, _, c5, c_pool = channels
-    return n * (c1 + 9 * c3 + 25 * c5 + c_pool)
+    return n * (c1 + 9 * c3 + 25 * c5 + c_pool) + 2 * (c1 + c3 + c5 + c_pool)
 
 
-def check_block_weights(answer):
-    """Count the weights of blocks in PyTorch."""
+def norms_of_the_output(n, channels):
+    """Forget the norms of the reductions, whose channels are not among the block's output: a mistake."""
+    return block_parameters(n, channels) - 2 * (channels[1] + channels[3])
+
+
+def check_block_parameters(answer):
+    """Count the parameters of blocks in PyTorch."""
     for n, channels in ((64, (32, 32, 64, 8, 16, 16)), (5, (1, 2, 3, 4, 5, 6))):
         block = InceptionBlock(n, channels, 2)
-        expected = sum(p.numel() for p in block.parameters() if p.ndim == 4)
+        expected = sum(p.numel() for p in block.parameters())
         found = answer(n, channels)
-        assert found == expected, f"{n} inputs and {channels}: expected {expected:,} weights, found {found:,}"
+        assert found == expected, f"{n} inputs and {channels}: expected {expected:,} parameters, found {found:,}"
 
 
 def one_by_one(weight, bias, x):
@@ -74,7 +79,7 @@ def check_max_pool_3(answer):
 
 
 EXERCISES = [
-    Exercise(block_weights, check_block_weights, without_reduction),
+    Exercise(block_parameters, check_block_parameters, without_reduction, norms_of_the_output),
     Exercise(one_by_one, check_one_by_one, not_transposed),
     Exercise(max_pool_3, check_max_pool_3, padded_with_zeros),
 ]
