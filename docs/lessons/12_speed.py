@@ -255,7 +255,7 @@ axes.grid(alpha=0.3)
 axes.legend()
 picture(
     figure,
-    "Examples per second of both frameworks against the batch size, on logarithmic axes, and the roofline, a dashed line",
+    "Examples per second of both frameworks against the batch size, on log axes; the roofline is a dashed line",
 )
 
 # %% [markdown]
