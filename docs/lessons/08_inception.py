@@ -144,12 +144,20 @@ ends = np.cumsum((c1, c3, c5, c_pool))
 block = jaxnets.models.inception.InceptionBlock(model.width, model.rows[0], 2)
 of_block = {kind: tree["blocks_0"] for kind, tree in variables.items()}
 noise = np.random.default_rng(0).normal(size=(1, 9, 9, model.width)).astype(np.float32)
-derivative = jax.jit(jax.jacobian(lambda x: block.apply(of_block, x)[0, 4, 4]))(noise)  # (channels out, 1, 9, 9, in)
+
+
+def middle(x):
+    """Return the block's output at the middle, (channels,)."""
+    output: Any = block.apply(of_block, x)
+    return output[0, 4, 4]
+
+
+derivative = jax.jit(jax.jacobian(middle))(noise)  # (channels out, 1, 9, 9, channels in)
 influence = np.split(np.asarray(abs(derivative).sum(axis=-1)[:, 0]), ends[:-1])  # of each path, (its channels, 9, 9)
 PATHS = ("1x1", "3x3", "5x5", "max-pool")
 for path, values in zip(PATHS, influence, strict=True):
-    seen = (values > 0).any(axis=0)  # (9, 9)
-    print(f"{path:9}{len(values):3} channels see {seen.any(axis=0).sum()} x {seen.any(axis=1).sum()} positions")
+    rows, columns = np.nonzero(values.sum(axis=0))
+    print(f"{path:9}{len(values):3} channels see {np.ptp(columns) + 1} x {np.ptp(rows) + 1} positions")
 
 # %% tags=["remove-input"]
 figure = Figure(figsize=(7.5, 3.6), layout="constrained")
