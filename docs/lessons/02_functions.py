@@ -19,7 +19,7 @@
 # result. Such a function is called **pure**.
 
 # %%
-from typing import Any
+from typing import Any  # "model: Any" is for the type checker alone: leave it out if you like
 
 import jax
 import jax.numpy as jnp

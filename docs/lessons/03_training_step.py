@@ -144,7 +144,7 @@ def momentum(rate, beta):
     def init(params):
         return jax.tree.map(jnp.zeros_like, params)
 
-    def update(updates, state, params=None):  # noqa: ARG001 (exercise 1 needs the weights)
+    def update(updates, state, params=None):  # exercise 1 needs the weights
         state = jax.tree.map(lambda m, g: beta * m + g, state, updates)
         return jax.tree.map(lambda m: -rate * m, state), state
 
