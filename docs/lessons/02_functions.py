@@ -5,7 +5,7 @@
 # it over a batch with `grad`, `jit` and `vmap`; read the same network in Flax Linen and in PyTorch; and prove that all
 # three compute the same.
 #
-# **You need** [lesson 1](01_data.py): a batch.
+# **You need** [lesson 1](01_data.py): a batch, and how to follow along (`ipython`, or a file; not `python`'s prompt).
 #
 # ## Why functions?
 #
