@@ -84,6 +84,8 @@ def test_words_that_differ_are_marked():
 @pytest.mark.parametrize("lesson", sorted(LESSONS.glob("[0-9]*.py")), ids=lambda path: path.stem)
 def test_the_code_on_the_page_needs_no_hidden_cell(lesson):
     cells = [cell.partition("\n") for cell in re.split(r"^# %%", lesson.read_text(), flags=re.MULTILINE)]
+    codes = [code for kind, _, code in cells[1:] if "markdown" not in kind]
+    assert [code for code in codes if re.search(r"^# #", code, flags=re.MULTILINE)] == []  # a heading is no code
     seen = ast.parse(
         "\n".join(code for kind, _, code in cells if "markdown" not in kind and "remove-input" not in kind)
     )

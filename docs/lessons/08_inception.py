@@ -28,7 +28,8 @@ for name in ("vgg16", "googlenet"):
     layers = summarize(jaxnets.MODELS[name])
     weights, work = (sum(getattr(layer, field) for layer in layers) for field in ("parameters", "flops"))
     print(f"{name:10}{weights:12,} weights{work / 1e9:6.1f} GFLOP an image")
-#
+
+# %% [markdown]
 # ## The 1x1 convolution is a linear layer
 #
 # A 1x1 convolution looks at one position at a time and never at its neighbors. All it does is to multiply the channels
