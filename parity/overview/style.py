@@ -11,8 +11,9 @@ small { display: block; color: var(--dim); font-size: .85em }
   border: 1px solid var(--dim); border-radius: .3rem; padding: .15rem .5rem; max-width: 100% }
 .matrix { max-height: 85vh; overflow: auto }
 #matrix { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums }
-#matrix td, #matrix th { padding: .2rem .7rem; white-space: nowrap }
-#matrix thead th { white-space: normal; vertical-align: bottom; min-width: 5.2rem }
+#matrix { font-size: 12.5px } #matrix thead { font-size: 11.5px } /* all columns fit into a window of 1280 pixels */
+#matrix td, #matrix th { padding: .15rem .26rem; white-space: nowrap }
+#matrix thead th { white-space: normal; vertical-align: bottom }
 #matrix tbody th, #matrix thead th:first-child { position: sticky; left: 0; background: var(--page); z-index: 1;
   font-weight: 400 }
 #matrix thead th:first-child { z-index: 2 }
