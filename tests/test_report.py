@@ -94,6 +94,7 @@ def test_without_options_it_shows_the_results_of_this_project(run_parity, tmp_pa
     texts = {text for _, text in page.cells}
     for row in (row for found in page.figures["planted"] for row in found["rows"]):
         assert set(row) <= texts
+        assert "**" not in "".join(row)  # no Markdown
     for path in sorted(RESULTS.glob("bench-*.json")):
         for network in json.loads(path.read_text())["networks"]:
             for name in throughput.TASKS:

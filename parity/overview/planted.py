@@ -7,6 +7,7 @@ from parity.overview.sources import RESULTS, Figures, shown
 
 FILES = ("planted-bugs.md", "planted-ports.md", "planted-trainings.md")
 CELLS = re.compile(r"(?<!\\)\|")
+STRONG = re.compile(r"\*\*(\w[^*]*)\*\*")
 RULE = re.compile(r"^\|[\s|:-]+\|$")
 
 
@@ -31,4 +32,4 @@ def read_table(path: Path) -> Figures:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip().replace(r"\|", "|") for cell in CELLS.split(line)[1:-1]]
+    return [STRONG.sub(r"\1", cell.strip().replace(r"\|", "|")) for cell in CELLS.split(line)[1:-1]]
