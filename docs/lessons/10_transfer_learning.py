@@ -111,7 +111,7 @@ picture(figure, "Accuracy against the number of examples for learned features, r
 
 # %% [markdown]
 # Guessing is right in 20%. In learned features one example of each class says more than twenty do in pixels, and they
-# were learned on other digits. It is the body's training that does it: random layers help little.
+# were learned on other digits. It is the body's training that does it: random layers help only a little.
 #
 # ## A frozen body and a new head
 #
