@@ -51,7 +51,7 @@ figure { margin: .4rem 0; min-width: 0; max-width: 34rem; break-inside: avoid } 
   @page { size: A4 landscape; margin: 10mm }
   body { font-size: 10px } h1 { font-size: 18px } h2 { font-size: 14px } h3 { font-size: 11px }
   code { font-size: 8.5px } .matrix, .scroll { max-height: none; overflow: visible }
-  #matrix { font-size: 7.3px } #matrix td, #matrix th { padding: .1rem .15rem; position: static }
+  #matrix, #matrix thead { font-size: 7.3px } #matrix td, #matrix th { padding: .1rem .15rem; position: static }
   #matrix thead th { min-width: 0 } #matrix th button { white-space: normal; text-align: left }
   :root { --half: #d6eaf8; --near: #fdebc1; --over: #f8d0c8 }
   .charts { grid-template-columns: repeat(3, 1fr) } a { color: inherit; text-decoration: none }
