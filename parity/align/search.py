@@ -63,7 +63,9 @@ class Search:
         given: Mapping[str, Rule] | None = None,
         seconds: float = 40,  # of the processor: the verdict must not depend on what else the machine does
         near: float = NEAR[8],
+        zeros: bool = False,  # whether a product with zeros leaves a weight unknown
     ):
+        self.zeros = zeros
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
         self.leaves, self.trained, self.state = leaves, trained, state
         self.given = {whole(path, leaves[path].shape): Found(rule, GIVEN) for path, rule in (given or {}).items()}
@@ -143,6 +145,7 @@ class Search:
             hasty=stop is not None,
             given_up=given_up,
             before=before,
+            zeros=self.zeros,
         )
         cells = [Cell(symbol=known.symbol(path)) for path in sorted(self.leaves)]
         cells += [walk.input(array) for array in self.inputs]

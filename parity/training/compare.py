@@ -16,7 +16,7 @@ from parity.training.roles import Roles, averaged_statistics, groups, slots_and_
 from parity.training.single_rate import with_single_rate
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
 from parity.training.steps import TorchStep, without_velocities
-from parity.training.targets import followers, split_targets, with_targets
+from parity.training.targets import followers, like_copies, split_targets, with_joined, with_targets
 from parity.training.weights import First, forward
 
 # A stage that follows from another is not compared where that one differs.
@@ -80,9 +80,12 @@ def compared(
     passed = forward(first, theirs, given[0], weights)
     torch_steps = without_velocities(list(steps))
     inside = followers(torch_steps)
-    torch_steps = with_targets(torch_steps, inside)
-    params, targets = split_targets(passed.rules, inside)
-    params |= behind_updates(torch_steps, params, targets, theirs.leaves)
+    torch_steps, joined = with_joined(with_targets(torch_steps, inside))
+    params, targets = split_targets(passed.rules, inside, joined)
+    targets = like_copies(targets, params, theirs.leaves, theirs.leaves)
+    kept_beside = theirs.program(given[0]).carried()  # as a recurrent state
+    weights_left = {leaf: array for leaf, array in theirs.leaves.items() if leaf not in kept_beside}
+    params |= behind_updates(torch_steps, params, targets, weights_left)
     buffers = torch_steps[0].before.buffers
     kept = {leaf: rule for leaf, rule in params.items() if all(key in buffers for key in rule.sources)}
     params = {leaf: rule for leaf, rule in params.items() if leaf not in kept}

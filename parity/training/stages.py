@@ -19,6 +19,7 @@ from parity.training.weights import carried
 STAGES = ("forward", "loss", "gradients", "update", "statistics", "average")
 # In float64, each stage starting from PyTorch's values. What clipping adds to the norm is 1e-6, bugs are O(1e-3).
 BOUNDS: dict[str, float] = dict.fromkeys(STAGES, 1e-10)
+MOST_PARTS = 8  # of an output, along an axis that is not the batch's
 ROUNDING = 4e-15  # of a parameter, of which a step is a small part
 
 
@@ -126,7 +127,7 @@ def _forward(tape: Tape, step: TorchStep) -> list[Found]:
             error = min(_rounding(kept[number].array, array) for number in same)
             rows.append(Found("forward", name, error, BOUNDS["forward"], array, array))
             continue
-        if pieces():
+        if pieces() or _in_parts(index, array):
             rows.append(Found("forward", name, 0.0, BOUNDS["forward"], array, array))
             continue
         near = min(kept.values(), key=lambda node, array=array: _distance(node.array, array), default=None)
@@ -139,10 +140,20 @@ def _forward(tape: Tape, step: TorchStep) -> list[Found]:
 def _sizes(outputs: Sequence[np.ndarray]) -> set[int]:
     """Return the sizes of outputs, of all together, and of the parts of one that may be computed piece by piece."""
     found = {array.size for array in outputs} | {sum(array.size for array in outputs)}
-    parts = {
-        array.size // n for array in outputs if array.ndim for n in range(2, len(array) + 1) if not len(array) % n
-    }
+    parts = {array.size // n for array in outputs for axis in range(array.ndim) for n in _counts(array, axis)}
     return found | {size for size in parts if size > 1}
+
+
+def _counts(array: np.ndarray, axis: int) -> list[int]:
+    """Return into how many parts an array can be split along an axis: any of the first, else few."""
+    length = array.shape[axis]
+    return [n for n in range(2, (length if axis == 0 else min(length, MOST_PARTS)) + 1) if not length % n]
+
+
+def _in_parts(index: Index, array: np.ndarray) -> bool:
+    """Tell whether JAX has the parts of an output instead, as the states of stacked layers."""
+    splits = ((axis, n) for axis in range(array.ndim) for n in _counts(array, axis) if array.size // n > 1)
+    return any(all(index.find(p, BOUNDS["forward"]) for p in np.split(array, n, axis)) for axis, n in splits)
 
 
 def _in_pieces(index: Index, outputs: Sequence[np.ndarray]) -> bool:
