@@ -81,7 +81,9 @@ def compared(
     torch_steps = without_velocities(list(steps))
     inside = followers(torch_steps)
     torch_steps, joined = with_joined(with_targets(torch_steps, inside))
-    params, targets = split_targets(passed.rules, inside, joined)
+    params, targets = split_targets(
+        passed.rules, inside, joined, {n for n, g in torch_steps[0].raw.items() if g.any()}
+    )
     targets = like_copies(targets, params, theirs.leaves, theirs.leaves)
     kept_beside = theirs.program(given[0]).carried()  # as a recurrent state
     weights_left = {leaf: array for leaf, array in theirs.leaves.items() if leaf not in kept_beside}

@@ -17,7 +17,10 @@ Kept = dict[str, tuple[str, Rule]]  # by leaf: the place, and how it is made of 
 
 
 def split_targets(
-    rules: Mapping[str, Rule], inside: Mapping[str, tuple[str, str]], joined: Mapping[str, str] | None = None
+    rules: Mapping[str, Rule],
+    inside: Mapping[str, tuple[str, str]],
+    joined: Mapping[str, str] | None = None,
+    met_by_loss: set[str] | None = None,
 ) -> tuple[dict[str, Rule], Kept]:
     """Return the rules of leaves that are parameters, and of those that are targets.
 
@@ -25,9 +28,12 @@ def split_targets(
         rules: of all leaves.
         inside: of each parameter of the module that is a target, its place and what it follows.
         joined: names of places that are one, by their own.
+        met_by_loss: parameters with a gradient. If no leaf is one of these but one is its target, then JAX's loss uses
+            the parameter in both places, and it is the parameter.
     """
     names = joined or {}
     params, kept = dict[str, Rule](), Kept()
+    met = met_by_loss or set()
     for leaf, rule in rules.items():
         found = [inside.get(key) or _beside(key) for key in rule.sources]
         places = {names.get(place, place) for place, _ in found}
@@ -35,6 +41,11 @@ def split_targets(
             params[leaf] = rule
         elif len(places) == 1:
             kept[leaf] = places.pop(), rule._replace(sources=tuple(name for _, name in found))
+    own = {key for rule in params.values() for key in rule.sources}
+    for leaf, (_, rule) in list(kept.items()):
+        if met.issuperset(rule.sources) and own.isdisjoint(rule.sources):
+            params[leaf] = rule
+            del kept[leaf]
     return params, kept
 
 

@@ -241,6 +241,11 @@ class Watch:
                 self.initial.setdefault(slot, {}).update(tensors)
         self.training.optimizers[id(optimizer)] = optimizer
         self.lines["update"] = line_of_stack(sys._getframe(1)) or self.lines.get("update")  # type: ignore[assignment]
+        self._given(optimizer)
+        self.phase = UPDATE
+
+    def _given(self, optimizer: Any) -> None:
+        """Note the gradients that an optimizer is given, and its settings."""
         number = list(self.training.optimizers).index(id(optimizer))
         for group in optimizer.param_groups:
             settings = {key: _plain(value) for key, value in group.items() if key != "params"}
@@ -252,9 +257,10 @@ class Watch:
                     self.groups[name] = Group(type(optimizer).__name__, settings, number)
         if not self.later:
             self.first = {name: self.raw[name] for name in self.groups if name in self.raw}
-        self.phase = UPDATE
 
-    def _after_update(self, *_: Any) -> None:
+    def _after_update(self, optimizer: Any, *_: Any) -> None:
+        if self.phase != UPDATE:  # there was a backward pass: the gradients are those of a closure
+            self._given(optimizer)
         self.phase = AFTER
 
 

@@ -84,7 +84,7 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
     mine, theirs, words = own(given), result.variant, []
     sgd = given.kind == "SGD"
     if theirs.raw:
-        words.append("the gradients are not clipped")
+        words.append(f"the gradients are not clipped{_clipped_by(given)}")
     if theirs.beta1 != mine.beta1:
         name = "momentum" if sgd else "beta1"
         words.append(f"{name} is {theirs.beta1:g} where PyTorch's is {mine.beta1:g}")
@@ -107,6 +107,15 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
     if theirs.dampening != mine.dampening:
         words.append(f"dampening is {theirs.dampening:g} where PyTorch's is {mine.dampening:g} (trap 15)")
     return words
+
+
+def _clipped_by(given: Numbers) -> str:
+    """Say how PyTorch clips by value, "" if it does not; JAX may, with a limit that nothing reaches."""
+    top = max((float(np.abs(g).max()) for g in given.gradients if g.size), default=0.0)
+    pairs = list(zip(given.raw, given.gradients, strict=True))
+    if not top or not all(a.shape == b.shape and _equal(np.clip(a, -top, top), b) for a, b in pairs):
+        return ""
+    return f" at this step, in PyTorch by value, to {top:.3g}"
 
 
 def clipping_words(one: Compared, step: TorchStep, roles: Roles) -> str:
