@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from parity.align.frontier import Difference
 from parity.align.places import line_without, lines_of
 from parity.align.words import explained
-from parity.align.frontier import Difference
 from parity.trace.lines import Line
 from parity.training.input_words import input_words
 from parity.training.kept_words import average_words, statistics_words

@@ -6,7 +6,8 @@ import numpy as np
 
 from parity.report.compare import norm, relative_error, total_norm
 from parity.training.decay_words import decay_words
-from parity.training.leaf_words import leaf_words, never_trained
+from parity.training.gap_words import gap_words
+from parity.training.leaf_words import leaf_words, never_trained, summed_words
 from parity.training.roles import Roles
 from parity.training.schedules import schedule_words
 from parity.training.slot_words import initial_words, slot_words
@@ -29,7 +30,7 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
             return words
     if words := initial_words(compared[number], steps[number], roles):
         return words
-    if words := never_trained(compared, number, roles):
+    if words := never_trained(compared, number, roles) or summed_words(compared[number], steps[number], roles):
         return words
     wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
     at = number if wrong is None else wrong
@@ -62,7 +63,8 @@ def _is_known(number: int, compared: list[Compared], steps: list[TorchStep], rol
 def _of_leaves_or_slots(
     number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, known: bool
 ) -> str:
-    return leaf_words(number, compared, steps, roles, known=known) or slot_words(number, compared, steps, roles)
+    words = leaf_words(number, compared, steps, roles, known=known) or slot_words(number, compared, steps, roles)
+    return words or ("" if known else gap_words(number, compared, steps, roles))
 
 
 def _params_differ(one: Compared, roles: Roles) -> bool:
