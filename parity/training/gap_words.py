@@ -24,11 +24,13 @@ def gap_words(number: int, compared: list[Compared], steps: list[TorchStep], rol
 
 def _rows(one: Compared, roles: Roles) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """Return each parameter with its value before the step, PyTorch's behind it and JAX's."""
-    rows = [row for row in one.found if row.stage == "update" and row.tensor in roles.params]
-    arrays = [tuple(np.asarray(a, np.float64) for a in (one.before[r.tensor], r.torch, r.jax)) for r in rows]
-    return [
-        (row.tensor, *three) for row, three in zip(rows, arrays, strict=True) if len({a.shape for a in three}) == 1
-    ]
+    found = []
+    for row in one.found:
+        if row.stage == "update" and row.tensor in roles.params:
+            before, ours, theirs = (np.asarray(a, np.float64) for a in (one.before[row.tensor], row.torch, row.jax))
+            if before.shape == ours.shape == theirs.shape:
+                found.append((row.tensor, before, ours, theirs))
+    return found
 
 
 def _rate(found: list[tuple[Compared, TorchStep]], roles: Roles) -> str:
