@@ -36,4 +36,12 @@ BUGS = (
         "clip",
         step=2,
     ),
+    Bug(
+        "twins-crossed",
+        "follow(target1, q1), follow(target2, q2)",
+        "follow(target1, q2), follow(target2, q1)",
+        "average",
+    ),
+    Bug("twins-larger", "value = jnp.minimum(", "value = jnp.maximum(", "loss"),
+    Bug("stacked-gates", "i, f, g, o = jnp.split", "f, i, g, o = jnp.split", "forward"),
 )
