@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnets.convolution import CACHE, computed_once, wanted
+from jaxnets.convolution import computed_once, wanted
 
+LARGEST = 2**23  # bytes; of a larger input the transposed product, written to memory, costs more than the sum gains
 TOGETHER = 16  # positions side by side in one row of the product: sums of fewer terms, so fewer roundings
 
 
@@ -65,7 +66,7 @@ def _spread(row: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def _by_product(shape: tuple[int, ...], itemsize: int) -> bool:
     # The transpose of the product writes the sum to every position, where a broadcast would be fused with its reader.
-    return wanted("sums") and math.prod(shape) * itemsize <= 4 * CACHE
+    return wanted("sums") and math.prod(shape) * itemsize <= LARGEST
 
 
 def _together(shape: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial, reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,34 +18,19 @@ import numpy as np
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-CACHE = 2**21  # bytes: a core's second-level cache, nearly
-ROWS = 1024  # of a matrix of patches: with 64 channels and 3x3 taps 2.4 MB
 TERMS = 75  # of a sum that is still quicker by shifted images: 5x5 of three channels
 Sizes = tuple[int, ...]  # of each spatial axis
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]  # of (N, ..., C) and a kernel (..., C, O)
 
-
-class Lowering(NamedTuple):
-    """A way of our own: which versions of JAX it is for, and what it gains there (docs/xla_on_cpu.md)."""
-
-    until: Sizes  # the JAX from which XLA's own is as quick, to within a tenth of a step; empty: none yet
-    gains: str
-
-    def wanted(self, jax_version: Sizes) -> bool:
-        """Return whether this JAX needs it."""
-        return not self.until or jax_version < self.until
-
-
-# Which shapes each is for is said in `_taken`. A step: of a whole training, XLA's time over ours, on two quiet cores.
+# The ways of our own, and what each gains: a step of a whole training, XLA's time over ours, on two quiet cores. All
+# gain in each supported JAX, so none is chosen by version; for which shapes, `_taken` says.
 LOWERINGS = {
-    "longer": Lowering((), "single layers: up to 100 times"),
-    "shifted": Lowering((), "lenet5 1.18 in 0.12.0.1, 1.21 in 0.10.2"),
-    "banded": Lowering((), "lenet5 1.23 in 0.12.0.1"),
-    "once": Lowering((), "inception 1.18 in 0.12.0.1"),
-    "sums": Lowering((), "inception 1.12 in 0.12.0.1, 1.22 in 0.10.2"),
-    "patches": Lowering((0, 12), "gradient of the kernel: 0.8 to 3.3 in 0.10.2; no step over 1.09 in 0.12.0.1"),
+    "longer": "single layers: up to 100 times",
+    "shifted": "lenet5 1.18 in 0.12.0.1, 1.21 in 0.10.2",
+    "banded": "lenet5 1.23 in 0.12.0.1, 1.16 in 0.10.2",
+    "once": "inception 1.18 in 0.12.0.1, simple_cnn 1.08 in 0.10.2",
+    "sums": "inception 1.12 in 0.12.0.1, 1.22 in 0.10.2",
 }
-JAX = jax.__version_info__
 DIRECT = ContextVar("direct", default=False)  # all are XLA's own: for who reads a program instead of running it
 
 
@@ -63,7 +48,7 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
     mesh = jax.sharding.get_abstract_mesh()  # said by `jaxnets.sharding.sharing`
     if mesh.axis_types != (AxisType.Auto,) or len(x) % mesh.size:
         return computed_once(on_cpu(x, kernel))
-    # Each device its own examples; left to itself, XLA would gather all of them for the loop of `_by_patches`.
+    # Each device its own examples; left to itself, XLA would gather all of them for the loop of `_shifted`.
     return jax.shard_map(on_cpu, in_specs=(P(*mesh.axis_names), P()), out_specs=P(*mesh.axis_names))(x, kernel)
 
 
@@ -77,8 +62,8 @@ def computed_once(x: jax.Array) -> jax.Array:
 
 
 def wanted(name: str) -> bool:
-    """Return whether this device and this JAX need one of `LOWERINGS`."""
-    return jax.default_backend() == "cpu" and not DIRECT.get() and LOWERINGS[name].wanted(JAX)
+    """Return whether one of `LOWERINGS` is to be taken on this device."""
+    return jax.default_backend() == "cpu" and not DIRECT.get() and name in LOWERINGS
 
 
 def _on_cpu(direct: Convolution, x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
@@ -89,28 +74,22 @@ def _on_cpu(direct: Convolution, x: jax.Array, kernel: jax.Array, strides: Sizes
     banded = partial(_banded, strides=strides, padding=padding)
     if "banded" in taken:
         return _with_derivative(value, by_kernel=banded, by_input=banded)(x, kernel)
-    if "patches" in taken:
-        patches = partial(_by_patches, strides=strides, padding=padding)
-        return _with_derivative(value, by_kernel=patches, by_input=direct)(x, kernel)
     if "shifted" in taken:
         return _with_derivative(value, by_kernel=direct, by_input=direct)(x, kernel)
     return direct(x, kernel)
 
 
 def _taken(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> set[str]:
-    """Return the lowerings of `LOWERINGS` that suit these shapes and this JAX."""
+    """Return the ones of `LOWERINGS` that suit these shapes."""
     sizes, lengths, (channels, outputs) = kernel.shape[:-2], x.shape[1:-1], kernel.shape[-2:]
     padded = [length + sum(pads) for length, pads in zip(lengths, padding, strict=True)]
     wide = padded[-1] / sizes[-1]  # how many times as many products the banded kernel takes
     terms, itemsize = math.prod(kernel.shape[:-1]), x.dtype.itemsize
-    size = len(x) * math.prod(_positions(x, kernel, strides, padding)) * outputs * itemsize  # of the output
     suits = {
         "longer": any(size > length for size, length in zip(sizes, lengths, strict=True)),
         # A sum of bfloat16 would be rounded at each term.
         "shifted": channels <= 3 and terms <= TERMS and set(strides) == {1} and itemsize >= 4,
         "banded": len(sizes) == 2 and channels <= 16 and outputs <= 128 and wide <= 8,
-        # Not where there is one channel: a patch would be put together of single numbers.
-        "patches": channels >= 3 and size > CACHE,
     }
     return {name for name, suited in suits.items() if suited and wanted(name)}
 
@@ -187,32 +166,3 @@ def _banded(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> ja
     taps = [x[:, i : i + (height - 1) * down + 1 : down].reshape(len(x), height, -1) for i in range(rows)]
     y = jnp.concatenate(taps, axis=-1) @ band.reshape(rows * x.shape[2] * channels, width * outputs)
     return y.reshape(len(x), height, width, outputs)
-
-
-def _by_patches(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Any) -> jax.Array:
-    """Convolve a few examples at a time by their patches, which stay in the cache; for the derivative by the kernel.
-
-    XLA's own streams the whole gradient of the output from memory for every few values of the kernel's.
-    """
-    x = _pad(x, padding)
-    positions = _positions(x, kernel, strides, ((0, 0),) * len(strides))
-    rows = kernel.reshape(-1, kernel.shape[-1]).T  # transposed, so that the derivative's product is not
-    several = max(k for k in range(1, len(x) + 1) if len(x) % k == 0 and (k == 1 or k * math.prod(positions) <= ROWS))
-
-    # Not kept for the backward pass but made again: all patches together would not fit anywhere near.
-    @partial(jax.checkpoint, prevent_cse=False)
-    def product(x: jax.Array, rows: jax.Array) -> jax.Array:
-        return jnp.einsum("pk,ok->po", _patches(x, kernel.shape[:-2], strides, positions), rows)
-
-    pieces = x.reshape(-1, several, *x.shape[1:])
-    y = jax.lax.scan(lambda _, piece: (None, product(piece, rows)), None, pieces)[1]
-    return y.reshape(len(x), *positions, kernel.shape[-1])
-
-
-def _patches(x: jax.Array, sizes: Sizes, strides: Sizes, positions: Sizes) -> jax.Array:
-    """Return what the kernel sees at each position: (N * positions, taps * C)."""
-    shifted = []
-    for tap in itertools.product(*map(range, sizes)):
-        ends = (i + (n - 1) * stride + 1 for i, n, stride in zip(tap, positions, strides, strict=True))
-        shifted.append(x[(slice(None), *map(slice, tap, ends, strides))])
-    return jnp.concatenate(shifted, axis=-1).reshape(-1, math.prod(sizes) * x.shape[-1])

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given
 
-from jaxnets import convolution
 from jaxnets.batch_statistics import normalise
 from jaxnets.convolution import convolve
 from jaxnets.layers import BatchNorm, adaptive_average_pool, conv, flatten, max_pool
@@ -64,13 +63,12 @@ def test_convolutions_of_any_size_are_pytorchs_also_where_the_kernel_is_larger_t
     compare_convolutions(dims, channels, 3, kernel, stride, x)
 
 
-# The output's gradient is larger than a core's cache: the kernel's is computed by patches (`jaxnets.convolution`).
+# The output's gradient is larger than a core's cache.
 LARGE = [(2, (6, 40, 41), 3, 1), (2, (4, 57, 60), 1, 1), (2, (7, 71, 70), 5, 2), (1, (3, 3000), 9, 1)]
 
 
 @pytest.mark.parametrize(("dims", "shape", "kernel", "stride"), slow_unless(lambda *case: case[2] in (5, 9), LARGE))
-def test_large_convolutions_are_pytorchs(dims, shape, kernel, stride, monkeypatch):
-    monkeypatch.setattr(convolution, "JAX", (0, 10, 2))  # every way, which a newer JAX does not need
+def test_large_convolutions_are_pytorchs(dims, shape, kernel, stride):
     compare_convolutions(dims, 9, 32, kernel, stride, np.random.default_rng(0).normal(size=(*shape, 9)))
 
 
@@ -88,8 +86,7 @@ def plainly(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **optio
 
 
 @pytest.mark.parametrize(("shape", "outputs"), [((2, 9, 9, 2), 3), ((6, 40, 41, 9), 32), ((2, 2, 2, 20), 3)])
-def test_every_way_to_convolve_maps_and_differentiates_forward_and_twice(shape, outputs, monkeypatch):
-    monkeypatch.setattr(convolution, "JAX", (0, 10, 2))
+def test_every_way_to_convolve_maps_and_differentiates_forward_and_twice(shape, outputs):
     rng = np.random.default_rng(0)
     x, towards = rng.normal(size=(2, *shape))
     kernel, direction = rng.normal(size=(2, 3, 3, shape[-1], outputs))
@@ -109,15 +106,6 @@ def test_every_way_to_convolve_maps_and_differentiates_forward_and_twice(shape, 
     with jax.enable_x64(True):
         for ours, expected in zip(derivatives(convolve), derivatives(plainly), strict=True):
             assert np.linalg.norm(ours - expected) <= 1e-12 * np.linalg.norm(expected)
-
-
-@pytest.mark.parametrize(("jax_version", "loops"), [((0, 10, 2), 1), ((0, 11, 2), 1), ((0, 12, 0, 1), 0)])
-def test_patches_are_for_the_versions_of_jax_that_are_slow_without(jax_version, loops, monkeypatch):
-    monkeypatch.setattr(convolution, "JAX", jax_version)
-    x, kernel = jnp.zeros((12, 40, 41, 9)), jnp.zeros((3, 3, 9, 32))
-    options = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-    program = jax.make_jaxpr(jax.grad(lambda kernel: (convolve(x, kernel, **options) ** 2).sum()))(kernel)
-    assert str(program).count("scan[") == loops
 
 
 @costly(20)

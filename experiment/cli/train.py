@@ -10,6 +10,7 @@ from data import AUGMENTATIONS, DATASETS, UserError, find
 from data.registry import lookup
 from data.terminal import command, outlive
 from experiment import config as configs
+from experiment.allocator import keep_freed_memory
 from experiment.backend import Backend
 from experiment.cli.command import load_framework
 from experiment.cli.console_scripts import module_command
@@ -41,6 +42,7 @@ def main(framework: str) -> None:
 
 
 def _start(framework: str, argv: list[str]) -> int:
+    keep_freed_memory()
     own, wanted = read_environment(os.environ), given(argv, "--processes")
     if own.size == 1 and wanted.isdecimal() and int(wanted) > 1:
         return launch(int(wanted), module_command(f"{framework}.train", *argv))

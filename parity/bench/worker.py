@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from data import UserError
+from experiment.allocator import keep_freed_memory
 from experiment.extras import needs_torch
 from parity.bench.clock import Timed, steps_for
 from parity.bench.examples import config_of
@@ -116,6 +117,7 @@ def serve(server: Server, requests: TextIO, answers: TextIO) -> None:
 def main() -> None:
     """Serve on standard input and output; what else is printed goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends its workers itself
+    keep_freed_memory()  # as a training does
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         serve(Server(sys.argv[1]), sys.stdin, answers)
