@@ -119,7 +119,8 @@ class Bindings:
 
     def keeps_all(self, found: Iterable[Found]) -> bool:
         """Tell whether rules use no number twice."""
-        return all(_each_once(f.rule.table(self.shapes)) for f in found if f.rule is not None)
+        rules = (f.rule for f in found if f.rule is not None)
+        return all(rule.is_permutation or _each_once(rule.table(self.shapes)) for rule in rules)
 
     def array_of(self, piece: Piece, found: Found) -> np.ndarray:
         """Return the numbers that a piece has by a rule."""
