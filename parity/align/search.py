@@ -8,6 +8,7 @@ the walk goes on.
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from parity.trace.values import Trace
 
 FOLLOWS = "what follows it"
 MOST_DIFFERENCES, MOST_CELLS = 12, 10**9
+MOST_OF_A_LINE = 2  # differences between the same two lines for which other weights are tried
 MOST_TRIES, MOST_SOLID = 150, 40  # trials for one difference, and for one that no weight in doubt is near
 SETTLED = 10  # operations in a row that are not met, as some are in any port
 FEW = 6  # options of a weight that are tried before other weights
@@ -85,14 +87,19 @@ class Search:
         """Walk until nothing new is found."""
         found: list[tuple[Walk, Difference]] = []
         tried: set[Any] = set()
+        # By both lines, as layers of one kind have them in common; one line may also hold several weights in doubt, such
+        # as the gates of a recurrent cell.
+        failed = Counter[Any]()
         walk = self.walk()
         while True:
             here = differences(walk, self.targets, self.results)
             here = [d for d in here if d.op not in {f.op for _, f in found}]
-            known = {self._lines(w, d) for w, d in found}
-            better = self._improved(walk, here[0], tried) if here and self._lines(walk, here[0]) not in known else None
+            lines = self._lines(walk, here[0]) if here else None
+            better = self._improved(walk, here[0], tried) if here and failed[lines] < MOST_OF_A_LINE else None
+            failed[lines] += 1
             if better is not None:  # what was found under other weights means nothing
                 walk, found = better, []
+                failed.clear()
                 if self.forces:
                     self.forces = {}
                     walk = self.walk()
