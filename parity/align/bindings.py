@@ -134,7 +134,7 @@ class Bindings:
         if len(pieces) == 1:
             yield from ({pieces[0]: found} for found in self.rules_for(keys, pieces[0], equation))
             return
-        # Whole tensors of the likeliest names first: parts of tensors are many, and are tried in vain for each BatchNorm.
+        # Whole tensors of the likeliest names first: parts of tensors are many, and in vain for each BatchNorm.
         likely = [list(itertools.islice(self.rules_for(keys, piece, equation), LIKELY)) for piece in pieces]
         soon = (c for c in itertools.islice(nearest_first(likely), MOST_LIKELY) if all(map(is_whole, c)))
         yield from (dict(zip(pieces, combination, strict=True)) for combination in soon)

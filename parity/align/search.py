@@ -87,8 +87,8 @@ class Search:
         """Walk until nothing new is found."""
         found: list[tuple[Walk, Difference]] = []
         tried: set[Any] = set()
-        # By both lines, as layers of one kind have them in common; one line may also hold several weights in doubt, such
-        # as the gates of a recurrent cell.
+        # By both lines, as layers of one kind have them in common. One line may also hold several weights in doubt,
+        # such as the gates of a recurrent cell.
         failed = Counter[Any]()
         walk = self.walk()
         while True:

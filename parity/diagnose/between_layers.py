@@ -79,7 +79,7 @@ def explain(sources: dict[str, np.ndarray], target: np.ndarray) -> Steps | None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread: for thousands of small tensors, several wait for each other longer than they work."""
+    """Let PyTorch use one thread: for small tensors, several wait for each other longer than they work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -141,7 +141,6 @@ def _check(args: argparse.Namespace) -> int:
     options["name"] = f"{record} {target}"
     if type(side).__name__ == "RecordedModule":
         checking = load("records.check", "jax", "checking a JAX model against a record")
-        importlib.import_module("parity.commands.compiled_cache").keep_compiled()
         importlib.import_module("jaxnets.environment").start_device()
         model = load("sides.load_jax").load_jax(target)
         pair, report = checking.check_record(side, model, _jax_inputs(args), **options)

@@ -122,8 +122,8 @@ def projected(array: np.ndarray, *, masks: bool = True) -> np.ndarray:
     result = np.asarray(array, np.float64)
     if masks and not (kept := unmasked(result)).all():
         result = np.where(kept, result, 0)
-    result = result.reshape([side for side in array.shape if side > 1])
-    sides = result.shape
+    sides = tuple(side for side in array.shape if side > 1)
+    result = result.reshape(sides)
     if not sides:
         return np.full(PROJECTIONS, float(result))
     # (PROJECTIONS, the other axes); without BLAS, whose threads wait for each other where a core is busy
