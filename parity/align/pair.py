@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from data import UserError
-from parity.align.found import CONFIRMED
+from parity.align.found import CONFIRMED, FOLLOWS
 from parity.align.idle import IDLE, idle_rules, used_keys
 from parity.align.lockstep import Walk
-from parity.align.search import FOLLOWS, Aligned, Search
+from parity.align.search import Aligned, Search
 from parity.align.symbols import whole
 from parity.mapping import Mapping as Weights
 from parity.mapping import file as mapping_file
