@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.align import symbols
-from parity.align.combinations import in_order, nearest_first
+from parity.align.combinations import in_order, is_whole, nearest_first
 from parity.align.found import CONFIRMED, OWN, VALUE, Found, Stop
 from parity.align.made import Made
 from parity.align.names import alike, groups
@@ -24,6 +24,8 @@ from parity.mapping.rule import Rule, Table
 
 if TYPE_CHECKING:
     from parity.align.lockstep import Cell, Walk
+
+LIKELY, MOST_LIKELY = 6, 40  # rules of each of several leaves, and combinations of them, that are tried first
 
 
 class Bindings:
@@ -117,7 +119,8 @@ class Bindings:
 
     def keeps_all(self, found: Iterable[Found]) -> bool:
         """Tell whether rules use no number twice."""
-        return all(_each_once(f.rule.table(self.shapes)) for f in found if f.rule is not None)
+        rules = (f.rule for f in found if f.rule is not None)
+        return all(rule.is_permutation or _each_once(rule.table(self.shapes)) for rule in rules)
 
     def array_of(self, piece: Piece, found: Found) -> np.ndarray:
         """Return the numbers that a piece has by a rule."""
@@ -131,6 +134,10 @@ class Bindings:
         if len(pieces) == 1:
             yield from ({pieces[0]: found} for found in self.rules_for(keys, pieces[0], equation))
             return
+        # Whole tensors of the likeliest names first: parts of tensors are many, and in vain for each BatchNorm.
+        likely = [list(itertools.islice(self.rules_for(keys, piece, equation), LIKELY)) for piece in pieces]
+        soon = (c for c in itertools.islice(nearest_first(likely), MOST_LIKELY) if all(map(is_whole, c)))
+        yield from (dict(zip(pieces, combination, strict=True)) for combination in soon)
         options = [list(self.rules_for(keys, piece, equation)) for piece in pieces]
         yield from itertools.islice(in_order(pieces, options), MOST_JOINT)
         combinations = itertools.islice(nearest_first(options), MOST_JOINT)

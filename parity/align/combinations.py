@@ -25,6 +25,11 @@ def in_order(pieces: Sequence[Piece], options: Sequence[Sequence[Found]]) -> Ite
             yield dict(zip(pieces, chosen, strict=True))  # type: ignore[arg-type]
 
 
+def is_whole(option: Found) -> bool:
+    """Tell whether a leaf is a whole tensor, or its own: no part of one that others may have parts of, too."""
+    return option.rule is None or not any(step.startswith("take ") for step in option.rule.steps)
+
+
 def nearest_first(options: Sequence[Sequence[Found]]) -> Iterator[tuple[Found, ...]]:
     """Yield combinations, those of the first options of all before those of a late one."""
     for total in range(sum(len(several) - 1 for several in options) + 1):

@@ -14,6 +14,7 @@ VALUE, OTHER_ORDER, NEAREST, NAME, OWN, NOTHING, GIVEN = (
     "the mapping given",
 )
 PART = "a part of its product"  # weaker: PyTorch may cut it up in another way, which is tried first
+FOLLOWS = "what follows it"
 CONFIRMED = (VALUE, OTHER_ORDER, GIVEN, OWN)
 
 

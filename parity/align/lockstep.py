@@ -71,6 +71,7 @@ class Walk:
     hasty: bool = False  # whether the walk ends at a weight that its first operation does not tell
     given_up: Collection[symbols.Piece] | None = None  # weights in doubt that do not end the walk; None: none does
     before: Sequence[Cell] = ()  # cells of an earlier walk that are the same in this one
+    zeros: bool = False  # whether weights that meet nothing but zeros stay unknown: their product tells nothing
     cells: list[Cell] = field(default_factory=list)
     found: set[int] = field(default_factory=set)  # PyTorch's values that were met, laid out alike
 
@@ -135,6 +136,10 @@ class Walk:
         data = any(cell.data for cell in cells)
         if data and len(self.cells) + len(equation.outvars) <= len(self.before):
             return [self._again() for _ in equation.outvars]
+        if unknown and self.zeros and name in ZEROS and any(cell.data and not np.any(cell.array) for cell in cells):
+            outputs = [np.zeros(v.aval.shape, v.aval.dtype) for v in equation.outvars]
+            given = [cell for cell in cells if cell.symbol is None]
+            return [self._kept(self._made(array, given, name, line)) for array in outputs]
         if unknown:
             self.bindings.resolve(self, equation, cells)
             cells = [self._settled(cell) for cell in cells]

@@ -15,7 +15,7 @@ class Made:
     def __init__(self, state: Mapping[str, np.ndarray]):
         self.state, self.shapes = state, {key: array.shape for key, array in state.items()}
         self._arrays: dict[Rule, np.ndarray] = {}
-        self._numbers: dict[Rule, tuple[tuple[str, np.ndarray], ...]] = {}
+        self._numbers: dict[Rule, tuple[tuple[str, np.ndarray | slice], ...]] = {}
         self._kept = 0
 
     def array(self, rule: Rule) -> np.ndarray:
@@ -27,8 +27,10 @@ class Made:
                 self._arrays[rule] = known
         return known
 
-    def numbers(self, rule: Rule) -> tuple[tuple[str, np.ndarray], ...]:
+    def numbers(self, rule: Rule) -> tuple[tuple[str, np.ndarray | slice], ...]:
         """Return the tensors that a rule takes numbers of, each with their places in it."""
+        if rule.is_permutation:
+            return ((rule.sources[0], slice(None)),)
         known = self._numbers.get(rule)
         if known is None:
             start, indices, found = 0, rule.table(self.shapes).indices.ravel(), []

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from data import UserError
-from parity.align.found import CONFIRMED
+from parity.align.found import CONFIRMED, FOLLOWS
 from parity.align.idle import IDLE, idle_rules, used_keys
 from parity.align.lockstep import Walk
-from parity.align.search import FOLLOWS, Aligned, Search
+from parity.align.search import Aligned, Search
 from parity.align.symbols import whole
 from parity.mapping import Mapping as Weights
 from parity.mapping import file as mapping_file
@@ -194,19 +194,19 @@ def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weig
     """Return the mapping of weights that was found, and what of it nothing confirms."""
     known, rules, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
     kept: dict[str, np.ndarray] = {}
+    parameters = module.parameters  # copies of all
     for path, array in side.leaves.items():
         found = {piece.region: f for piece, f in known.found.items() if piece.path == path}
         sure = all(f.why in (*CONFIRMED, FOLLOWS) for f in found.values())
         rule = None
         if found and all(f.rule is not None for f in found.values()):
             rule = assembled({region: f.rule for region, f in found.items() if f.rule is not None})
-        if rule is not None and _gives(rule, module.parameters, _value(aligned, path, array)):
+        if rule is not None and _gives(rule, parameters, _value(aligned, path, array)):
             rules[path] = rule
         else:
             kept[path] = array
         if not sure or (not found and path in side.trained):
             unconfirmed[path] = next((f.why for f in found.values() if f.why not in CONFIRMED), UNMET)
-    parameters = module.parameters
     shapes = {key: array.shape for key, array in parameters.items() if key in module.saved}
     idle = {
         path: side.leaves[path].shape for path, why in unconfirmed.items() if why == UNMET and path in side.trained

@@ -8,17 +8,18 @@ the walk goes on.
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from parity.align.bindings import Bindings
-from parity.align.found import CONFIRMED, GIVEN, Found, Stop
+from parity.align.exchanges import against_names, orders
+from parity.align.found import CONFIRMED, FOLLOWS, GIVEN, Found, Stop
 from parity.align.frontier import Difference, counterparts, differences, handed_on, torch_frontier
 from parity.align.lockstep import NEAR, Cell, Walk
 from parity.align.made import Made
-from parity.align.names import alike
 from parity.align.places import lines_of
 from parity.align.symbols import Piece, whole
 from parity.align.tables import table_parting
@@ -27,8 +28,8 @@ from parity.trace.index import Index
 from parity.trace.jax_eval import evaluate
 from parity.trace.values import Trace
 
-FOLLOWS = "what follows it"
 MOST_DIFFERENCES, MOST_CELLS = 12, 10**9
+MOST_OF_A_LINE = 2  # differences between the same two lines for which other weights are tried
 MOST_TRIES, MOST_SOLID = 150, 40  # trials for one difference, and for one that no weight in doubt is near
 SETTLED = 10  # operations in a row that are not met, as some are in any port
 FEW = 6  # options of a weight that are tried before other weights
@@ -63,7 +64,9 @@ class Search:
         given: Mapping[str, Rule] | None = None,
         seconds: float = 40,  # of the processor: the verdict must not depend on what else the machine does
         near: float = NEAR[8],
+        zeros: bool = False,  # whether a product with zeros leaves a weight unknown
     ):
+        self.zeros = zeros
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
         self.leaves, self.trained, self.state = leaves, trained, state
         self.given = {whole(path, leaves[path].shape): Found(rule, GIVEN) for path, rule in (given or {}).items()}
@@ -85,14 +88,19 @@ class Search:
         """Walk until nothing new is found."""
         found: list[tuple[Walk, Difference]] = []
         tried: set[Any] = set()
+        # By both lines, as layers of one kind have them in common. One line may also hold several weights in doubt,
+        # such as the gates of a recurrent cell.
+        failed = Counter[Any]()
         walk = self.walk()
         while True:
             here = differences(walk, self.targets, self.results)
             here = [d for d in here if d.op not in {f.op for _, f in found}]
-            known = {self._lines(w, d) for w, d in found}
-            better = self._improved(walk, here[0], tried) if here and self._lines(walk, here[0]) not in known else None
+            lines = self._lines(walk, here[0]) if here else None
+            better = self._improved(walk, here[0], tried) if here and failed[lines] < MOST_OF_A_LINE else None
+            failed[lines] += 1
             if better is not None:  # what was found under other weights means nothing
                 walk, found = better, []
+                failed.clear()
                 if self.forces:
                     self.forces = {}
                     walk = self.walk()
@@ -143,6 +151,7 @@ class Search:
             hasty=stop is not None,
             given_up=given_up,
             before=before,
+            zeros=self.zeros,
         )
         cells = [Cell(symbol=known.symbol(path)) for path in sorted(self.leaves)]
         cells += [walk.input(array) for array in self.inputs]
@@ -173,7 +182,7 @@ class Search:
                 tried.add(key)
                 left -= 1
                 trial = self.walk({**sure, **option}, stop, walk.cells[:at])
-                if _against_names(option, walk.bindings.found) and not self._settles(trial, difference, front, stop):
+                if against_names(option, walk.bindings.found) and not self._settles(trial, difference, front, stop):
                     continue
                 if len(trial.found) > best:
                     best, start = len(trial.found), at
@@ -282,7 +291,7 @@ class Search:
         for given, group in groups.items():
             pieces = [p for trial in reversed(group) for p in trial.chosen]
             if given and 1 < len(pieces) <= MOST_TIED:
-                yield min(trial.at for trial in group), _orders(pieces, known.found)
+                yield min(trial.at for trial in group), orders(pieces, known.found)
         later = []
         for trial in late:
             if len(trial.pieces) == 1 and trial.at in above:
@@ -303,31 +312,3 @@ def _likely(ranked: Sequence[Difference]) -> list[Difference]:
     here = sorted((d for d in options if d.here), key=lambda d: d.counterpart or 0)
     chosen = [*options[:MOST_COUNTERPARTS], *here[-2:], *here[:1]]
     return list({d.counterpart: d for d in chosen}.values())
-
-
-def _orders(pieces: Sequence[Piece], found: Mapping[Piece, Found]) -> Iterator[dict[Piece, Found]]:
-    """Yield the rules of some pieces in other orders, among pieces of one shape."""
-    mine = [found[piece] for piece in pieces]
-    for order in itertools.permutations(mine):
-        if list(order) == mine or any(f.rule is None for f in order):
-            continue
-        if all(_fits(p, q) for p, f in zip(pieces, order, strict=True) for q in pieces if found[q] is f):
-            yield dict(zip(pieces, order, strict=True))
-
-
-def _against_names(option: Mapping[Piece, Found], found: Mapping[Piece, Found]) -> bool:
-    """Tell whether an option exchanges weights, query and key for example, whose names say that they are right."""
-    before = {piece: found[piece] for piece in option if piece in found}
-    taken = {f.rule for f in found.values() if f.why in (*CONFIRMED, FOLLOWS)}
-    if len(before) < len(option) or not {f.rule for f in option.values()} <= taken:
-        return False
-    return _by_names(option) < _by_names(before) - 1e-9
-
-
-def _by_names(found: Mapping[Piece, Found]) -> float:
-    """Return how much alike the names of pieces and of their sources are."""
-    return sum(alike(p.path, key) for p, f in found.items() if f.rule is not None for key in f.rule.sources)
-
-
-def _fits(piece: Piece, other: Piece) -> bool:
-    return piece.shape == other.shape

@@ -104,7 +104,7 @@ def chains(replay: Replay, number: int) -> Iterator[Guess]:
                 if op.name in VIEWS or not op.outputs or replay.tensor(op.outputs[0]).shape != x.shape:
                     continue
                 names = [replay.op(n).name.rstrip("_") for n in _between(replay, given_, other)]
-                yield Guess(_chain_words(names), {op.outputs[0]: x}, given_)
+                yield Guess(_chain_words(names, x.ndim), {op.outputs[0]: x}, given_)
 
 
 def _between(replay: Replay, given: int, last: int) -> list[int]:
@@ -125,10 +125,12 @@ def _makers_inputs(replay: Replay, number: int) -> tuple[int, ...]:
     return () if maker is None else tuple(n for n in replay.op(maker).inputs if replay.data(n) and replay.floats(n))
 
 
-def _chain_words(names: list[str]) -> str:
+def _chain_words(names: list[str], rank: int) -> str:
     if any(name in NORMS for name in names):
         return "the norm is left out, or it stands elsewhere"
-    if ("cat" in names and "neg" in names) or "view_as_complex" in names or names.count("mul") >= 2:
+    halves = any(name in names for name in ("cat", "stack", "neg", "sub"))  # a product or two alone turn nothing
+    turned = ("cat" in names and "neg" in names) or (names.count("mul") >= 2 and halves and rank > 2)
+    if turned or "view_as_complex" in names:
         return "rotary positions are not applied"
     kept = [name for name in dict.fromkeys(names) if name not in VIEWS]
     return f"what stands between is left out ({', '.join(kept[:4])})"

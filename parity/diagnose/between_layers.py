@@ -6,6 +6,7 @@ does then stand side by side.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations, islice, product
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from parity.diagnose.one_layer import same
+from parity.diagnose.one_layer import SAME, same
 from parity.sides.calls import CallName, channels_first, channels_last
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -72,6 +73,22 @@ def explain(sources: dict[str, np.ndarray], target: np.ndarray) -> Steps | None:
         sources: tensors by name, channels last, in the order in which they were made.
         target: what is to be explained, channels last.
     """
+    with one_thread():
+        return _explained(sources, target)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: for small tensors, several wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _explained(sources: dict[str, np.ndarray], target: np.ndarray) -> Steps | None:
     recent = _different(sources)
     single = (steps for name, x in reversed(recent.items()) for steps in _from(name, x, target))
     sums = (
@@ -124,6 +141,8 @@ def _from(name: str, source: np.ndarray, target: np.ndarray) -> Iterator[Steps]:
     if len(source) != len(target) or not (np.isfinite(target).all() and np.isfinite(source).all()):
         return
     x, first = (torch.from_numpy(np.array(channels_first(a), np.float64)) for a in (source, source[:1]))
+    one = target[:1]
+    largest, slack = int(np.abs(one).argmax()) if one.size else 0, 2 * SAME * float(np.linalg.norm(one)) + 1e-300
     pooled_sum = " + " in name and source.shape != target.shape
     for pool, pooled in _pools(first) if pooled_sum or " + " not in name else [("", first)]:
         for pad, amounts in _pads(pooled, target):
@@ -132,8 +151,11 @@ def _from(name: str, source: np.ndarray, target: np.ndarray) -> Iterator[Steps]:
                     continue
                 for activation, pool_first in product(ACTIVATIONS, (False, True) if pool else (False,)):
                     steps = Steps(name, activation, pool, pad, flat, pool_first and bool(activation))
-                    # One example is enough to see that it is not this one.
-                    if same(target[:1], _taken(steps, first, amounts)) and same(target, _taken(steps, x, amounts)):
+                    # One number is enough to see that it is not this one, or else one example.
+                    found = _taken(steps, first, amounts)
+                    if one.size and not abs(found.flat[largest] - one.flat[largest]) <= slack:
+                        continue
+                    if same(one, found) and same(target, _taken(steps, x, amounts)):
                         yield steps
 
 

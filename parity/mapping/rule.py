@@ -38,6 +38,12 @@ class Rule(NamedTuple):
         stack = [np.asarray(state[key]) for key in self._known(state)]
         return np.array(_run(self, stack, _NUMBERS), order="C")
 
+    @property
+    def is_permutation(self) -> bool:
+        """Whether the leaf is one tensor with its axes moved: it holds each number once, and no other."""
+        steps = map(parse, self.steps)
+        return len(self.sources) == 1 and all(s.word == "pattern" and s.args[0] == "rearrange" for s in steps)
+
     def shape(self, shapes: Shapes) -> tuple[int, ...]:
         """Return the leaf's shape.
 
@@ -51,6 +57,9 @@ class Rule(NamedTuple):
         """Return the adjoint: a gradient of the leaf as gradients of its sources."""
         table, gradient = self.table(shapes), np.asarray(leaf_gradient)
         flat = np.zeros(table.size, gradient.dtype)
+        if self.is_permutation:
+            flat[table.indices[0]] = self._fits(gradient, table)
+            return self._split(flat, shapes)
         for index in table.indices:
             held = index != NONE
             np.add.at(flat, index[held], self._fits(gradient, table)[held])
@@ -87,6 +96,10 @@ class Rule(NamedTuple):
             CopyError: as for `inverse`.
         """
         table, leaf = self.table(shapes), np.asarray(leaf)
+        if self.is_permutation:
+            flat = np.zeros(table.size, leaf.dtype)
+            flat[table.indices[0]] = self._fits(leaf, table)
+            return self._split(flat, shapes), self._split(np.ones(table.size, bool), shapes)
         if not sums and np.any(np.sum(table.indices != NONE, axis=0) > 1):
             raise CopyError(f"{', '.join(self.sources)}: the leaf is their sum, which cannot be taken apart")
         leaf = self._fits(leaf, table)

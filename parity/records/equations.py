@@ -15,6 +15,8 @@ FIRST = {"reduce_window_max": -np.inf, "reduce_window_min": np.inf, "reduce_wind
 KEYS = ("random_seed", "random_wrap", "random_unwrap", "random_split", "random_fold_in", "random_clone")
 REDUCE = {"reduce_window_max": np.max, "reduce_window_min": np.min, "reduce_window_sum": np.sum}
 
+MOST_PATCHES = 1 << 24  # numbers of a convolution's windows that are laid out at once
+
 
 def compute(equation: Equation, values: Sequence[Any]) -> list[Any]:
     """Compute an equation's results.
@@ -179,7 +181,7 @@ def _dynamic_update_slice(x: np.ndarray, update: np.ndarray, *starts: np.ndarray
 def _convolution(x: np.ndarray, w: np.ndarray, *, window_strides: Any, padding: Any, lhs_dilation: Any,
                  rhs_dilation: Any, dimension_numbers: Any, feature_group_count: int, batch_group_count: int,
                  **_: Any) -> np.ndarray:  # fmt: skip
-    """Convolve by shifted products, one for each place of the kernel."""
+    """Convolve: the windows of `x`, as rows, times the kernels."""
     d, rank = dimension_numbers, len(window_strides)
     x, w = x.transpose(d.lhs_spec), w.transpose(d.rhs_spec)
     x = _padded(x, 0, [(0, 0, 0), (0, 0, 0), *((*p, s - 1) for p, s in zip(padding, lhs_dilation, strict=True))])
@@ -191,19 +193,45 @@ def _convolution(x: np.ndarray, w: np.ndarray, *, window_strides: Any, padding: 
     sides = [max(0, (n - r) // s + 1) for n, r, s in zip(x.shape[2:], reach, window_strides, strict=True)]
     w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
-    result = np.zeros((x.shape[0], groups, w.shape[1], *sides), np.result_type(x, w))
-    for place in itertools.product(*map(range, w.shape[3:])):
-        begin = [p * s for p, s in zip(place, rhs_dilation, strict=True)]
-        part = x[
-            (..., *(slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(begin, sides, window_strides, strict=True)))
-        ]
+    steps = [(b, n, s) for b, n, s in zip(rhs_dilation, sides, window_strides, strict=True)]
+    few = 0 < x.shape[0] * math.prod(sides) * math.prod(w.shape[2:]) * groups <= MOST_PATCHES
+    result = (_by_patches if few else _by_places)(x, w, steps)
+    result = result.reshape(result.shape[0], groups * w.shape[1], *sides)  # sizes may be zero
+    back = np.argsort(d.out_spec)
+    return result.transpose(back) if rank else result
+
+
+def _by_patches(x: np.ndarray, w: np.ndarray, steps: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Return (N, groups, O, *sides) by one product: a kernel's gradient has as many places as the picture.
+
+    Args:
+        x: (N, groups, I, *padded sides)
+        w: (groups, O, I, *places)
+        steps: of each axis the kernel's dilation, the length of the result, and the stride.
+    """
+    ones, rank = (1, 1, 1), len(steps)
+    windows = _windows(x, (*ones, *w.shape[3:]), (*ones, *(s for *_, s in steps)), (*ones, *(d for d, *_ in steps)))
+    windows = windows.squeeze(tuple(range(3 + rank, 6 + rank)))  # (N, groups, I, *sides, *places)
+    sides = windows.shape[3 : 3 + rank]
+    patches = windows.transpose(1, 2, *range(3 + rank, 3 + 2 * rank), 0, *range(3, 3 + rank))
+    rows = math.prod(w.shape[2:])
+    patches = patches.reshape(w.shape[0], rows, x.shape[0] * math.prod(sides))
+    result = np.matmul(w.reshape(*w.shape[:2], rows), patches).reshape(*w.shape[:2], x.shape[0], *sides)
+    return np.moveaxis(result, 2, 0)
+
+
+def _by_places(x: np.ndarray, w: np.ndarray, steps: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Return the same by shifted products, one for each place of the kernel, which take less memory."""
+    sides = tuple(length for _, length, _ in steps)
+    result = np.zeros((x.shape[0], w.shape[0], w.shape[1], *sides), np.result_type(x, w))
+    for place in itertools.product(*map(range, w.shape[3:])) if result.size else ():
+        begin = [p * dilation for p, (dilation, _, _) in zip(place, steps, strict=True)]
+        part = x[(..., *(slice(b, b + (n - 1) * s + 1, s) for b, (_, n, s) in zip(begin, steps, strict=True)))]
         product = np.matmul(
             w[(slice(None), slice(None), slice(None), *place)], part.reshape(*part.shape[:3], math.prod(sides))
         )
         result += product.reshape(result.shape)
-    result = result.reshape(result.shape[0], groups * w.shape[1], *sides)  # sizes may be zero
-    back = np.argsort(d.out_spec)
-    return result.transpose(back) if rank else result
+    return result
 
 
 def _sort(*arrays: Any, dimension: int, num_keys: int, **_: Any) -> list[np.ndarray]:

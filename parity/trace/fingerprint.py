@@ -122,11 +122,13 @@ def projected(array: np.ndarray, *, masks: bool = True) -> np.ndarray:
     result = np.asarray(array, np.float64)
     if masks and not (kept := unmasked(result)).all():
         result = np.where(kept, result, 0)
-    result = result.reshape([side for side in array.shape if side > 1])
-    sides = result.shape
+    sides = tuple(side for side in array.shape if side > 1)
+    result = result.reshape(sides)
     if not sides:
         return np.full(PROJECTIONS, float(result))
-    result = np.tensordot(_weights(0, sides[0]), result, (1, 0))  # (PROJECTIONS, the other axes)
+    # (PROJECTIONS, the other axes); without BLAS, whose threads wait for each other where a core is busy
+    result = np.einsum("pa,ab->pb", _weights(0, sides[0]), result.reshape(sides[0], -1))
+    result = result.reshape(PROJECTIONS, *sides[1:])
     for axis, side in enumerate(sides[1:], 1):
         result = np.einsum("pa...,pa->p...", result, _weights(axis, side))
     return result

@@ -69,8 +69,10 @@ class Index:
             return np.ones(flat.size, bool)
         slack = 2 * near * _norm(flat) + 1e-14
         flat = flat[:: max(1, flat.size // few)] if few else flat
-        at = np.searchsorted(self._all, flat - slack)
-        return self._all[at] <= flat + slack
+        order = np.argsort(flat)  # numbers in order are found in a large array several times faster
+        ordered, held = flat[order], np.empty(flat.size, bool)
+        held[order] = self._all[np.searchsorted(self._all, ordered - slack)] <= ordered + slack
+        return held
 
     def _columns(self, size: int, known: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return numbers, norms and sums of the arrays of a size."""
@@ -102,8 +104,8 @@ def close(reference: np.ndarray, found: np.ndarray, near: float) -> bool:
         return False
     if not kept.all():
         reference, found = reference[kept], found[kept]
-    size = np.linalg.norm(reference)
-    return bool(np.linalg.norm(found - reference) <= near * size + (1e-300 if size else 1e-15))
+    size = _norm(reference)
+    return bool(_norm(found - reference) <= near * size + (1e-300 if size else 1e-15))
 
 
 def arranged(reference: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -171,6 +173,9 @@ def _moments(flat: np.ndarray) -> tuple[float, float]:
     return _norm(kept), float(kept.sum())
 
 
-def _norm(flat: np.ndarray) -> float:
+def _norm(array: np.ndarray) -> float:
     """Return the L2 norm, without BLAS: its threads wait for each other, for milliseconds where a core is busy."""
+    if array.dtype.kind == "c":
+        return float(np.linalg.norm(array))
+    flat = np.asarray(array, np.float64).ravel(order="K")
     return math.sqrt(np.einsum("i,i->", flat, flat))

@@ -34,7 +34,8 @@ def behind_updates(
         leaves: JAX's.
     """
     shapes = {name: array.shape for name, array in steps[0].before.params.items()}
-    trained = {name for step in steps for name in step.groups} - {*steps[0].raw}
+    met = {name for name, gradient in steps[0].raw.items() if np.any(gradient)}
+    trained = {name for step in steps for name in step.groups} - met
     held = {key for rule in known.values() for key in rule.sources}
     wanted = [name for name in shapes if name in trained and name not in held]
     free = [

@@ -9,14 +9,14 @@ from parity.mapping.rule import Rule
 from parity.report.compare import norm
 from parity.training.behind import behind_updates
 from parity.training.explain import Evidence, Lines, diagnosed
-from parity.training.missing import missing
+from parity.training.missing import missing, untied
 from parity.training.outcome import Stage, TrainingFailure, TrainingReport
 from parity.training.precision import Precision, differences, not_compared
 from parity.training.roles import Roles, averaged_statistics, groups, slots_and_averages, statistics
 from parity.training.single_rate import with_single_rate
 from parity.training.stages import BOUNDS, STAGES, Compared, Found, compare_step, fed_with_gradients
 from parity.training.steps import TorchStep, without_velocities
-from parity.training.targets import followers, split_targets, with_targets
+from parity.training.targets import followers, like_copies, split_targets, with_joined, with_targets
 from parity.training.weights import First, forward
 
 # A stage that follows from another is not compared where that one differs.
@@ -80,19 +80,29 @@ def compared(
     passed = forward(first, theirs, given[0], weights)
     torch_steps = without_velocities(list(steps))
     inside = followers(torch_steps)
-    torch_steps = with_targets(torch_steps, inside)
-    params, targets = split_targets(passed.rules, inside)
-    params |= behind_updates(torch_steps, params, targets, theirs.leaves)
+    torch_steps, joined = with_joined(with_targets(torch_steps, inside))
+    params, targets = split_targets(
+        passed.rules, inside, joined, {n for n, g in torch_steps[0].raw.items() if g.any()}
+    )
+    targets = like_copies(targets, params, theirs.leaves, theirs.leaves)
+    kept_beside = theirs.program(given[0]).carried()  # as a recurrent state
+    weights_left = {leaf: array for leaf, array in theirs.leaves.items() if leaf not in kept_beside}
+    params |= behind_updates(torch_steps, params, targets, weights_left)
     buffers = torch_steps[0].before.buffers
     kept = {leaf: rule for leaf, rule in params.items() if all(key in buffers for key in rule.sources)}
     params = {leaf: rule for leaf, rule in params.items() if leaf not in kept}
     known = Roles(params, {}, targets, kept)
     found, roles = compare_steps(theirs, torch_steps, given, known, passed.rules)
+    if any(one.excused for one in found) and not all(one.agrees("update") for one in found):
+        # Where a step only adds up gradients, or clips them, nothing tells whether their factor is a convention.
+        others, other_roles = compare_steps(theirs, torch_steps, given, known, passed.rules, conventions=False)
+        if all(one.agrees("update") for one in others):
+            found, roles = others, other_roles
     seen = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)
     failures = _failures(seen)
     kinds = ours.precision(), theirs.precision(batches[0])
     types = differences(*kinds, roles)
-    failures = _with_others([*failures, *noise], [*types, *missing(torch_steps, roles)])
+    failures = _with_others([*failures, *noise], [*types, *missing(torch_steps, roles), *untied(found, roles)])
     stages = tuple(_stage(stage, found) for stage in STAGES)
     return TrainingReport(
         "", len(batches), stages, tuple(failures), (*_notes(roles, torch_steps), *not_compared(*kinds), *notes)
@@ -100,7 +110,13 @@ def compared(
 
 
 def compare_steps(
-    theirs: JaxSide, torch_steps: list[TorchStep], batches: Sequence[Any], known: Roles, rules: Mapping[str, Rule]
+    theirs: JaxSide,
+    torch_steps: list[TorchStep],
+    batches: Sequence[Any],
+    known: Roles,
+    rules: Mapping[str, Rule],
+    *,
+    conventions: bool = True,
 ) -> tuple[list[Compared], Roles]:
     """Compare each step, JAX's from PyTorch's state; what PyTorch has no word for goes on as JAX computes it.
 
@@ -110,6 +126,7 @@ def compare_steps(
         batches: what JAX's are given.
         known: the parameters, and the averages that the loss is computed with.
         rules: of both, from PyTorch's tensors by their own names.
+        conventions: whether a factor of all gradients is none where the rule takes it out again.
     """
     roles, complete = known, False
     leaves, compared = dict(theirs.leaves), []
@@ -126,7 +143,7 @@ def compare_steps(
             complete = number >= first
             at = step.before if number else step.before._replace(slots={})  # what a slot starts with is JAX's
             leaves = roles.fed(leaves, at)
-        compared.append(compare_step(program, leaves, batch, step, roles))
+        compared.append(compare_step(program, leaves, batch, step, roles, conventions=conventions))
         if program.single:
             compared[-1] = with_single_rate(len(compared) - 1, compared, torch_steps, roles)
         leaves = {leaf: np.asarray(node.array, leaves[leaf].dtype) for leaf, node in compared[-1].fed.outputs.items()}

@@ -1,5 +1,6 @@
 """Words for a decay that is not PyTorch's: value, place, parameters, and whether it is multiplied by the rate."""
 
+from parity.training.leaf_words import listed
 from parity.training.update_numbers import Numbers
 from parity.training.update_rules import ALL, NONE, OWN, WEIGHTS, Fit
 
@@ -20,7 +21,7 @@ def decay_words(found: list[tuple[Numbers, Fit]]) -> list[str]:
         words = _in_gradient(inside, wanted) if any(inside) else []
         return words + (_outside(found, outside, wanted, "") if any(outside) or not words else [])
     if _same(inside, wanted):
-        return _beside(found, outside) if any(outside) else []
+        return _beside(found, outside) if any(outside) else _also(given, inside)
     if any(inside) and not any(outside):
         return [word for word in (_value(inside, wanted), which(inside, wanted)) if word]
     coupled = f", where {IN_GRADIENT} (trap 13)"
@@ -56,6 +57,17 @@ def _added(found: list[tuple[Numbers, Fit]], inside: tuple[float, float], outsid
         after = f", {AFTER}" if found[-1][1].after else ""
         words.append(f"there is a decoupled decay of {value:.6g}{plain}{after}, none in PyTorch")
     return words
+
+
+def _also(given: Numbers, inside: tuple[float, float]) -> list[str]:
+    """Return words for parameters that have the decay of others, where PyTorch's groups have another."""
+    rows = zip(given.leaves, given.before, given.decays, strict=True)
+    other: dict[tuple[float, float], list[str]] = {}
+    for leaf, p, decay in rows:
+        theirs = inside[0 if p.ndim > 1 else 1]
+        if p.any() and abs(theirs - decay) > 1e-6 * max(abs(theirs), abs(decay)):
+            other.setdefault((theirs, decay), []).append(leaf)
+    return [f"the decay of {listed(leaves)} is {a:.6g} where PyTorch's is {b:g}" for (a, b), leaves in other.items()]
 
 
 def _beside(found: list[tuple[Numbers, Fit]], outside: tuple[float, float]) -> list[str]:

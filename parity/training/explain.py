@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from parity.align.frontier import Difference
 from parity.align.places import line_without, lines_of
 from parity.align.words import explained
 from parity.trace.lines import Line
@@ -15,6 +16,7 @@ from parity.training.steps import TorchStep
 from parity.training.update_words import update_words
 from parity.training.weights import Forward
 
+FACTORS = ("the sign is reversed", "a scale is missing or applied twice")
 Lines = tuple[Line | None, Line | None]
 LINES = {"forward": "loss", "gradients": "loss", "statistics": "loss", "average": "after"}  # where PyTorch has a stage
 
@@ -77,5 +79,16 @@ def _recorded(stage: str, passed: Forward) -> tuple[str, Lines]:
             looks, (mine, theirs) = explained(walk, found), lines_of(walk, found)
             if looks.given is not None:
                 theirs = line_without(walk, found, looks.given)
-            return looks.words, (mine, theirs)
+            return ("" if stage == "loss" and _is_partial(looks.words, found, passed) else looks.words), (mine, theirs)
     return "", (None, None)
+
+
+def _is_partial(words: str, found: Difference, passed: Forward) -> bool:
+    """Tell whether words are of a factor at one operation, behind which the loss differs still.
+
+    Two ways of writing a loss have values that are multiples of each other, and which of them differ in nothing else.
+    """
+    if not words.endswith(FACTORS):
+        return False
+    others = [one for _, one in passed.differences() if one.op > found.op and passed.in_loss(one)]
+    return found.counterpart is None or bool(others)

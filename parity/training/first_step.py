@@ -48,7 +48,7 @@ def _kept_beside(training: TorchTraining, *, random: bool) -> dict[str, torch.Te
     """Return what a step keeps beside the module, as a target network, random where it is not zero."""
     found, rng = {}, np.random.default_rng(21)
     with torch.no_grad():
-        for place, tensors in kept_tensors(training.module, training.step).items():
+        for place, tensors in kept_tensors(training.module, training.step, training.copies).items():
             zeros = not any(bool(tensor.any()) for tensor in tensors.values())
             for name, tensor in tensors.items():
                 found[f"{place}{MARK}{name}"] = tensor

@@ -46,6 +46,29 @@ def never_trained(compared: list[Compared], number: int, roles: Roles) -> str:
     return f"JAX does not train {listed(still)}" if still and len(still) == len(bad) else ""
 
 
+def summed_words(one: Compared, step: TorchStep, roles: Roles) -> str:
+    """Say that a leaf is the sum of parameters that PyTorch trains each, "" unless such leaves are all that differ.
+
+    A recurrent layer has two biases in PyTorch and one in JAX, which makes one step where the sum makes two.
+    """
+    bad = [row for row in one.found if row.stage == "update" and not row.ok and row.tensor in roles.params]
+    for row in bad:
+        rule = roles.params[row.tensor]
+        if "sum" not in rule.steps or not all(key in step.groups for key in rule.sources):
+            return ""
+        before, after = step.before.params, step.after.params
+        moved = [
+            norm(np.asarray(row.jax) - one.before[row.tensor]),
+            norm(np.asarray(row.torch) - one.before[row.tensor]),
+        ]
+        own = max(norm(after[key] - before[key]) for key in rule.sources)
+        if moved[1] <= moved[0] or not own:
+            return ""
+    sources = {" + ".join(roles.params[row.tensor].sources): row.tensor for row in bad}
+    pairs = [f"{leaf} is {names}" for names, leaf in list(sources.items())[:SHOWN]]
+    return f"{'; '.join(pairs)}, each trained by itself in PyTorch: the sum moves further" if bad else ""
+
+
 def _moves(one: Compared, leaf: str) -> bool:
     return not np.array_equal(np.asarray(one.fed.outputs[leaf].array, np.float64), one.before[leaf])
 

@@ -1,6 +1,6 @@
 """What PyTorch trains or keeps and the JAX state has no place for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from parity.report.compare import norm, total_norm
 from parity.training.gradient_nodes import ZERO
 from parity.training.outcome import TrainingFailure
 from parity.training.roles import Roles
+from parity.training.stages import Compared
 from parity.training.steps import Arrays, TorchStep
 
 
@@ -31,6 +32,25 @@ def missing(steps: list[TorchStep], roles: Roles) -> list[TrainingFailure]:
         }
         found += _failure("average", lost, "the JAX state keeps no average of PyTorch's")
     return found
+
+
+def untied(compared: Sequence[Compared], roles: Roles) -> list[TrainingFailure]:
+    """Return a failure for leaves that are one parameter in PyTorch, and each trained by itself in JAX.
+
+    They start alike here, as each is given PyTorch's values, but not where the user makes them.
+    """
+    leaves: dict[tuple[str, ...], list[str]] = {}
+    for leaf, rule in roles.params.items():
+        if not any(step.startswith("take") for step in rule.steps):
+            leaves.setdefault(rule.sources, []).append(leaf)
+    for sources, members in leaves.items():
+        rows = [row for row in compared[0].found if row.stage == "update" and row.tensor in members and not row.ok]
+        if len(members) < 2 or len(rows) < len(members):
+            continue
+        ours, theirs = (float(np.ravel(value)[0]) for value in (rows[0].torch, rows[0].jax))
+        text = f"{', '.join(members)} are trained apart, in PyTorch they are one: {', '.join(sources)}, not tied"
+        return [TrainingFailure("forward", 1, members[0], np.inf, 0.0, ours, theirs, "", text)]
+    return []
 
 
 def _moved(before: Arrays, after: Arrays) -> Arrays:

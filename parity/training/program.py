@@ -1,7 +1,7 @@
 """One step of JAX's as equations, be it traced here or read from a record."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -85,11 +85,16 @@ class StepProgram:
         after = dict(zip(self.outputs, self.closed.jaxpr.outvars, strict=False))
         return {name for name, v in after.items() if v is before[name]}
 
-    def loss_alone(self, carried: Collection[str] = ()) -> tuple[Any, list[str], list[str]]:
+    def loss_alone(
+        self, carried: Collection[str] = (), zeros: Mapping[str, np.ndarray] | None = None
+    ) -> tuple[Any, list[str], list[str]]:
         """Return the part of the step that computes the loss, for the engine of ports, and the leaves in it.
 
-        Those that are `carried` are inputs, before the batch, and returned by themselves.
+        Args:
+            carried: leaves that are inputs, before the batch, and returned by themselves.
+            zeros: leaves that are constants: a product with zeros tells nothing about a weight.
         """
+        constants = zeros or {}
         jaxpr = self.closed.jaxpr
         result = jaxpr.outvars[self.loss]
         needed, equations = {id(result)}, []
@@ -98,12 +103,14 @@ class StepProgram:
                 equations.append(equation)
                 needed |= {id(v) for v in equation.invars}
         named = {name: v for name, v in zip(self.names, jaxpr.invars, strict=False) if id(v) in needed}
-        used = [name for name in named if name not in carried]
-        given = [name for name in named if name in carried]
+        used = [name for name in named if name not in carried and name not in constants]
+        given = [name for name in named if name in carried and name not in constants]
+        fixed = [name for name in named if name in constants]
         part = SimpleNamespace(
-            constvars=jaxpr.constvars,
+            constvars=[*jaxpr.constvars, *(named[name] for name in fixed)],
             invars=[*(named[name] for name in (*used, *given)), *jaxpr.invars[self.count :]],
             eqns=equations[::-1],
             outvars=[result],
         )
-        return self.widened(part, self.closed.consts), used, given
+        consts = [*self.closed.consts, *(constants[name] for name in fixed)]
+        return self.widened(part, consts), used, given

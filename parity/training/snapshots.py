@@ -1,8 +1,9 @@
 """What a PyTorch training has changed at one time: parameters, buffers, slots of its optimizers, moving averages."""
 
+import difflib
 import functools
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,14 @@ from torch import nn
 from parity.sides.numbers import wide
 from parity.training.steps import Arrays, Snapshot
 
+ENDING = 2  # parts that the path of a copy and the name of its parameter have in common at least
 DEEPEST = 6  # containers inside of each other in which a moving average is looked for
 
 
-def snapshot(module: nn.Module, optimizers: Mapping[int, Any], step: Any) -> Snapshot:
+Copies = dict[tuple[str, ...], str]  # by the path of a tensor, the parameter whose copy it is
+
+
+def snapshot(module: nn.Module, optimizers: Mapping[int, Any], step: Any, copies: Copies | None = None) -> Snapshot:
     """Copy all that a training has come to."""
     names = {id(p): name for name, p in module.named_parameters()}
     slots: dict[str, Arrays] = {}
@@ -24,7 +29,8 @@ def snapshot(module: nn.Module, optimizers: Mapping[int, Any], step: Any) -> Sna
     params = {name: wide(p) for name, p in module.named_parameters()}
     buffers = {name: wide(b) for name, b in module.named_buffers()}
     averages = {
-        place: {name: wide(t) for name, t in tensors.items()} for place, tensors in kept_tensors(module, step).items()
+        place: {name: wide(t) for name, t in tensors.items()}
+        for place, tensors in kept_tensors(module, step, copies).items()
     }
     return Snapshot(params, buffers, slots, averages)
 
@@ -39,33 +45,77 @@ def optimizer_slots(optimizer: Any, names: Mapping[int, str]) -> dict[str, Array
     return slots
 
 
-def kept_tensors(module: nn.Module, step: Any) -> dict[str, dict[str, torch.Tensor]]:
-    """Find tensors that the step keeps beside the module and its optimizer, by the parameter whose copy each is."""
+def kept_tensors(module: nn.Module, step: Any, copies: Copies | None = None) -> dict[str, dict[str, torch.Tensor]]:
+    """Find tensors that the step keeps beside the module and its optimizer, by the parameter whose copy each is.
+
+    Args:
+        module: what is trained.
+        step: what trains it.
+        copies: what is known of tensors whose paths alone do not tell; what is found is added.
+    """
+    copies = {} if copies is None else copies
     own = {id(t) for t in (*module.parameters(), *module.buffers())}
     own |= {id(p.grad) for p in module.parameters() if p.grad is not None}
-    shapes = {name: tuple(t.shape) for name, t in (*module.named_parameters(), *module.named_buffers())}
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     order = [name for name, p in module.named_parameters() if p.requires_grad]
     found: dict[str, dict[str, torch.Tensor]] = {}
     for path, tensor in _reachable(step, (), 0, {id(module)}):
         if id(tensor) in own or not tensor.is_floating_point():
             continue
         own.add(id(tensor))
-        name = _name_of(path, shapes, order)
-        if name is not None and tuple(tensor.shape) == shapes[name]:
-            place = ".".join(path)
-            place = place.removesuffix(name).rstrip(".") if place.endswith(name) else ".".join(path[:-1])
-            found.setdefault(place, {})[name] = tensor
+        name = _name_of(path, tensors, order)
+        if name is None or tensors[name].shape != tensor.shape:
+            name = copies.get(path) or _copied(path, tensor, tensors, copies)
+            if name is not None:
+                copies[path] = name
+        if name is not None:
+            same = ending(path, name.split("."))
+            found.setdefault(".".join(path[: -same or -1]), {})[name] = tensor
     return found
 
 
-def _name_of(path: tuple[str, ...], shapes: Mapping[str, Any], order: list[str]) -> str | None:
+def _name_of(path: tuple[str, ...], tensors: Mapping[str, torch.Tensor], order: list[str]) -> str | None:
     """Return the parameter whose name ends a path, or whose place in a list it is."""
     text = ".".join(path)
-    fitting = [name for name in shapes if text == name or text.endswith(f".{name}")]
+    fitting = [name for name in tensors if text == name or text.endswith(f".{name}")]
     if fitting:
         return max(fitting, key=len)
     last = path[-1] if path else ""
     return order[int(last)] if last.isdecimal() and int(last) < len(order) else None
+
+
+def _copied(
+    path: tuple[str, ...], tensor: torch.Tensor, tensors: Mapping[str, torch.Tensor], copies: Copies
+) -> str | None:
+    """Return the parameter of a part of the module whose copy a tensor is: its path ends alike, its values are equal.
+
+    A copy of one of two critics ends as the parameters of both do; so the copies of its other tensors tell, too.
+    """
+    ends = {
+        name: same
+        for name, own in tensors.items()
+        if own.shape == tensor.shape
+        and (same := ending(path, name.split("."))) >= ENDING
+        and torch.equal(own.to(tensor), tensor)
+    }
+    beside = {
+        tuple(other[: -ending(known, other)])
+        for known, other in ((known, name.split(".")) for known, name in copies.items())
+        if known[: -ending(known, other)] == path[: -ending(known, other)]
+    }
+
+    def fits(name: str) -> tuple[int, bool, float]:
+        parts = name.split(".")
+        told = tuple(parts[: -ends[name]]) in beside
+        return ends[name], told, difflib.SequenceMatcher(None, name, ".".join(path)).ratio()
+
+    return max(ends, key=fits, default=None)
+
+
+def ending(a: Sequence[str], b: Sequence[str]) -> int:
+    """Return how many parts both paths end with."""
+    most = min(len(a), len(b))
+    return next((n for n in range(most) if a[-1 - n] != b[-1 - n]), most)
 
 
 def _reachable(value: Any, path: tuple[str, ...], depth: int, seen: set[int]) -> Iterator[tuple[tuple[str, ...], Any]]:

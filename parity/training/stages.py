@@ -19,6 +19,7 @@ from parity.training.weights import carried
 STAGES = ("forward", "loss", "gradients", "update", "statistics", "average")
 # In float64, each stage starting from PyTorch's values. What clipping adds to the norm is 1e-6, bugs are O(1e-3).
 BOUNDS: dict[str, float] = dict.fromkeys(STAGES, 1e-10)
+MOST_PARTS = 8  # of an output, along an axis that is not the batch's
 ROUNDING = 4e-15  # of a parameter, of which a step is a small part
 
 
@@ -50,6 +51,15 @@ class Compared(NamedTuple):
     gradient_nodes: dict[str, Node]  # JAX's
     factor: float  # of JAX's gradients to PyTorch's, if all have the same
 
+    @property
+    def excused(self) -> bool:
+        """Whether a factor of all gradients is taken for a convention."""
+        return self.factor != 1.0 and self.agrees("gradients")
+
+    def agrees(self, stage: str) -> bool:
+        """Tell whether all of a stage agrees."""
+        return all(row.ok for row in self.found if row.stage == stage)
+
     def worst(self, stage: str) -> Found | None:
         """Return the tensor of a stage that is furthest off, in units of its bound."""
         rows = [f for f in self.found if f.stage == stage]
@@ -57,7 +67,13 @@ class Compared(NamedTuple):
 
 
 def compare_step(
-    program: Any, leaves: Mapping[str, np.ndarray], batch: Any, step: TorchStep, roles: Roles
+    program: Any,
+    leaves: Mapping[str, np.ndarray],
+    batch: Any,
+    step: TorchStep,
+    roles: Roles,
+    *,
+    conventions: bool = True,
 ) -> Compared:
     """Compare one step.
 
@@ -67,6 +83,7 @@ def compare_step(
         batch: JAX's.
         step: PyTorch's.
         roles: what the leaves are.
+        conventions: whether a factor of all gradients is none where the rule takes it out again.
     """
     tape = Tape(program).run(leaves, batch)
     found = [*_forward(tape, step), *_loss(tape, step)]
@@ -80,7 +97,7 @@ def compare_step(
         plain = {number: array / factor for number, array in forces.items()}
         other = Tape(program, plain, tape).run(leaves, batch)
         otherwise = list(_update(other, leaves, step, roles))
-        if all(row.ok for row in changed) or _off(changed) <= _off(otherwise):
+        if conventions and (all(row.ok for row in changed) or _off(changed) <= _off(otherwise)):
             rows = [row._replace(error=0.0) for row in rows]  # a convention: the rule takes it out again
         else:
             forces, fed, changed = plain, other, otherwise
@@ -126,7 +143,7 @@ def _forward(tape: Tape, step: TorchStep) -> list[Found]:
             error = min(_rounding(kept[number].array, array) for number in same)
             rows.append(Found("forward", name, error, BOUNDS["forward"], array, array))
             continue
-        if pieces():
+        if pieces() or _in_parts(index, array):
             rows.append(Found("forward", name, 0.0, BOUNDS["forward"], array, array))
             continue
         near = min(kept.values(), key=lambda node, array=array: _distance(node.array, array), default=None)
@@ -139,10 +156,20 @@ def _forward(tape: Tape, step: TorchStep) -> list[Found]:
 def _sizes(outputs: Sequence[np.ndarray]) -> set[int]:
     """Return the sizes of outputs, of all together, and of the parts of one that may be computed piece by piece."""
     found = {array.size for array in outputs} | {sum(array.size for array in outputs)}
-    parts = {
-        array.size // n for array in outputs if array.ndim for n in range(2, len(array) + 1) if not len(array) % n
-    }
+    parts = {array.size // n for array in outputs for axis in range(array.ndim) for n in _counts(array, axis)}
     return found | {size for size in parts if size > 1}
+
+
+def _counts(array: np.ndarray, axis: int) -> list[int]:
+    """Return into how many parts an array can be split along an axis: any of the first, else few."""
+    length = array.shape[axis]
+    return [n for n in range(2, (length if axis == 0 else min(length, MOST_PARTS)) + 1) if not length % n]
+
+
+def _in_parts(index: Index, array: np.ndarray) -> bool:
+    """Tell whether JAX has the parts of an output instead, as the states of stacked layers."""
+    splits = ((axis, n) for axis in range(array.ndim) for n in _counts(array, axis) if array.size // n > 1)
+    return any(all(index.find(p, BOUNDS["forward"]) for p in np.split(array, n, axis)) for axis, n in splits)
 
 
 def _in_pieces(index: Index, outputs: Sequence[np.ndarray]) -> bool:

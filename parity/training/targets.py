@@ -16,22 +16,91 @@ MARK = "::"  # between the place where a step keeps a tensor and the parameter t
 Kept = dict[str, tuple[str, Rule]]  # by leaf: the place, and how it is made of what is there
 
 
-def split_targets(rules: Mapping[str, Rule], inside: Mapping[str, tuple[str, str]]) -> tuple[dict[str, Rule], Kept]:
+def split_targets(
+    rules: Mapping[str, Rule],
+    inside: Mapping[str, tuple[str, str]],
+    joined: Mapping[str, str] | None = None,
+    met_by_loss: set[str] | None = None,
+) -> tuple[dict[str, Rule], Kept]:
     """Return the rules of leaves that are parameters, and of those that are targets.
 
     Args:
         rules: of all leaves.
         inside: of each parameter of the module that is a target, its place and what it follows.
+        joined: names of places that are one, by their own.
+        met_by_loss: parameters with a gradient. If no leaf is one of these but one is its target, then JAX's loss uses
+            the parameter in both places, and it is the parameter.
     """
+    names = joined or {}
     params, kept = dict[str, Rule](), Kept()
+    met = met_by_loss or set()
     for leaf, rule in rules.items():
         found = [inside.get(key) or _beside(key) for key in rule.sources]
-        places = {place for place, _ in found}
+        places = {names.get(place, place) for place, _ in found}
         if places == {""} or not found:
             params[leaf] = rule
         elif len(places) == 1:
             kept[leaf] = places.pop(), rule._replace(sources=tuple(name for _, name in found))
+    own = {key for rule in params.values() for key in rule.sources}
+    for leaf, (_, rule) in list(kept.items()):
+        if met.issuperset(rule.sources) and own.isdisjoint(rule.sources):
+            params[leaf] = rule
+            del kept[leaf]
     return params, kept
+
+
+def with_joined(steps: list[TorchStep]) -> tuple[list[TorchStep], dict[str, str]]:
+    """Return steps in which places that keep copies of different parameters are one, and its name by theirs.
+
+    Two critics may have their targets in two variables, and JAX's in one tree.
+    """
+    joined: dict[str, list[str]] = {}
+    held: dict[str, set[str]] = {}
+    for place, tensors in steps[0].before.averages.items():
+        home = next((p for p, names in held.items() if names.isdisjoint(tensors)), place)
+        joined.setdefault(home, []).append(place)
+        held.setdefault(home, set()).update(tensors)
+    names = {place: ", ".join(places) for places in joined.values() for place in places}
+    if all(place == name for place, name in names.items()):
+        return steps, names
+
+    def together(at: Snapshot) -> Snapshot:
+        averages: dict[str, Arrays] = {}
+        for place, tensors in at.averages.items():
+            averages.setdefault(names.get(place, place), {}).update(tensors)
+        return at._replace(averages=averages)
+
+    return [s._replace(before=together(s.before), after=together(s.after)) for s in steps], names
+
+
+def like_copies(
+    targets: Kept, params: Mapping[str, Rule], leaves: Mapping[str, np.ndarray], made: Mapping[str, np.ndarray]
+) -> Kept:
+    """Return the rules of targets by what JAX starts them as: a copy of a parameter.
+
+    A minimum of two critics does not tell which of the two targets is whose.
+
+    Args:
+        targets: as the forward pass tells.
+        params: rules of parameters.
+        leaves: those that may be targets or parameters, with their shapes.
+        made: the state that JAX starts with.
+    """
+    ends: dict[tuple[str, ...], tuple[str, ...]] = {}  # where a copy begins, and what it is a copy of
+    for target in targets:
+        equal = [p for p in params if np.array_equal(made[p], made[target]) and np.ptp(made[p]) > 0]
+        if len(equal) == 1:
+            ours, theirs = tuple(equal[0].split("/")), tuple(target.split("/"))
+            same = _ending(ours, theirs)
+            ends[theirs[: len(theirs) - same]] = ours[: len(ours) - same]
+    found = Kept()
+    for target, (place, rule) in targets.items():
+        parts = tuple(target.split("/"))
+        start = max((begin for begin in ends if parts[: len(begin)] == begin), key=len, default=None)
+        followed = "/".join((*ends[start], *parts[len(start) :])) if start is not None else ""
+        fits = followed in params and leaves[followed].shape == leaves[target].shape
+        found[target] = (place, params[followed] if fits else rule)
+    return found
 
 
 def _beside(key: str) -> tuple[str, str]:

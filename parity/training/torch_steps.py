@@ -23,7 +23,7 @@ from parity.trace.lines import Line, line_of_stack
 from parity.trace.torch_trace import LOW
 from parity.training.grad_scaler import SCALING
 from parity.training.made import made_by
-from parity.training.snapshots import optimizer_slots, snapshot
+from parity.training.snapshots import Copies, kept_tensors, optimizer_slots, snapshot
 from parity.training.step_draws import StepDraws
 from parity.training.steps import Arrays, Group, TorchStep
 from parity.training.supply import UNLIKE
@@ -46,6 +46,8 @@ class TorchTraining:
                 raise UserError(f"the PyTorch training returned {type(self.step).__name__} for a step")
             if dtype is not None:
                 self.module.to("cpu", dtype)
+        self.copies: Copies = {}
+        kept_tensors(self.module, self.step, self.copies)  # now, as copies are equal at the beginning
         self.optimizers: dict[int, Any] = {}
         self.as_tensors = False
         self.supply: Any = None  # of random numbers, at the next step
@@ -68,11 +70,11 @@ class TorchTraining:
             recorder: a mode that records the forward pass.
         """
         watch = Watch(self, recorder)
-        before = snapshot(self.module, self.optimizers, self.step)
+        before = snapshot(self.module, self.optimizers, self.step, self.copies)
         with self._defaults(), self._supplied(watch), watch.watching():
             result = self.step(*(torch.from_numpy(np.array(b)) if self.as_tensors and _array(b) else b for b in batch))
         before = before._replace(slots={**watch.initial, **before.slots})
-        after = snapshot(self.module, self.optimizers, self.step)
+        after = snapshot(self.module, self.optimizers, self.step, self.copies)
         loss = _number(result)
         return TorchStep(
             loss,
@@ -99,7 +101,7 @@ class TorchTraining:
 
     def first(self, batch: Sequence[Any], make_recorder: Callable[[], Any]) -> tuple[TorchStep, Any]:
         """Train once, and find out on the way whether the step wants numpy's arrays or tensors."""
-        state = snapshot(self.module, self.optimizers, self.step)
+        state = snapshot(self.module, self.optimizers, self.step, self.copies)
         try:
             recorder = make_recorder()
             return self.run(batch, recorder), recorder
@@ -239,6 +241,11 @@ class Watch:
                 self.initial.setdefault(slot, {}).update(tensors)
         self.training.optimizers[id(optimizer)] = optimizer
         self.lines["update"] = line_of_stack(sys._getframe(1)) or self.lines.get("update")  # type: ignore[assignment]
+        self._given(optimizer)
+        self.phase = UPDATE
+
+    def _given(self, optimizer: Any) -> None:
+        """Note the gradients that an optimizer is given, and its settings."""
         number = list(self.training.optimizers).index(id(optimizer))
         for group in optimizer.param_groups:
             settings = {key: _plain(value) for key, value in group.items() if key != "params"}
@@ -250,9 +257,10 @@ class Watch:
                     self.groups[name] = Group(type(optimizer).__name__, settings, number)
         if not self.later:
             self.first = {name: self.raw[name] for name in self.groups if name in self.raw}
-        self.phase = UPDATE
 
-    def _after_update(self, *_: Any) -> None:
+    def _after_update(self, optimizer: Any, *_: Any) -> None:
+        if self.phase != UPDATE:  # there was a backward pass: the gradients are those of a closure
+            self._given(optimizer)
         self.phase = AFTER
 
 

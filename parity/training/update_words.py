@@ -6,7 +6,8 @@ import numpy as np
 
 from parity.report.compare import norm, relative_error, total_norm
 from parity.training.decay_words import decay_words
-from parity.training.leaf_words import leaf_words, never_trained
+from parity.training.gap_words import gap_words
+from parity.training.leaf_words import leaf_words, never_trained, summed_words
 from parity.training.roles import Roles
 from parity.training.schedules import schedule_words
 from parity.training.slot_words import initial_words, slot_words
@@ -29,7 +30,7 @@ def update_words(number: int, compared: list[Compared], steps: list[TorchStep], 
             return words
     if words := initial_words(compared[number], steps[number], roles):
         return words
-    if words := never_trained(compared, number, roles):
+    if words := never_trained(compared, number, roles) or summed_words(compared[number], steps[number], roles):
         return words
     wrong = next((n for n in range(number, len(compared)) if _params_differ(compared[n], roles)), None)
     at = number if wrong is None else wrong
@@ -62,7 +63,8 @@ def _is_known(number: int, compared: list[Compared], steps: list[TorchStep], rol
 def _of_leaves_or_slots(
     number: int, compared: list[Compared], steps: list[TorchStep], roles: Roles, known: bool
 ) -> str:
-    return leaf_words(number, compared, steps, roles, known=known) or slot_words(number, compared, steps, roles)
+    words = leaf_words(number, compared, steps, roles, known=known) or slot_words(number, compared, steps, roles)
+    return words or ("" if known else gap_words(number, compared, steps, roles))
 
 
 def _params_differ(one: Compared, roles: Roles) -> bool:
@@ -84,7 +86,7 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
     mine, theirs, words = own(given), result.variant, []
     sgd = given.kind == "SGD"
     if theirs.raw:
-        words.append("the gradients are not clipped")
+        words.append(f"the gradients are not clipped{_clipped_by(given)}")
     if theirs.beta1 != mine.beta1:
         name = "momentum" if sgd else "beta1"
         words.append(f"{name} is {theirs.beta1:g} where PyTorch's is {mine.beta1:g}")
@@ -107,6 +109,15 @@ def _rule_words(given: Numbers, result: Fit) -> list[str]:
     if theirs.dampening != mine.dampening:
         words.append(f"dampening is {theirs.dampening:g} where PyTorch's is {mine.dampening:g} (trap 15)")
     return words
+
+
+def _clipped_by(given: Numbers) -> str:
+    """Say how PyTorch clips by value, "" if it does not; JAX may, with a limit that nothing reaches."""
+    top = max((float(np.abs(g).max()) for g in given.gradients if g.size), default=0.0)
+    pairs = list(zip(given.raw, given.gradients, strict=True))
+    if not top or not all(a.shape == b.shape and _equal(np.clip(a, -top, top), b) for a, b in pairs):
+        return ""
+    return f" at this step, in PyTorch by value, to {top:.3g}"
 
 
 def clipping_words(one: Compared, step: TorchStep, roles: Roles) -> str:

@@ -55,9 +55,45 @@ def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | N
         batch: JAX's.
         known: rules that are known already.
     """
-    program, arrays = theirs.program(batch), dict(first.arrays)
+    program = theirs.program(batch)
     lengths = {len(b) for b in program.flat(batch) if np.ndim(b)}
-    closed, used, given = program.loss_alone(_carried(program, theirs, first, lengths))
+    kept = _carried(program, theirs, first, lengths)
+    zeros = {name for name in kept if not np.any(theirs.leaves[name])}
+    best: Forward | None = None
+    for idle, constant in ((True, set[str]()), (True, zeros), (False, set[str]())) if zeros else ((False, zeros),):
+        found = _walked(first, theirs, batch, known, kept, constant, idle=idle)
+        if best is None or len(found.aligned.differences) < len(best.aligned.differences):
+            best = found
+
+        if not found.aligned.differences and not found.lost:
+            break
+    assert best is not None
+    return best
+
+
+def _walked(
+    first: First,
+    theirs: Any,
+    batch: Any,
+    known: Mapping[str, Rule] | None,
+    kept: Collection[str],
+    constant: Collection[str],
+    *,
+    idle: bool,
+) -> Forward:
+    """Walk once.
+
+    Args:
+        first: PyTorch's step.
+        theirs: the JAX training.
+        batch: JAX's.
+        known: rules that are known already.
+        kept: leaves that are carried from step to step and are no weights.
+        constant: those of them that are constants rather than inputs.
+        idle: whether weights that meet nothing but zeros stay unknown.
+    """
+    program, arrays = theirs.program(batch), dict(first.arrays)
+    closed, used, given = program.loss_alone(kept, {name: theirs.leaves[name] for name in constant})
     leaves = {name: theirs.leaves[name] for name in used}
     trained = frozenset(name for name, array in leaves.items() if array.dtype.kind == "f")
     with program.bits():
@@ -65,7 +101,7 @@ def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | N
 
         def search(known: Mapping[str, Rule] | None) -> tuple[Aligned, dict[str, Rule]]:
             found = Search(
-                first.trace, closed, inputs, leaves, trained, arrays, first.roots, known, seconds=SECONDS
+                first.trace, closed, inputs, leaves, trained, arrays, first.roots, known, seconds=SECONDS, zeros=idle
             ).run()
             side = SimpleNamespace(leaves=leaves, trained=trained)
             tied = dict[str, str]()

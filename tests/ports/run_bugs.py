@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from jaxnets.compiler_guard import guard
-from parity.align.found import CONFIRMED
+from parity.align.found import CONFIRMED, FOLLOWS
 from parity.align.lockstep import Cell
-from parity.align.search import FOLLOWS, Aligned, Search
+from parity.align.search import Aligned, Search
 from parity.sides.arrays import to_numpy, wide, x64
 from parity.sides.inputs import both_sides
 from parity.sides.jax_side import JaxSide

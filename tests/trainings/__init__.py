@@ -43,4 +43,6 @@ PAIRS = {
     "closure": "views",
     "spectral": "vectors",
     "simclr": "views",
+    "stacked": "vectors",
+    "twins": "continuous",
 }
