@@ -28,6 +28,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.terminal import command, outlive
+from experiment.allocator import keep_freed_memory
 
 # Options that name a file which the command writes.
 FILES = ("emit", "html", "json", "plot", "save_mapping", "save_script", "target")
@@ -53,6 +54,7 @@ def main() -> None:
 
 
 def _main() -> int:
+    keep_freed_memory()
     args, unknown = (parser := _parser()).parse_known_args()
     if unknown and not getattr(args, "missing", False):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import numpy as np
+import pytest
 import torch
 
 import parity
@@ -32,6 +33,7 @@ class FlaxTagger(nn.Module):
         return nn.Dense(3)(nn.RNN(nn.GRUCell(8, gate_fn=gate))(x))
 
 
+@pytest.mark.slow
 def test_a_gru_of_flax_is_proved_and_another_gate_is_seen() -> None:
     torch.manual_seed(0)
     module, inputs = TorchTagger(), np.random.default_rng(0).normal(size=(2, 4, 5))

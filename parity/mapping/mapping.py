@@ -108,9 +108,15 @@ class Mapping:
         return replace(self, rules=new(self.rules), leaves=new(self.leaves), kept_leaves=new(self.kept_leaves))
 
     def without_twin(self) -> list[str]:
-        """Return lines about what one side has alone, with the values that are kept."""
-        lines = [f"{path}: the JAX model's own, {_shown(value)}" for path, value in self.kept_leaves.items()]
-        return lines + [f"{key}: PyTorch's own, {_shown(value)}" for key, value in self.kept_tensors.items()]
+        """Return lines about what one side has alone, with the values that are kept; one for those that are alike."""
+        sides = (("the JAX model's own", self.kept_leaves, "/"), ("PyTorch's own", self.kept_tensors, "."))
+        alike: dict[tuple[str, str], list[str]] = {}
+        for side, kept, separator in sides:
+            for path, value in kept.items():
+                last = path.rpartition(separator)[2]
+                alike.setdefault((last, f"{side}, {_shown(value)}"), []).append(path)
+        more = {key: f" and {len(paths) - 1} more {key[0]}" if paths[1:] else "" for key, paths in alike.items()}
+        return [f"{paths[0]}{more[key]}: {key[1]}" for key, paths in alike.items()]
 
     def _untied(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return a state_dict without the doubles of tied tensors, which must be equal."""
