@@ -85,7 +85,7 @@ def plainly(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **optio
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
 
-@pytest.mark.parametrize(("shape", "outputs"), [((2, 9, 9, 2), 3), ((6, 40, 41, 9), 32), ((2, 2, 2, 20), 3)])
+@pytest.mark.parametrize(("shape", "outputs"), [((2, 9, 9, 2), 3), ((2, 9, 10, 20), 5), ((2, 2, 2, 20), 3)])
 def test_every_way_to_convolve_maps_and_differentiates_forward_and_twice(shape, outputs):
     rng = np.random.default_rng(0)
     x, towards = rng.normal(size=(2, *shape))

@@ -277,6 +277,7 @@ print("changed by", saved.item() - before, "though nobody touched it")
 # | 34 | start of the moving average | the average lags at the start | stages |
 # | 35 | what a skipped step protects | NaN in the statistics | a test with a bad batch |
 # | 36 | the row of padding | an embedding that should stay zero is trained | gradients |
+# | 37 | RAdam's epsilon and its rectification | the first rectified step is 1% too small | update, stages |
 
 # %% [markdown]
 # Read the third column once more. "None", "a little off", "slower", "some points": that is why these are traps.
