@@ -93,11 +93,6 @@ def compared(
     params = {leaf: rule for leaf, rule in params.items() if leaf not in kept}
     known = Roles(params, {}, targets, kept)
     found, roles = compare_steps(theirs, torch_steps, given, known, passed.rules)
-    if any(one.excused for one in found) and not all(one.agrees("update") for one in found):
-        # Where a step only adds up gradients, or clips them, nothing tells whether their factor is a convention.
-        others, other_roles = compare_steps(theirs, torch_steps, given, known, passed.rules, conventions=False)
-        if all(one.agrees("update") for one in others):
-            found, roles = others, other_roles
     seen = Evidence(found, torch_steps, list(batches), passed, roles, ours.shares)
     failures = _failures(seen)
     kinds = ours.precision(), theirs.precision(batches[0])
@@ -115,8 +110,6 @@ def compare_steps(
     batches: Sequence[Any],
     known: Roles,
     rules: Mapping[str, Rule],
-    *,
-    conventions: bool = True,
 ) -> tuple[list[Compared], Roles]:
     """Compare each step, JAX's from PyTorch's state; what PyTorch has no word for goes on as JAX computes it.
 
@@ -126,7 +119,6 @@ def compare_steps(
         batches: what JAX's are given.
         known: the parameters, and the averages that the loss is computed with.
         rules: of both, from PyTorch's tensors by their own names.
-        conventions: whether a factor of all gradients is none where the rule takes it out again.
     """
     roles, complete = known, False
     leaves, compared = dict(theirs.leaves), []
@@ -143,7 +135,7 @@ def compare_steps(
             complete = number >= first
             at = step.before if number else step.before._replace(slots={})  # what a slot starts with is JAX's
             leaves = roles.fed(leaves, at)
-        compared.append(compare_step(program, leaves, batch, step, roles, conventions=conventions))
+        compared.append(compare_step(program, leaves, batch, step, roles))
         if program.single:
             compared[-1] = with_single_rate(len(compared) - 1, compared, torch_steps, roles)
         leaves = {leaf: np.asarray(node.array, leaves[leaf].dtype) for leaf, node in compared[-1].fed.outputs.items()}

@@ -51,15 +51,6 @@ class Compared(NamedTuple):
     gradient_nodes: dict[str, Node]  # JAX's
     factor: float  # of JAX's gradients to PyTorch's, if all have the same
 
-    @property
-    def excused(self) -> bool:
-        """Whether a factor of all gradients is taken for a convention."""
-        return self.factor != 1.0 and self.agrees("gradients")
-
-    def agrees(self, stage: str) -> bool:
-        """Tell whether all of a stage agrees."""
-        return all(row.ok for row in self.found if row.stage == stage)
-
     def worst(self, stage: str) -> Found | None:
         """Return the tensor of a stage that is furthest off, in units of its bound."""
         rows = [f for f in self.found if f.stage == stage]
@@ -67,13 +58,7 @@ class Compared(NamedTuple):
 
 
 def compare_step(
-    program: Any,
-    leaves: Mapping[str, np.ndarray],
-    batch: Any,
-    step: TorchStep,
-    roles: Roles,
-    *,
-    conventions: bool = True,
+    program: Any, leaves: Mapping[str, np.ndarray], batch: Any, step: TorchStep, roles: Roles
 ) -> Compared:
     """Compare one step.
 
@@ -83,7 +68,6 @@ def compare_step(
         batch: JAX's.
         step: PyTorch's.
         roles: what the leaves are.
-        conventions: whether a factor of all gradients is none where the rule takes it out again.
     """
     tape = Tape(program).run(leaves, batch)
     found = [*_forward(tape, step), *_loss(tape, step)]
@@ -97,7 +81,7 @@ def compare_step(
         plain = {number: array / factor for number, array in forces.items()}
         other = Tape(program, plain, tape).run(leaves, batch)
         otherwise = list(_update(other, leaves, step, roles))
-        if conventions and (all(row.ok for row in changed) or _off(changed) <= _off(otherwise)):
+        if all(row.ok for row in changed) or _off(changed) <= _off(otherwise):
             rows = [row._replace(error=0.0) for row in rows]  # a convention: the rule takes it out again
         else:
             forces, fed, changed = plain, other, otherwise
