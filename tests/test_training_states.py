@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from parity.mapping.rule import Rule
 from parity.training.targets import like_copies
 from tests.trainings.bugs import BUGS
 from tests.trainings.run_bugs import check_bug, check_right
@@ -38,8 +39,9 @@ def test_targets_follow_what_they_start_as_a_copy_of():
     first, second = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
     made = {"0/w": first, "1/w": second, "2/w": first.copy(), "3/w": second.copy()}
     made |= {f"{i}/b": np.zeros(3) for i in range(4)}
-    params = {"0/w": "a.w", "1/w": "b.w", "0/b": "a.b", "1/b": "b.b"}
-    told = {"2/w": ("targets", "b.w"), "3/w": ("targets", "a.w"), "2/b": ("targets", "b.b"), "3/b": ("targets", "a.b")}
-    found = like_copies(told, params, made, made)  # type: ignore[arg-type]
-    rules = {leaf: rule for leaf, (_, rule) in found.items()}
-    assert rules == {"2/w": "a.w", "3/w": "b.w", "2/b": "a.b", "3/b": "b.b"}
+    rules = {name: Rule((name,), ()) for name in ("a.w", "b.w", "a.b", "b.b")}
+    params = {"0/w": rules["a.w"], "1/w": rules["b.w"], "0/b": rules["a.b"], "1/b": rules["b.b"]}
+    told = {"2/w": rules["b.w"], "3/w": rules["a.w"], "2/b": rules["b.b"], "3/b": rules["a.b"]}
+    found = like_copies({leaf: ("targets", rule) for leaf, rule in told.items()}, params, made)
+    sources = {leaf: rule.sources[0] for leaf, (_, rule) in found.items()}
+    assert sources == {"2/w": "a.w", "3/w": "b.w", "2/b": "a.b", "3/b": "b.b"}

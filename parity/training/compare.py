@@ -84,7 +84,7 @@ def compared(
     params, targets = split_targets(
         passed.rules, inside, joined, {n for n, g in torch_steps[0].raw.items() if g.any()}
     )
-    targets = like_copies(targets, params, theirs.leaves, theirs.leaves)
+    targets = like_copies(targets, params, theirs.leaves)
     kept_beside = theirs.program(given[0]).carried()  # as a recurrent state
     weights_left = {leaf: array for leaf, array in theirs.leaves.items() if leaf not in kept_beside}
     params |= behind_updates(torch_steps, params, targets, weights_left)

@@ -3,7 +3,7 @@
 import difflib
 import functools
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from parity.sides.numbers import wide
 from parity.training.steps import Arrays, Snapshot
+from parity.training.targets import ending
 
 ENDING = 2  # parts that the path of a copy and the name of its parameter have in common at least
 DEEPEST = 6  # containers inside of each other in which a moving average is looked for
@@ -110,12 +111,6 @@ def _copied(
         return ends[name], told, difflib.SequenceMatcher(None, name, ".".join(path)).ratio()
 
     return max(ends, key=fits, default=None)
-
-
-def ending(a: Sequence[str], b: Sequence[str]) -> int:
-    """Return how many parts both paths end with."""
-    most = min(len(a), len(b))
-    return next((n for n in range(most) if a[-1 - n] != b[-1 - n]), most)
 
 
 def _reachable(value: Any, path: tuple[str, ...], depth: int, seen: set[int]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -73,9 +73,7 @@ def with_joined(steps: list[TorchStep]) -> tuple[list[TorchStep], dict[str, str]
     return [s._replace(before=together(s.before), after=together(s.after)) for s in steps], names
 
 
-def like_copies(
-    targets: Kept, params: Mapping[str, Rule], leaves: Mapping[str, np.ndarray], made: Mapping[str, np.ndarray]
-) -> Kept:
+def like_copies(targets: Kept, params: Mapping[str, Rule], made: Mapping[str, np.ndarray]) -> Kept:
     """Return the rules of targets by what JAX starts them as: a copy of a parameter.
 
     A minimum of two critics does not tell which of the two targets is whose.
@@ -83,7 +81,6 @@ def like_copies(
     Args:
         targets: as the forward pass tells.
         params: rules of parameters.
-        leaves: those that may be targets or parameters, with their shapes.
         made: the state that JAX starts with.
     """
     ends: dict[tuple[str, ...], tuple[str, ...]] = {}  # where a copy begins, and what it is a copy of
@@ -91,14 +88,14 @@ def like_copies(
         equal = [p for p in params if np.array_equal(made[p], made[target]) and np.ptp(made[p]) > 0]
         if len(equal) == 1:
             ours, theirs = tuple(equal[0].split("/")), tuple(target.split("/"))
-            same = _ending(ours, theirs)
+            same = ending(ours, theirs)
             ends[theirs[: len(theirs) - same]] = ours[: len(ours) - same]
     found = Kept()
     for target, (place, rule) in targets.items():
         parts = tuple(target.split("/"))
         start = max((begin for begin in ends if parts[: len(begin)] == begin), key=len, default=None)
         followed = "/".join((*ends[start], *parts[len(start) :])) if start is not None else ""
-        fits = followed in params and leaves[followed].shape == leaves[target].shape
+        fits = followed in params and made[followed].shape == made[target].shape
         found[target] = (place, params[followed] if fits else rule)
     return found
 
@@ -118,15 +115,15 @@ def followers(steps: Sequence[TorchStep]) -> dict[str, tuple[str, str]]:
             continue
         parts = name.split(".")
         fitting = [other for other in trained if before[other].shape == before[name].shape]
-        fitting = [other for other in fitting if _ending(parts, other.split(".")) and _follows(steps, name, other)]
+        fitting = [other for other in fitting if ending(parts, other.split(".")) and _follows(steps, name, other)]
         if fitting:
             alike = {other: difflib.SequenceMatcher(None, name, other).ratio() for other in fitting}
-            followed = max(fitting, key=lambda other: (_ending(parts, other.split(".")), alike[other]))
-            found[name] = ".".join(parts[: -_ending(parts, followed.split("."))]) or name, followed
+            followed = max(fitting, key=lambda other: (ending(parts, other.split(".")), alike[other]))
+            found[name] = ".".join(parts[: -ending(parts, followed.split("."))]) or name, followed
     return found
 
 
-def _ending(a: Sequence[str], b: Sequence[str]) -> int:
+def ending(a: Sequence[str], b: Sequence[str]) -> int:
     """Return how many parts both names end with."""
     most = min(len(a), len(b))
     return next((n for n in range(most) if a[-1 - n] != b[-1 - n]), most)

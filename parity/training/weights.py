@@ -64,7 +64,6 @@ def forward(first: First, theirs: Any, batch: Any, known: Mapping[str, Rule] | N
         found = _walked(first, theirs, batch, known, kept, constant, idle=idle)
         if best is None or len(found.aligned.differences) < len(best.aligned.differences):
             best = found
-
         if not found.aligned.differences and not found.lost:
             break
     assert best is not None
