@@ -65,6 +65,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def parts(self) -> Callable[[Any], tuple[Any, Any] | None]:
+        """Return a network whose head alone is trained as two: what makes features, and the head; else None."""
+        ...
+
+    @property
     def summarize(self) -> Callable[[Entry], list[Layer]]:
         """Return the layers of a network."""
         ...

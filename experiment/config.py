@@ -108,10 +108,6 @@ def check(config: Config) -> Config:
     _require(0 < config.validation_share < 1, "validation_share", config, "a share between 0 and 1")
     if config.input_shape is not None:
         _require(parse_shape(config.input_shape) is not None, "input_shape", config, "height, width and channels")
-        if not is_reference(config.model):
-            raise UserError(
-                f"--input-shape is for a network of your own; '{config.model}' has its own, see --list-models"
-            )
     if config.fold is not None:
         _require(parse_fold(config.fold) is not None, "fold", config, "i/k as 1/5, i from 1 to k, k at least 2")
         if config.validation_share != Config.validation_share:

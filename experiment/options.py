@@ -15,8 +15,8 @@ class Config:
     model: str = "lenet5"
     """Network, see --list-models; or one of your own: my_net.py:Net, package.module:Net or my_net.py:Net(width=64)."""
     input_shape: str | None = None
-    """Shape of the inputs of a network of your own, channels last: 64,64,3 or 8000,1. Default: its attribute
-    input_shape, else the shape of the dataset's examples."""
+    """Shape of the inputs, channels last: 64,64,3 or 8000,1; of a network of your own, or of one that takes any size
+    (docs/networks.md). Default: the network's, else the shape of the dataset's examples."""
     dataset: str = "digits"
     """Dataset, see --list-datasets; or the path of a folder of pictures or sounds."""
     data_dir: Path | None = None

@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     whitens: str = (
         ""  # its first convolution, if that whitens patches of the training examples: `experiment.loop.whitening`
     )
+    any_size: bool = False  # takes images of any height and width: it ends with a mean over all positions
     pretrained: Mapping[str, Any] = {}  # what `build` needs to be told for torchvision's weights
     # The name of a network of the user's own; then `num_params` is 0, and an empty `input_shape` is the dataset's.
     own: str = ""

@@ -29,6 +29,7 @@ from jaxnets.ensemble import fit_many as fit_many
 from jaxnets.ensemble import trains_together as trains_together
 from jaxnets.environment import ONCE, fix_settings, start_device
 from jaxnets.environment import settings as settings
+from jaxnets.frozen import parts as parts
 from jaxnets.gradient_transforms import split_params
 from jaxnets.input_pipeline import feed
 from jaxnets.model_summary import summarize as summarize

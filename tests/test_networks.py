@@ -122,6 +122,36 @@ def test_every_network_takes_a_number_of_classes(name, num_classes):
         assert net(torch.empty((3, shape[-1], *shape[:-1]))).shape == (3, num_classes)
 
 
+ANY_SIZE = [name for name, entry in torchnets.MODELS.items() if entry.any_size]
+
+
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_weights_do_not_depend_on_the_size_of_images(name):
+    entry, shape = jaxnets.MODELS[name], (75, 90, 3)
+    assert entry.any_size
+    model, usual = entry.build(), jax.ShapeDtypeStruct((2, *entry.input_shape), np.float32)
+    (_, here), (logits, there) = (
+        jax.eval_shape(model.init_with_output, jax.random.key(0), inputs)
+        for inputs in (usual, jax.ShapeDtypeStruct((2, *shape), np.float32))
+    )
+    assert jax.tree.map(lambda a, b: a.shape == b.shape, here, there)
+    assert here == there
+    with torch.device("meta"):
+        assert torchnets.MODELS[name].build().eval()(torch.empty((2, 3, 75, 90))).shape == logits.shape
+
+
+@pytest.mark.parametrize("name", slow_unless(lambda name: name == "quizdnn", ANY_SIZE))
+def test_both_compute_the_same_of_other_sizes(name):
+    options, (size, *_) = small(name)
+    net = torchnets.MODELS[name].build(**options).double().eval()
+    x = np.random.default_rng(0).normal(size=(2, size + 11, size + 7, 3))
+    with torch.no_grad():
+        expected = net(torch.from_numpy(x).movedim(-1, 1)).numpy()
+    with jax.enable_x64():
+        found = jaxnets.MODELS[name].build(**options).apply(to_flax(net.state_dict()), x)
+    assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max()
+
+
 def test_a_frozen_backbone_moves_in_nothing_and_has_no_optimizer_state():
     options, shape = small("resnet50_transfer")
     model = jaxnets.MODELS["resnet50_transfer"].build(**options)

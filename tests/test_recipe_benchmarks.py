@@ -1,13 +1,10 @@
 """The benchmarks that train recipes: what they say of a run, and the network that is pre-trained."""
 
 import json
-from functools import partial
 
 import pytest
 
 from benchmarks import curves, recipes, transfer
-from experiment.runs.checkpoint import newest
-from torchnets import MODELS
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -19,18 +16,16 @@ def test_the_figures_say_which_options_are_not_the_recipes_own(seeds, run_main, 
     assert found["options"] == {"dataset": "digits", "epochs": 1, "tf32": True}
 
 
-def test_resnet50_is_pretrained_on_small_images(tmp_path, monkeypatch):
-    entry = MODELS["resnet50"]
-    narrow = partial(entry.build, width=8, **entry.small.quick)
-    monkeypatch.setitem(MODELS, "resnet50", entry._replace(build=narrow))
-    monkeypatch.setattr("sys.argv", ["transfer"])
-    out = tmp_path / "run"
-    transfer.pretrain(["--model", "resnet50", "--epochs", "1", "--batch-size", "512", "--out", str(out)])
-    assert json.loads((out / "summary.json").read_text())["epochs"] == 1
-    assert MODELS["resnet50"].input_shape == MODELS["resnet50_transfer"].input_shape
-    assert newest(out)[0]
-    with pytest.raises(SystemExit):  # a failed training is no end of the benchmark
-        transfer.pretrain(["--model", "resnet50", "--epochs", "-1"])
+def test_resnet50_is_pretrained_and_then_both_heads_are_trained(run_main, tmp_path):
+    folder, names = tmp_path / "runs", []
+    for out, options in transfer.trainings(folder, 2, []):
+        names.append(out.name)
+        framework = out.name.rpartition("-")[2]
+        ours = [option for option in options if option not in ("--weights", str(folder / names[0]), "--new-head")]
+        code, said, err = run_main(f"{framework}.train", *ours, "--dataset", "digits", "--dry-run")
+        assert (code, err) == (0, "")
+        assert "8x8x1 to 40x40x3" in said or "40x40" in said
+    assert names == ["resnet50-cifar10-torchnets", *(f"{transfer.RECIPE}-{f}" for f in transfer.FRAMEWORKS)]
 
 
 def test_the_picture_has_the_longest_training_with_the_recipe_s_own_options(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from torchnets.compose import evaluation, training
 from torchnets.ensemble import trains_together as trains_together
 from torchnets.environment import fix_settings, start_device
 from torchnets.environment import settings as settings
+from torchnets.frozen import parts as parts
 from torchnets.gradient_transforms import trained_params
 from torchnets.input_pipeline import DEVICE, feed
 from torchnets.model_summary import summarize as summarize

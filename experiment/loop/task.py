@@ -30,6 +30,7 @@ class Task(NamedTuple):
     shape: tuple[int, ...]  # of an example before that
     windows: Mapping[str, Windows] = {}  # of the long clips of each split
     warnings: tuple[str, ...] = ()  # what may be wrong with the data, a line each
+    features: Mapping[str, Split] = {}  # of frozen layers, for each split; with those of further windows at the end
 
 
 def prepare(
@@ -90,10 +91,22 @@ def reading(config: Config, inputs: Mapping[str, Any] | None = None) -> Reading:
 
 
 def network(config: Config, models: Mapping[str, Entry]) -> Entry:
-    """Return the entry of the network, with the shape of --input-shape if that is given."""
+    """Return the entry of the network, with the shape of --input-shape if that is given.
+
+    Raises:
+        UserError: the network takes no inputs of that shape.
+    """
     entry = lookup("model", config.model, models)
-    shape = parse_shape(config.input_shape or "")
-    return entry._replace(input_shape=shape) if shape else entry
+    shape, usual = parse_shape(config.input_shape or ""), entry.input_shape
+    if not shape:
+        return entry
+    if not entry.own and not entry.any_size and len(usual) != 2:
+        size = "x".join(map(str, usual))
+        raise UserError(f"--input-shape: '{config.model}' takes {size} alone; see docs/networks.md for those of any size")
+    if not entry.own and (len(shape) != len(usual) or shape[-1] != usual[-1]):
+        sizes = "length" if len(usual) == 2 else "height,width"
+        raise UserError(f"--input-shape is {config.input_shape}; '{config.model}' takes {sizes},{usual[-1]}")
+    return entry._replace(input_shape=shape)
 
 
 def common_size(config: Config) -> tuple[int, ...] | None:
@@ -257,11 +270,9 @@ def check_clips(config: Config, dataset: Dataset) -> None:
 
 def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1) -> Loader:
     """Return the loader of the training batches, or of one of `shards` shards of each batch."""
-    dataset, split, windows = task.dataset, task.splits["train"], task.windows.get("train")
+    dataset, windows = task.dataset, task.windows.get("train")
     return Loader(
-        all_windows(split, windows),
-        dataset.mean,
-        dataset.std,
+        *network_inputs(task, "train"),
         config.batch_size,
         config.seed,
         augment=augmentations(config.augment),
@@ -273,6 +284,13 @@ def training_loader(config: Config, task: Task, shard: int = 0, shards: int = 1)
         owners=windows.owners if windows else None,
         balanced=config.sampler == "balanced",
     )
+
+
+def network_inputs(task: Task, name: str) -> tuple[Split, np.ndarray, np.ndarray]:
+    """Return a split as the network takes it, and the mean and deviation to normalise it by."""
+    if name in task.features:  # which are not normalised
+        return task.features[name], np.zeros(1), np.ones(1)
+    return all_windows(task.splits[name], task.windows.get(name)), task.dataset.mean, task.dataset.std
 
 
 def all_windows(split: Split, windows: Windows | None) -> Split:
@@ -300,8 +318,7 @@ def input_dtype(config: Config) -> type[np.floating]:
 
 def score_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
     """Evaluate the network on a whole split."""
-    dataset, split, windows = task.dataset, task.splits[name], task.windows.get(name)
-    size = evaluation_batch(config, split.inputs.shape[1:], backend.replicas())
-    loader = Loader(all_windows(split, windows), dataset.mean, dataset.std, size, dtype=input_dtype(config))
-    logits = backend.predict(model, variables, loader, config)
-    return score(mean_over_windows(logits, windows), split.labels, config.loss, roc_auc=config.probabilities)
+    size = evaluation_batch(config, task.splits[name].inputs.shape[1:], backend.replicas())
+    loader = Loader(*network_inputs(task, name), size, dtype=input_dtype(config))
+    logits = mean_over_windows(backend.predict(model, variables, loader, config), task.windows.get(name))
+    return score(logits, task.splits[name].labels, config.loss, roc_auc=config.probabilities)

@@ -11,6 +11,7 @@ from experiment.backend import EnsembleBackend, LoopState
 from experiment.config import Config, every
 from experiment.console import make_console
 from experiment.loop.early_stopping import metric_name
+from experiment.loop.frozen import with_features
 from experiment.loop.monitor import Monitor
 from experiment.loop.profiling import Profile
 from experiment.loop.session import Session
@@ -31,6 +32,7 @@ class Result(NamedTuple):
 
 def train(session: Session, variables: Any) -> Result:
     """Train and complete the run folder; after a signal, leave one that can be resumed."""
+    session = with_features(session, variables)
     config, console, group = session.config, session.console, session.group
     loader: Any = training_loader(config, session.task, group.process.rank, group.process.size)
     with ExitStack() as stack:  # until everything is saved: a signal must not interrupt that

@@ -17,6 +17,7 @@ from experiment.console import make_console, say
 from experiment.distributed.agreement import Group
 from experiment.distributed.environment import ProcessInfo
 from experiment.loop.early_stopping import BestEpoch, is_over
+from experiment.loop.frozen import with_features
 from experiment.loop.metrics import Score, finite, shown
 from experiment.loop.monitor import Epoch, Monitor
 from experiment.loop.session import Session, score_splits
@@ -123,6 +124,7 @@ def _saved(session: Session, variables: Any) -> tuple[Any, Rows, dict[str, Any]]
 
 def _in_memory(session: Session, variables: Any) -> tuple[Any, Rows, dict[str, Any]]:
     """Train without a run folder: the same steps and the same choice of the best epoch."""
+    session = with_features(session, variables)
     config, backend, best = session.config, session.backend, BestEpoch()
     loader: Any = training_loader(config, session.task)
     epochs: list[Epoch] = []

@@ -103,6 +103,10 @@ class ResNet(nn.Module):
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Return logits."""
+        return self.head(self.features(x, train=train), train=train)
+
+    def features(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Return what the head takes, (N, channels)."""
         moving = train and not self.frozen  # frozen layers keep their statistics still, too (trap 21)
         x = relu(self.bn1(self.conv1(x), train=moving))
         if not self.small_images:
@@ -110,7 +114,10 @@ class ResNet(nn.Module):
             x = max_pool(x, size, window(self.dims, 2), size // 2)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = sequential(stage, x, train=moving)
-        x = global_average_pool(x)
+        return global_average_pool(x)
+
+    def head(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Return logits of features (N, channels)."""
         return sequential([self.fc] if callable(self.fc) else self.fc, x, train=train)
 
     def is_trained(self, name: str) -> bool:
@@ -132,6 +139,7 @@ MODELS = {
         count,
         SOURCE,
         "fc",
+        any_size=True,
         small=Small((64, 64, 3), {"width": 8, "num_classes": 10}, QUICK),
         torchvision=name,
     )
@@ -143,6 +151,7 @@ MODELS = {
         11_173_962,
         f"{SOURCE}, for 32x32",
         "fc",
+        any_size=True,
         small=Small((32, 32, 3), {"width": 8}, QUICK),
     ),
     "resnet18_1d": Entry(
@@ -159,6 +168,7 @@ MODELS = {
         271_178,
         f"{SOURCE}, frozen, with a head 2048-128-64-10",
         "fc",
+        any_size=True,
         num_frozen=23_508_032,
         small=Small((32, 32, 3), {"width": 8}, QUICK),
         torchvision="resnet50",

@@ -108,6 +108,7 @@ MODELS = {
         6_624_904,
         "Szegedy et al. 2015, arXiv 1409.4842",
         "fc",
+        any_size=True,
         small=Small((48, 48, 3), {"num_classes": 10}, {"rows": QUICK}),
         torchvision="googlenet",
         pretrained={"transform_input": True},

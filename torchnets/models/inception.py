@@ -91,6 +91,7 @@ MODELS = {
         483_650,
         "four Inception blocks, arXiv 1409.4842",
         "fc",
+        any_size=True,
         small=Small((32, 32, 3), SMALL, QUICK),
     ),
     "inception_1d": Entry(

@@ -60,6 +60,7 @@ MODELS = {
         299_018,
         "nine 3x3 convolutions of 64, added up",
         "fc",
+        any_size=True,
         small=Small((32, 32, 3), {"width": 8}),
     )
 }

@@ -105,6 +105,10 @@ class ResNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits."""
+        return self.head(self.features(x))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the head takes, (N, channels)."""
         for name, layer in self.named_children():  # frozen layers keep their statistics still, too (trap 21)
             layer.train(self.training and self.is_trained(name))
         x = relu(self.bn1(self.conv1(x)))
@@ -113,7 +117,10 @@ class ResNet(nn.Module):
             x = max_pool(x, size, window(self.dims, 2), size // 2)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
-        x = global_average_pool(x)
+        return global_average_pool(x)
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits of features (N, channels)."""
         return self.fc(x)
 
     def is_trained(self, name: str) -> bool:
@@ -135,6 +142,7 @@ MODELS = {
         count,
         SOURCE,
         "fc",
+        any_size=True,
         small=Small((64, 64, 3), {"width": 8, "num_classes": 10}, QUICK),
         torchvision=name,
     )
@@ -146,6 +154,7 @@ MODELS = {
         11_173_962,
         f"{SOURCE}, for 32x32",
         "fc",
+        any_size=True,
         small=Small((32, 32, 3), {"width": 8}, QUICK),
     ),
     "resnet18_1d": Entry(
@@ -162,6 +171,7 @@ MODELS = {
         271_178,
         f"{SOURCE}, frozen, with a head 2048-128-64-10",
         "fc",
+        any_size=True,
         num_frozen=23_508_032,
         small=Small((32, 32, 3), {"width": 8}, QUICK),
         torchvision="resnet50",

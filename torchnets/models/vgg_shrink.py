@@ -54,6 +54,7 @@ MODELS = {
         288_571,
         "VGG, channels -35% and kernels +25% a block",
         "fc",
+        any_size=True,
         small=Small((32, 32, 3), SMALL),
     ),
     "vgg_shrink_1d": Entry(

@@ -1,0 +1,47 @@
+"""Frozen layers: what they make of an example is computed once, not in every epoch."""
+
+from typing import Any
+
+from data import Loader, Split
+from data.augment import augmentations
+from experiment.config import Config
+from experiment.console import say
+from experiment.loop.evaluation import evaluation_batch
+from experiment.loop.session import Session
+from experiment.loop.task import input_dtype, network_inputs
+
+
+def with_features(session: Session, variables: Any) -> Session:
+    """Return the session with features for examples and the head for the network, if the head alone is trained.
+
+    The trained parameters get the same gradients, and the head draws the same dropout. As they were, sessions stay
+    whose inputs change from epoch to epoch, and those of a network of the user's own, of which nobody knows that
+    `features` and `head` are all of it.
+    """
+    parts = None if session.task.entry.own else session.backend.parts(session.model)
+    if not parts or not _constant(session.config):
+        return session
+    if session.start:
+        variables = session.backend.restore(variables, session.start.weights())
+    frozen, head = parts
+    names = session.task.splits if session.group.leads else ("train",)  # process 0 alone evaluates
+    features = {name: _features(session, frozen, variables, name) for name in names}
+    count = sum(len(split.labels) for split in features.values())
+    say(session.console, f"features of the frozen layers: computed once for {count:,} examples")
+    return session._replace(model=head, task=session.task._replace(features=features))
+
+
+def _constant(config: Config) -> bool:
+    """Return whether the network's inputs are the same in every epoch; and float32, in which features are kept, does."""
+    changed = augmentations(config.augment) or config.mixup or config.tta != "none"
+    return not changed and config.precision != "float64"
+
+
+def _features(session: Session, frozen: Any, variables: Any, name: str) -> Split:
+    """Return the features of a split's examples, (N, 1, 1, channels)."""
+    config, task = session.config, session.task
+    size = evaluation_batch(config, task.splits[name].inputs.shape[1:], session.backend.replicas())
+    split, mean, std = network_inputs(task, name)
+    loader = Loader(split, mean, std, size, dtype=input_dtype(config))
+    features = session.backend.predict(frozen, variables, loader, config)
+    return Split(features[:, None, None], split.labels)

@@ -1,0 +1,109 @@
+"""Training the head of a frozen network: what the frozen layers make of an example is computed once."""
+
+import json
+import shutil
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from experiment.runs import checkpoint
+from experiment.weights.safetensors_file import read_weights
+from tests.quick import slow_unless
+from tests.test_commands import FRAMEWORKS
+from tests.test_resume import forget_after, result
+from tests.weight_files import shrink
+
+DIGITS = 1797
+OPTIONS = "--model resnet50_transfer --epochs 3 --batch-size 128 --optimizer adamw --ema 0.9 --checkpoint-every 1epoch"
+
+
+@pytest.fixture
+def frozen_run(run_main, monkeypatch, tmp_path):
+    """Train a small frozen network: -> its run folder, and how many inputs and features it has predicted from."""
+    shrink(monkeypatch, "resnet50_transfer")
+
+    def run(framework: str, *more: object, parts: bool = True, out: str = "run"):
+        backend, counts = import_module(f"{framework}.loop"), {"inputs": 0, "features": 0}
+        predict = backend.predict
+
+        def counted(model, variables, loader, config):
+            shape = loader.split.inputs.shape
+            counts["features" if shape[1:3] == (1, 1) else "inputs"] += shape[0]
+            return predict(model, variables, loader, config)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(backend, "predict", counted)
+            if not parts:
+                patch.setattr(backend, "parts", lambda model: None)
+            code, stdout, err = run_main(f"{framework}.train", *OPTIONS.split(), "--out", out, *more)
+        assert (code, err) == (0, "")
+        assert ("features of the frozen layers: computed once for 1,797 examples" in stdout) == (
+            counts["features"] > 0
+        )
+        return tmp_path / out, counts
+
+    return run
+
+
+def rows(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_it_is_the_training_of_the_whole_network(framework, frozen_run):
+    once, counts = frozen_run(framework)
+    assert counts["inputs"] == DIGITS
+    whole, anew = frozen_run(framework, parts=False, out="whole")
+    assert anew["features"] == 0
+    assert anew["inputs"] > DIGITS
+    for ours, theirs in zip(rows(once), rows(whole), strict=True):
+        assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.005)
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    before, after = (read_weights(run / "weights.safetensors") for run in (whole, once))
+    assert list(before) == list(after)
+    for name, array in before.items():
+        trained = "fc" in name
+        assert np.array_equal(after[name], array) or trained, name
+        assert np.allclose(after[name], array, rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_it_resumes_bit_by_bit(framework, frozen_run, run_main, tmp_path):
+    run, _ = frozen_run(framework, "--keep", 10)
+    whole, middle = result(run), int(checkpoint.folders(run)[1].name.removeprefix("step-"))
+    again = tmp_path / "again"
+    shutil.copytree(run, again, symlinks=True)
+    forget_after(again, middle)
+    code, out, err = run_main(f"{framework}.train", "--resume", again)
+    assert (code, err) == (0, "")
+    assert "computed once for 1,797 examples" in out
+    assert result(again) == whole
+
+
+@pytest.mark.parametrize(
+    ("framework", "options"),
+    slow_unless(
+        lambda framework, options: framework == "torchnets" and options[0] == "--augment",
+        [
+            (framework, options)
+            for framework in FRAMEWORKS
+            for options in (("--augment", "flip"), ("--mixup", "0.2"), ("--tta", "flip"), ("--precision", "float64"))
+        ],
+    ),
+)
+def test_what_differs_from_epoch_to_epoch_is_computed_in_each(framework, options, frozen_run):
+    _, counts = frozen_run(framework, *options, "--epochs", 1)
+    assert counts["features"] == 0
+
+
+@pytest.mark.parametrize(
+    ("framework", "precision"),
+    slow_unless(lambda framework, _: framework == "torchnets", [(f, "bfloat16") for f in FRAMEWORKS]),
+)
+def test_features_are_computed_in_the_precision_of_the_run(framework, precision, frozen_run):
+    once, counts = frozen_run(framework, "--precision", precision)
+    assert counts["inputs"] == DIGITS
+    whole, _ = frozen_run(framework, "--precision", precision, parts=False, out="whole")
+    for ours, theirs in zip(rows(once), rows(whole), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.02)
