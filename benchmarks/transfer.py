@@ -1,8 +1,8 @@
 """A frozen ResNet-50 on Fashion-MNIST: pre-train it on CIFAR-10 with PyTorch, then train the head in both frameworks.
 
-Run by: python -m benchmarks.transfer FOLDER --data-dir DATA [--epochs 6] [--tf32]
+Run by: python -m benchmarks.transfer FOLDER --data-dir DATA [--epochs 4] [--tf32]
 
-Both see images of 40x40 pixels, of which 2x2 positions are left at the network's end; of 32x32 it would be one. A
+Both see images of 48x48 pixels, of which 2x2 positions are left at the network's end; of 32x32 it would be one. A
 training that was stopped is resumed.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.recipes import FRAMEWORKS
 
 RECIPE = "resnet50-transfer-fashion"
-PRETRAINING = "--model resnet50 --input-shape 40,40,3 --dataset cifar10 --batch-size 128 --optimizer adamw --lr 0.001"
+PRETRAINING = "--model resnet50 --input-shape 48,48,3 --dataset cifar10 --batch-size 128 --optimizer adamw --lr 0.001"
 PRETRAINING += " --weight-decay 0.05 --augment flip,crop,color --label-smoothing 0.1"
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=6, help="of the pre-training (default: 6)")
+    parser.add_argument("--epochs", type=int, default=4, help="of the pre-training (default: 4)")
     parser.add_argument("--tf32", action="store_true", help="on a GPU, let float32 products be rounded to TF32")
     arguments = parser.parse_args()
     more = ["--data-dir", str(arguments.data_dir), *(["--tf32"] if arguments.tf32 else [])]

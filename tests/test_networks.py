@@ -147,8 +147,8 @@ def test_both_compute_the_same_of_other_sizes(name):
     x = np.random.default_rng(0).normal(size=(2, size + 11, size + 7, 3))
     with torch.no_grad():
         expected = net(torch.from_numpy(x).movedim(-1, 1)).numpy()
-    with jax.enable_x64():
-        found = jaxnets.MODELS[name].build(**options).apply(to_flax(net.state_dict()), x)
+    with jax.enable_x64(True):
+        found = np.asarray(jaxnets.MODELS[name].build(**options).apply(to_flax(net.state_dict()), x))
     assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max()
 
 

@@ -24,7 +24,7 @@ def test_resnet50_is_pretrained_and_then_both_heads_are_trained(run_main, tmp_pa
         ours = [option for option in options if option not in ("--weights", str(folder / names[0]), "--new-head")]
         code, said, err = run_main(f"{framework}.train", *ours, "--dataset", "digits", "--dry-run")
         assert (code, err) == (0, "")
-        assert "8x8x1 to 40x40x3" in said or "40x40" in said
+        assert "repeated to 48x48x3" in said
     assert names == ["resnet50-cifar10-torchnets", *(f"{transfer.RECIPE}-{f}" for f in transfer.FRAMEWORKS)]
 
 

@@ -32,7 +32,7 @@ def with_features(session: Session, variables: Any) -> Session:
 
 
 def _constant(config: Config) -> bool:
-    """Return whether the network's inputs are the same in every epoch; and float32, in which features are kept, does."""
+    """Return whether an example's inputs are always the same, and float32, in which features are kept, suffices."""
     changed = augmentations(config.augment) or config.mixup or config.tta != "none"
     return not changed and config.precision != "float64"
 

@@ -102,7 +102,9 @@ def network(config: Config, models: Mapping[str, Entry]) -> Entry:
         return entry
     if not entry.own and not entry.any_size and len(usual) != 2:
         size = "x".join(map(str, usual))
-        raise UserError(f"--input-shape: '{config.model}' takes {size} alone; see docs/networks.md for those of any size")
+        raise UserError(
+            f"--input-shape: '{config.model}' takes {size} alone; see docs/networks.md for those of any size"
+        )
     if not entry.own and (len(shape) != len(usual) or shape[-1] != usual[-1]):
         sizes = "length" if len(usual) == 2 else "height,width"
         raise UserError(f"--input-shape is {config.input_shape}; '{config.model}' takes {sizes},{usual[-1]}")
