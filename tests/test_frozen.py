@@ -18,7 +18,7 @@ from jaxnets.frozen import parts as jax_parts
 from parity import to_flax
 from parity.sides.flax_side import QUICK_COMPILATION
 from tests.quick import slow_unless
-from tests.test_commands import FRAMEWORKS
+from tests.test_commands import FRAMEWORKS, start
 from tests.test_resume import forget_after, result
 from tests.weight_files import shrink
 from torchnets.frozen import parts as torch_parts
@@ -134,3 +134,17 @@ def test_features_are_computed_in_the_precision_of_the_run(framework, frozen_run
     whole, _ = frozen_run(framework, "--precision", "bfloat16", parts=False, out="whole")
     for ours, theirs in zip(rows(once), rows(whole), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_several_processes_share_the_batches_of_features(framework, tmp_path):
+    options = ("-m", f"{framework}.train", "--model", "resnet50_transfer", "--epochs", 1, "--batch-size", 128)
+    options += ("--dropout", 0, "--optimizer", "momentum", "--lr", 0.01)  # PyTorch's masks are each process's own
+    for out, more in (("one", ()), ("two", ("--processes", 2))):
+        process = start(*options, *more, "--out", out, cwd=tmp_path)
+        said, err = process.communicate(timeout=500)
+        assert process.returncode == 0, err
+        assert said.count("computed once for 1,797 examples") == 1
+    for ours, theirs in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)

@@ -8,13 +8,13 @@ from torch import nn
 
 def part(model: nn.Module, method: str) -> nn.Module:
     """Return a network that calls one of its methods; layers, their names and their parameters are the same."""
-    found = copy(model)
 
-    def forward(inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         """Call it; features (N, channels, 1, 1) are what the loader keeps, `head` takes (N, channels)."""
-        return getattr(found, method)(inputs.flatten(1) if method == "head" else inputs)
+        return getattr(self, method)(inputs.flatten(1) if method == "head" else inputs)
 
-    found.forward = forward
+    found = copy(model)  # of which a deep copy, as the moving average's, must call its own layers: so a class
+    found.__class__ = type(f"{type(model).__name__}.{method}", (type(model),), {"forward": forward})
     return found
 
 

@@ -26,6 +26,7 @@ def with_features(session: Session, variables: Any) -> Session:
     frozen, head = parts
     names = session.task.splits if session.group.leads else ("train",)  # process 0 alone evaluates
     features = {name: _features(session, frozen, variables, name) for name in names}
+    session.group.barrier()  # the others have fewer to compute, and the first step waits only for so long
     count = sum(len(split.labels) for split in features.values())
     say(session.console, f"features of the frozen layers: computed once for {count:,} examples")
     return session._replace(model=head, task=session.task._replace(features=features))

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.align.backward import Parting, Passes, Pulled
+from parity.align.backward import Parting, Pulled
 from parity.align.matched import Use, unmatched
+from parity.align.passes import Passes
 from parity.align.tape import STOP, Entry, Node
 from parity.trace.lines import Line
 from parity.trace.values import VIEWS

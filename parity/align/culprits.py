@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.align.backward import Contributions, Parting, Passes, Pulled, both_passes, delivered, partings, total
+from parity.align.backward import Contributions, Parting, Pulled, delivered, partings, total
 from parity.align.counterparts import Counterparts
 from parity.align.kinks import words_of
 from parity.align.pair import PortPair
+from parity.align.passes import Passes, both_passes
 from parity.align.tape import CUSTOM, OWN_RULES, STOP, Entry, Node, pulled
 from parity.sides.arrays import x64
 from parity.trace.lines import Line
