@@ -227,7 +227,12 @@ def test_files_that_cannot_be_imported_are_one_line(run_main, tmp_path):
         ("lenet5(batch=True)", "batch"),
     ):
         assert said in line(run_main("jaxnets.train", "--model", model, *OPTIONS))
-    assert "--input-shape is for a network of your own" in line(run_main("jaxnets.train", "--input-shape", "8,8,1"))
+    for model, shape, said in (
+        ("lenet5", "8,8,1", "'lenet5' takes 32x32x1 alone"),
+        ("resnet18_cifar", "48,48,1", "'resnet18_cifar' takes height,width,3"),
+        ("m5", "48,48,1", "'m5' takes length,1"),
+    ):
+        assert said in line(run_main("jaxnets.train", "--model", model, "--input-shape", shape))
 
 
 def test_two_folders_may_each_have_files_of_the_same_names(tmp_path):
