@@ -60,16 +60,18 @@ def test_the_parts_are_the_whole():
     options = {**entry.small.options, **entry.small.quick}
     net = torchnets.MODELS["resnet50_transfer"].build(**options).eval()
     x = np.random.default_rng(0).normal(size=(3, *entry.small.input_shape)).astype(np.float32)
-    frozen, head = torch_parts(net)
+    found, ours = torch_parts(net), jax_parts(entry.build(**options))
+    assert found
+    assert ours
+    (frozen, head), (body, top) = found, ours
     with torch.no_grad():
         features = frozen(torch.from_numpy(x).movedim(-1, 1))
         assert torch.equal(head(features[:, :, None, None]), net(torch.from_numpy(x).movedim(-1, 1)))
     assert head.state_dict().keys() == net.state_dict().keys()
-    model, variables = entry.build(**options), to_flax(net.state_dict())
-    body, top = jax_parts(model)
-    ours = jax.jit(partial(body.apply, train=False), compiler_options=QUICK_COMPILATION)(variables, x)
-    assert np.allclose(ours, features, rtol=1e-4, atol=1e-5)
-    logits, updated = top.apply(variables, ours[:, None, None], train=False, mutable=["batch_stats"])
+    variables = to_flax(net.state_dict())
+    made = jax.jit(partial(body.apply, train=False), compiler_options=QUICK_COMPILATION)(variables, x)
+    assert np.allclose(made, features, rtol=1e-4, atol=1e-5)
+    logits, updated = top.apply(variables, made[:, None, None], train=False, mutable=["batch_stats"])
     assert np.allclose(logits, net(torch.from_numpy(x).movedim(-1, 1)).detach(), rtol=1e-4, atol=1e-4)
     assert jax.tree.all(jax.tree.map(np.array_equal, updated["batch_stats"], variables["batch_stats"]))
     assert jax_parts(jaxnets.build("resnet50")) is torch_parts(torchnets.build("lenet5")) is None
