@@ -58,21 +58,22 @@ def frozen_run(run_main, monkeypatch, tmp_path):
 def test_the_parts_are_the_whole():
     entry = jaxnets.MODELS["resnet50_transfer"]
     options = {**entry.small.options, **entry.small.quick}
-    net = torchnets.MODELS["resnet50_transfer"].build(**options).eval()
-    x = np.random.default_rng(0).normal(size=(3, *entry.small.input_shape)).astype(np.float32)
+    net = torchnets.MODELS["resnet50_transfer"].build(**options).double().eval()
+    x = np.random.default_rng(0).normal(size=(3, *entry.small.input_shape))
     found, ours = torch_parts(net), jax_parts(entry.build(**options))
     assert found
     assert ours
     (frozen, head), (body, top) = found, ours
     with torch.no_grad():
-        features = frozen(torch.from_numpy(x).movedim(-1, 1))
-        assert torch.equal(head(features[:, :, None, None]), net(torch.from_numpy(x).movedim(-1, 1)))
+        features, whole = frozen(torch.from_numpy(x).movedim(-1, 1)), net(torch.from_numpy(x).movedim(-1, 1))
+        assert torch.equal(head(features[:, :, None, None]), whole)
     assert head.state_dict().keys() == net.state_dict().keys()
     variables = to_flax(net.state_dict())
-    made = jax.jit(partial(body.apply, train=False), compiler_options=QUICK_COMPILATION)(variables, x)
-    assert np.allclose(made, features, rtol=1e-4, atol=1e-5)
-    logits, updated = top.apply(variables, made[:, None, None], train=False, mutable=["batch_stats"])
-    assert np.allclose(logits, net(torch.from_numpy(x).movedim(-1, 1)).detach(), rtol=1e-4, atol=1e-4)
+    with jax.enable_x64(True):
+        made = jax.jit(partial(body.apply, train=False), compiler_options=QUICK_COMPILATION)(variables, x)
+        logits, updated = top.apply(variables, made[:, None, None], train=False, mutable=["batch_stats"])
+    for one, other in ((made, features), (logits, whole)):
+        assert np.abs(np.asarray(one) - other.numpy()).max() <= 1e-12 * other.abs().max()
     assert jax.tree.all(jax.tree.map(np.array_equal, updated["batch_stats"], variables["batch_stats"]))
     assert jax_parts(jaxnets.build("resnet50")) is torch_parts(torchnets.build("lenet5")) is None
 
@@ -93,6 +94,7 @@ def test_it_is_the_training_of_the_whole_network(framework, frozen_run):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     before, after = (read_weights(run / "weights.safetensors") for run in (whole, once))
     assert before.keys() == after.keys()
+    # float32: batches of another size are rounded otherwise, and two epochs of AdamW divide by small numbers.
     for name, array in before.items():
         trained = "fc" in name
         assert np.array_equal(after[name], array) or trained, name

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from data import Loader, Split
+from data import Split
 from data.augment import augmentations
 from experiment.config import Config
 from experiment.console import say
-from experiment.loop.evaluation import evaluation_batch
 from experiment.loop.session import Session
-from experiment.loop.task import input_dtype, network_inputs
+from experiment.loop.task import network_inputs, predict_split
 
 
 def with_features(session: Session, variables: Any) -> Session:
@@ -40,9 +39,6 @@ def _constant(config: Config) -> bool:
 
 def _features(session: Session, frozen: Any, variables: Any, name: str) -> Split:
     """Return the features of a split's examples, (N, 1, 1, channels)."""
-    config, task = session.config, session.task
-    size = evaluation_batch(config, task.splits[name].inputs.shape[1:], session.backend.replicas())
-    split, mean, std = network_inputs(task, name)
-    loader = Loader(split, mean, std, size, dtype=input_dtype(config))
-    features = session.backend.predict(frozen, variables, loader, config)
-    return Split(features[:, None, None], split.labels)
+    backend, task, config = session.backend, session.task, session.config
+    features = predict_split(backend, frozen, variables, task, name, config)
+    return Split(features[:, None, None], network_inputs(task, name)[0].labels)

@@ -318,9 +318,14 @@ def input_dtype(config: Config) -> type[np.floating]:
     return np.float64 if config.precision == "float64" else np.float32
 
 
-def score_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
-    """Evaluate the network on a whole split."""
+def predict_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> np.ndarray:
+    """Return what the network makes of a whole split, (N, ...); of further windows at the end."""
     size = evaluation_batch(config, task.splits[name].inputs.shape[1:], backend.replicas())
     loader = Loader(*network_inputs(task, name), size, dtype=input_dtype(config))
-    logits = mean_over_windows(backend.predict(model, variables, loader, config), task.windows.get(name))
+    return backend.predict(model, variables, loader, config)
+
+
+def score_split(backend: Backend, model: Any, variables: Any, task: Task, name: str, config: Config) -> Score:
+    """Evaluate the network on a whole split."""
+    logits = mean_over_windows(predict_split(backend, model, variables, task, name, config), task.windows.get(name))
     return score(logits, task.splits[name].labels, config.loss, roc_auc=config.probabilities)
