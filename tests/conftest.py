@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process per core already: threads would only get in each other's way
@@ -24,6 +25,7 @@ import pytest
 from experiment.cli import compare, evaluate, predict, train, visualize
 from experiment.runs import plots
 from parity import __main__ as parity_main
+from parity.compiler import isolated
 from parity.report import Result
 from parity.sides.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
 from tests.quick import ALL, QUICK_COMPILATION
@@ -44,18 +46,19 @@ REAL_FOLDERS = ("MNIST/raw", "FashionMNIST/raw", "free-spoken-digit-dataset/reco
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run all tests, also those that are marked slow")
+    parser.addoption("--as-users", action="store_true", help="compile programs as users do, which takes far longer")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let XLA compile with little effort, but with --slow exactly as users' programs are compiled."""
-    slow = config.getoption("slow")
-    if not slow:
+    """Let XLA compile with little effort, but with --as-users exactly as users' programs are compiled."""
+    as_users = config.getoption("as_users")
+    if not as_users:
         CHECKS_COMPILATION.update(xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=True)
     if WORKER:  # has the environment of the process that has started it
         return
-    if slow:
+    if config.getoption("slow"):
         os.environ[ALL] = "yes"
-    else:
+    if not as_users:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
 
 
@@ -75,6 +78,19 @@ def running_jax() -> None:
     tests of this process would compute other last bits than the processes that they start.
     """
     jax.devices()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_as_by_users() -> Iterator[None]:
+    """With --slow, let the check `compiled` of every network compile as users do, whatever the tests' own programs."""
+    if ALL not in os.environ:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        flags = lambda: os.environ.get("XLA_FLAGS", "").replace(QUICK_COMPILATION, "")  # noqa: E731
+        given = isolated.environment
+        patch.setattr(isolated, "environment", lambda: given() | {"XLA_FLAGS": flags()})
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -98,10 +114,9 @@ def real_data() -> Path:
 
 @pytest.fixture
 def without_compiled(monkeypatch) -> None:
-    """Leave out the check `compiled`, half of the time of `parity.check`, but with --slow; test_compiler has it."""
-    if ALL not in os.environ:
-        passed = Result("compiled", 0.0, 0.0, "")
-        monkeypatch.setattr("parity.checks.layers.check_compiled", lambda *_: passed)
+    """Leave out the check `compiled`, half of the time of `parity.check`: test_compiler and test_parity have it."""
+    passed = Result("compiled", 0.0, 0.0, "")
+    monkeypatch.setattr("parity.checks.layers.check_compiled", lambda *_: passed)
 
 
 @pytest.fixture

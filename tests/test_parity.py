@@ -21,11 +21,12 @@ from parity.checks.structure import Counts, check_full_size, check_structure
 from parity.commands.check import run_checks
 from parity.report import Trajectory
 from parity.report.compare import relative_error
-from parity.sides.flax_side import FlaxSide
+from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide
 from parity.sides.torch_side import TorchSide, randomised
 from parity.suite import FEW_OPTIMIZERS
 from parity.training.trajectory import OPTIMIZERS
 from tests.pairs import SHAPE, Deterministic, FlaxNet, Reference, TorchNet
+from tests.quick import FAMILIES
 
 
 def inputs(seed: int = 0, count: int = 6) -> np.ndarray:
@@ -56,6 +57,8 @@ def test_every_network_has_its_published_size_and_the_same_output(name: str):
 
 
 QUICK = {"ann": "adam", "lenet5_bn": "momentum"}  # with dropout, with convolutions
+# Of the tests' programs those that make many steps, or are of full width, take longer to run than to compile.
+OPTIMISED = "xla_backend_optimization_level", 1
 
 
 @pytest.mark.parametrize(
@@ -68,13 +71,16 @@ QUICK = {"ann": "adam", "lenet5_bn": "momentum"}  # with dropout, with convoluti
         ),
     ],
 )
-def test_the_networks_are_the_same_and_train_the_same_way(name: str, optimizer: str):
+def test_the_networks_are_the_same_and_train_the_same_way(name: str, optimizer: str, request, monkeypatch):
+    if name not in FAMILIES and name not in QUICK:  # compiled as users do, one of each kind; the command does all
+        request.getfixturevalue("without_compiled")
     report = suite.check_network(name)
     assert report.ok, report.failures
     checks = {result.check for result in report.results}
     assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients"}
     if torchnets.MODELS[name].num_params >= LARGE:
         return  # for time's sake; the command trains all of them, each with both
+    monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
     assert_the_same_training(name, optimizer, suite.QUICK_STEPS, report.zeros)
 
 
@@ -94,7 +100,8 @@ def test_a_small_network_trains_the_same_way_with_every_optimizer(optimizer: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("at", "optimizer"), list(enumerate([*OPTIMIZERS, *OPTIMIZERS])))
-def test_the_smallest_networks_train_the_same_way_for_100_steps(at: int, optimizer: str):
+def test_the_smallest_networks_train_the_same_way_for_100_steps(at: int, optimizer: str, monkeypatch):
+    monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
     name = SMALLEST[(at + at // len(OPTIMIZERS)) % len(SMALLEST)]  # each optimizer meets two networks
     assert_the_same_training(name, optimizer, suite.FULL_STEPS)
 
@@ -231,7 +238,8 @@ def test_an_unknown_network_is_refused_before_anything_runs():
 @pytest.mark.parametrize(
     "name", [n for n, e in torchvision.known().items() if e.num_params < 12_000_000 and not e.pretrained]
 )
-def test_torchvisions_own_module_is_our_flax_one(name):
+def test_torchvisions_own_module_is_our_flax_one(name, monkeypatch):
+    monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
     report = torchvision.compare(name)
     assert report.ok, report.failures
 

@@ -46,6 +46,7 @@ def test_where_two_bugs_need_special_inputs_the_right_pair_passes():
     assert parity.check(net, pairs.Deterministic(), x).ok
 
 
+@pytest.mark.usefixtures("without_compiled")
 @pytest.mark.parametrize(
     ("name", "seeds"),
     [*((name, SEEDS[:1]) for name in RIGHT), *(pytest.param(name, SEEDS, marks=pytest.mark.slow) for name in RIGHT)],

@@ -130,9 +130,15 @@ class Compiler:
             # By its path, with -P: neither the user's folder nor that of the file comes to the front of sys.path.
             command = [sys.executable, "-P", worker.__file__]
             pipe = subprocess.PIPE
-            environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment()
+            )
         return self._process
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of the process: this one's, so that it compiles by the same flags."""
+    return os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
 def _export(run: Callable[..., Any], arguments: Sequence[Any]) -> tuple[jax.export.Exported, bytearray] | None:

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.compiler_guard import OWN_CODE
 from parity.compiler.program import Equation, Program, Values, arguments_of, is_key, named
+from parity.sides.flax_side import QUICK_COMPILATION
 
 Params = Mapping[str, Any]
 
@@ -81,7 +81,7 @@ class Evaluator:
             def single(*arguments: Any) -> Any:
                 return equation.primitive.bind(*arguments, **equation.params)
 
-            compiled = jax.jit(single, compiler_options={**OWN_CODE, "xla_backend_optimization_level": 0})
+            compiled = jax.jit(single, compiler_options=QUICK_COMPILATION)
             if "jaxpr" in key[1]:  # its constants are not in its text, so that the text does not say which one it is
                 return compiled
             # The equation is kept, so that no other object can get the address that stands in the text.
