@@ -9,8 +9,8 @@ import hypothesis
 import pytest
 
 # Tests spend most of their time in XLA's compiler, and next to none in its programs. A program that is compiled in one
-# piece takes an eighth less than in 32, on which several cores could work. jaxlib 0.10 has a second way to make code of
-# fused operations: a program of one operation takes 15 ms instead of 45 (with the other flags alone: 35).
+# piece takes an eighth less than in 32, on which several cores could work. jaxlib 0.10 has a second way to make code
+# of fused operations: a program of one operation takes 15 ms instead of 45 (with the other flags alone: 35).
 QUICK_COMPILATION = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_parallel_codegen_split_count=1"

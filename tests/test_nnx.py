@@ -105,6 +105,7 @@ def test_nnx_does_not_import_equinox():
         assert not [text for text in imported if "equinox" in text or "eqx" in text]
 
 
+@pytest.mark.usefixtures("without_compiled")
 @names
 def test_nnx_is_the_pytorch_network(name):
     chosen, shape = options(name)
