@@ -105,6 +105,7 @@ class ResNet(nn.Module):
         """Return logits."""
         return self.head(self.features(x, train=train), train=train)
 
+    @nn.nowrap  # or Flax would put "ResNet.features" in front of the name of every operation
     def features(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Return what the head takes, (N, channels)."""
         moving = train and not self.frozen  # frozen layers keep their statistics still, too (trap 21)
@@ -116,6 +117,7 @@ class ResNet(nn.Module):
             x = sequential(stage, x, train=moving)
         return global_average_pool(x)
 
+    @nn.nowrap
     def head(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Return logits of features (N, channels)."""
         return sequential([self.fc] if callable(self.fc) else self.fc, x, train=train)
