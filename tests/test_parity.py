@@ -233,6 +233,7 @@ def test_an_unknown_network_is_refused_before_anything_runs():
 # --- torchvision's own modules --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_compiled")
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize(
