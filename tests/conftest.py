@@ -83,13 +83,15 @@ def running_jax() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def compiled_as_by_users() -> Iterator[None]:
     """With --slow, let the check `compiled` of every network compile as users do, whatever the tests' own programs."""
-    if ALL not in os.environ:
-        yield
-        return
+    inherited = isolated.environment
+
+    def of_users() -> dict[str, str]:
+        found = inherited()
+        return found | {"XLA_FLAGS": found.get("XLA_FLAGS", "").replace(QUICK_COMPILATION, "")}
+
     with pytest.MonkeyPatch.context() as patch:
-        flags = lambda: os.environ.get("XLA_FLAGS", "").replace(QUICK_COMPILATION, "")  # noqa: E731
-        given = isolated.environment
-        patch.setattr(isolated, "environment", lambda: given() | {"XLA_FLAGS": flags()})
+        if ALL in os.environ:
+            patch.setattr(isolated, "environment", of_users)
         yield
 
 

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from typing import Any
 
 import hypothesis
 import pytest
+
+from parity.sides.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
 
 # Tests spend most of their time in XLA's compiler, and next to none in its programs. A program that is compiled in one
 # piece takes an eighth less than in 32, on which several cores could work. jaxlib 0.10 has a second way to make code
@@ -15,7 +16,7 @@ QUICK_COMPILATION = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_parallel_codegen_split_count=1"
 )
-if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+if "xla_cpu_use_fusion_emitters" in CHECKS_COMPILATION:
     QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
 ALL = "JAXNETS_ALL_TESTS"  # is in the environment if --slow was given
 # One network of each kind of layers, and so of names, layouts and ways to draw initial weights.
