@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from parity.records import equations
+from parity.trace import windows
 
 
 @pytest.mark.parametrize("most", [1 << 24, 0])
@@ -29,7 +29,7 @@ def test_both_ways_are_what_jax_computes(
     with jax.enable_x64(True):
         given = jnp.asarray(x), jnp.asarray(kernel)
         expected = jax.lax.conv_general_dilated(*given, dimension_numbers=numbers, **options)
-    monkeypatch.setattr(equations, "MOST_PATCHES", most)
-    found = equations.EQUATIONS["conv_general_dilated"](x, kernel, dimension_numbers=numbers, **options)
+    monkeypatch.setattr(windows, "MOST_PATCHES", most)
+    found = windows.OPERATIONS["conv_general_dilated"](x, kernel, dimension_numbers=numbers, **options)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-12, atol=1e-12)

@@ -59,12 +59,18 @@ def chunks(result: np.ndarray) -> Iterator[list[np.ndarray]]:
     for axis in reversed(range(result.ndim)):
         for count in (2, 3, 4):
             if result.shape[axis] % count == 0 and result.shape[axis] > count:
-                yield np.split(result, count, axis)
+                yield _split(result, count, axis)
             elif result.shape[axis] == count and result.ndim > 2:
-                yield [part.squeeze(axis) for part in np.split(result, count, axis)]
+                yield [part.squeeze(axis) for part in _split(result, count, axis)]
     size = result.shape[-1] if result.ndim else 1
     for count in (3, 2):
         for groups in range(2, size // count + 1):
             if size % (groups * count) == 0:
                 turned = result.reshape(*result.shape[:-1], groups, count, -1)
                 yield [turned[..., i, :] for i in range(count)]
+
+
+def _split(array: np.ndarray, count: int, axis: int) -> list[np.ndarray]:
+    """Return equal parts along an axis, a few times faster than `np.split` does."""
+    before, length = (slice(None),) * axis, array.shape[axis] // count
+    return [array[(*before, slice(i * length, (i + 1) * length))] for i in range(count)]

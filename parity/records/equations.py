@@ -1,21 +1,16 @@
-"""Equations of a record that `parity.trace.numpy_ops` does not have: windows, indices, convolutions."""
+"""Equations of a record that `parity.trace.numpy_ops` does not have: indices, sorting."""
 
 import functools
-import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data.errors import UserError
+from parity.trace import windows
 from parity.trace.program import Equation
 
-FIRST = {"reduce_window_max": -np.inf, "reduce_window_min": np.inf, "reduce_window_sum": 0.0}
 KEYS = ("random_seed", "random_wrap", "random_unwrap", "random_split", "random_fold_in", "random_clone")
-REDUCE = {"reduce_window_max": np.max, "reduce_window_min": np.min, "reduce_window_sum": np.sum}
-
-MOST_PATCHES = 1 << 24  # numbers of a convolution's windows that are laid out at once
 
 
 def compute(equation: Equation, values: Sequence[Any]) -> list[Any]:
@@ -34,71 +29,6 @@ def compute(equation: Equation, values: Sequence[Any]) -> list[Any]:
     result = EQUATIONS[name](*map(np.asarray, values), **{"name": name, **equation.params})
     results = list(result) if isinstance(result, list | tuple) else [result]
     return [np.asarray(r, v.aval.dtype) for r, v in zip(results, equation.outvars, strict=True)]
-
-
-def _padded(x: np.ndarray, value: Any, config: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """Return an array with so many values before, behind and between its own, for each axis; fewer than none cut."""
-    for axis, (low, high, inside) in enumerate(config):
-        if inside:
-            sides = list(x.shape)
-            sides[axis] = max(0, (sides[axis] - 1) * (inside + 1) + 1)
-            wide = np.full(sides, value, x.dtype)
-            wide[_along(axis, slice(None, None, inside + 1))] = x
-            x = wide
-        x = np.pad(x, [(max(0, low), max(0, high)) if a == axis else (0, 0) for a in range(x.ndim)],
-                   constant_values=value)  # fmt: skip
-        x = x[_along(axis, slice(max(0, -low), x.shape[axis] - max(0, -high)))]
-    return x
-
-
-def _along(axis: int, part: slice) -> tuple[slice, ...]:
-    return (*(slice(None),) * axis, part)
-
-
-def _pad(x: np.ndarray, value: np.ndarray, *, padding_config: Any, **_: Any) -> np.ndarray:
-    return _padded(x, value.item(), padding_config)
-
-
-def _windows(x: np.ndarray, sizes: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
-    """Return a view of all windows: first where they stand, then what is in them."""
-    reach = [(size - 1) * step + 1 for size, step in zip(sizes, dilation, strict=True)]
-    view = np.lib.stride_tricks.sliding_window_view(x, reach)
-    return view[(*(slice(None, None, s) for s in strides), *(slice(None, None, d) for d in dilation))]
-
-
-def _reduce_window(
-    x: np.ndarray,
-    *,
-    name: str,
-    window_dimensions: Any,
-    window_strides: Any,
-    padding: Any,
-    base_dilation: Any = None,
-    window_dilation: Any = None,
-    **_: Any,
-) -> np.ndarray:
-    ones = (1,) * x.ndim
-    first = FIRST[name] if x.dtype.kind == "f" or not np.isinf(FIRST[name]) else np.iinfo(x.dtype).min
-    x = _padded(x, first, [(*p, b - 1) for p, b in zip(padding, base_dilation or ones, strict=True)])
-    windows = _windows(x, window_dimensions, window_strides, window_dilation or ones)
-    return REDUCE[name](windows, axis=tuple(range(x.ndim, 2 * x.ndim)))
-
-
-def _select_and_scatter_add(
-    source: np.ndarray, x: np.ndarray, *, window_dimensions: Any, window_strides: Any, padding: Any, **_: Any
-) -> np.ndarray:
-    """Add each number of the source where its window is largest."""
-    config = [(*p, 0) for p in padding]
-    wide = _padded(x, -np.inf, config)
-    numbers = np.arange(wide.size).reshape(wide.shape)
-    ones, count = (1,) * x.ndim, int(np.prod(window_dimensions))
-    views = [
-        _windows(a, window_dimensions, window_strides, ones).reshape(*source.shape, count) for a in (wide, numbers)
-    ]
-    at = np.take_along_axis(views[1], views[0].argmax(-1)[..., None], -1)[..., 0]
-    result = np.zeros(wide.size, source.dtype)
-    np.add.at(result, at.ravel(), source.ravel())
-    return _padded(result.reshape(wide.shape), 0, [(-low, -high, 0) for low, high, _ in config])
 
 
 def _indices(
@@ -178,62 +108,6 @@ def _dynamic_update_slice(x: np.ndarray, update: np.ndarray, *starts: np.ndarray
     return result
 
 
-def _convolution(x: np.ndarray, w: np.ndarray, *, window_strides: Any, padding: Any, lhs_dilation: Any,
-                 rhs_dilation: Any, dimension_numbers: Any, feature_group_count: int, batch_group_count: int,
-                 **_: Any) -> np.ndarray:  # fmt: skip
-    """Convolve: the windows of `x`, as rows, times the kernels."""
-    d, rank = dimension_numbers, len(window_strides)
-    x, w = x.transpose(d.lhs_spec), w.transpose(d.rhs_spec)
-    x = _padded(x, 0, [(0, 0, 0), (0, 0, 0), *((*p, s - 1) for p, s in zip(padding, lhs_dilation, strict=True))])
-    groups = feature_group_count * batch_group_count
-    if batch_group_count > 1:  # the examples of a group are those of its outputs
-        x = x.reshape(batch_group_count, -1, *x.shape[1:]).swapaxes(0, 1)
-        x = x.reshape(x.shape[0], -1, *x.shape[3:])
-    reach = [(n - 1) * s + 1 for n, s in zip(w.shape[2:], rhs_dilation, strict=True)]
-    sides = [max(0, (n - r) // s + 1) for n, r, s in zip(x.shape[2:], reach, window_strides, strict=True)]
-    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
-    x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
-    steps = [(b, n, s) for b, n, s in zip(rhs_dilation, sides, window_strides, strict=True)]
-    few = 0 < x.shape[0] * math.prod(sides) * math.prod(w.shape[2:]) * groups <= MOST_PATCHES
-    result = (_by_patches if few else _by_places)(x, w, steps)
-    result = result.reshape(result.shape[0], groups * w.shape[1], *sides)  # sizes may be zero
-    back = np.argsort(d.out_spec)
-    return result.transpose(back) if rank else result
-
-
-def _by_patches(x: np.ndarray, w: np.ndarray, steps: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """Return (N, groups, O, *sides) by one product: a kernel's gradient has as many places as the picture.
-
-    Args:
-        x: (N, groups, I, *padded sides)
-        w: (groups, O, I, *places)
-        steps: of each axis the kernel's dilation, the length of the result, and the stride.
-    """
-    ones, rank = (1, 1, 1), len(steps)
-    windows = _windows(x, (*ones, *w.shape[3:]), (*ones, *(s for *_, s in steps)), (*ones, *(d for d, *_ in steps)))
-    windows = windows.squeeze(tuple(range(3 + rank, 6 + rank)))  # (N, groups, I, *sides, *places)
-    sides = windows.shape[3 : 3 + rank]
-    patches = windows.transpose(1, 2, *range(3 + rank, 3 + 2 * rank), 0, *range(3, 3 + rank))
-    rows = math.prod(w.shape[2:])
-    patches = patches.reshape(w.shape[0], rows, x.shape[0] * math.prod(sides))
-    result = np.matmul(w.reshape(*w.shape[:2], rows), patches).reshape(*w.shape[:2], x.shape[0], *sides)
-    return np.moveaxis(result, 2, 0)
-
-
-def _by_places(x: np.ndarray, w: np.ndarray, steps: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """Return the same by shifted products, one for each place of the kernel, which take less memory."""
-    sides = tuple(length for _, length, _ in steps)
-    result = np.zeros((x.shape[0], w.shape[0], w.shape[1], *sides), np.result_type(x, w))
-    for place in itertools.product(*map(range, w.shape[3:])) if result.size else ():
-        begin = [p * dilation for p, (dilation, _, _) in zip(place, steps, strict=True)]
-        part = x[(..., *(slice(b, b + (n - 1) * s + 1, s) for b, (_, n, s) in zip(begin, steps, strict=True)))]
-        product = np.matmul(
-            w[(slice(None), slice(None), slice(None), *place)], part.reshape(*part.shape[:3], math.prod(sides))
-        )
-        result += product.reshape(result.shape)
-    return result
-
-
 def _sort(*arrays: Any, dimension: int, num_keys: int, **_: Any) -> list[np.ndarray]:
     order = np.lexsort(arrays[:num_keys][::-1], axis=dimension)
     return [np.take_along_axis(a, order, dimension) for a in arrays]
@@ -270,16 +144,13 @@ def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 EQUATIONS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(("reduce_window_max", "reduce_window_min", "reduce_window_sum"), _reduce_window),
-    "select_and_scatter_add": _select_and_scatter_add,
+    **windows.OPERATIONS,  # here for numbers of fewer than 32 bits
     "gather": _gather,
     **dict.fromkeys(
         ("scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "scatter_min", "scatter_max"), _scatter
     ),
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
-    "conv_general_dilated": _convolution,
-    "pad": _pad,
     "sort": _sort,
     "argmax": _arg(np.argmax),
     "argmin": _arg(np.argmin),

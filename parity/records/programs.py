@@ -101,6 +101,8 @@ class Writer:
             value = value.item()
         if value is None or isinstance(value, bool | int | str):
             return value
+        if hasattr(value, "bind"):  # a primitive: by which select_and_scatter_add compares
+            return {"constant": str(value)}
         return _number(value) if isinstance(value, float) else {"constant": type(value).__name__}
 
     def _aval(self, aval: Any) -> list[Any]:

@@ -82,7 +82,7 @@ def bind(equation: Any, values: Sequence[Any]) -> list[Any]:
 
 def is_key(array: Any) -> bool:
     """Tell whether an array holds keys of random numbers."""
-    return str(getattr(array, "dtype", "")).startswith("key<")
+    return not isinstance(array, np.ndarray) and str(getattr(array, "dtype", "")).startswith("key<")
 
 
 def as_numpy(array: Any) -> Any:
@@ -158,4 +158,6 @@ def floating(array: Any) -> bool:
 
 def is_floating(dtype: Any) -> bool:
     """Tell whether a dtype is one of real numbers, bfloat16 among them."""
+    if getattr(dtype, "kind", "V") != "V":  # of numpy's own, whose name takes long to find
+        return dtype.kind == "f"
     return getattr(dtype, "name", str(dtype)).startswith(("float", "bfloat"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.trace import special
+from parity.trace import special, windows
 
 Operation = Callable[..., Any]
 
@@ -185,5 +185,6 @@ OPERATIONS: dict[str, Operation] = {
     "cumsum": _cumulated(np.cumsum),
     "cumprod": _cumulated(np.cumprod),
     "cummax": _cumulated(np.maximum.accumulate),
+    **windows.OPERATIONS,
 }
 # fmt: on
