@@ -27,7 +27,7 @@ from experiment.runs import plots
 from parity import __main__ as parity_main
 from parity.compiler import isolated
 from parity.report import Result
-from parity.sides.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
+from parity.sides.compilation import QUICK_COMPILATION as CHECKS_COMPILATION
 from tests.quick import ALL, QUICK_COMPILATION
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ

@@ -7,7 +7,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from parity.sides.flax_side import QUICK_COMPILATION as CHECKS_COMPILATION
+from parity.sides.compilation import QUICK_COMPILATION as CHECKS_COMPILATION
 
 # Tests spend most of their time in XLA's compiler, and next to none in its programs. A program that is compiled in one
 # piece takes an eighth less than in 32, on which several cores could work. jaxlib 0.10 has a second way to make code

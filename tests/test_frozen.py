@@ -16,7 +16,7 @@ from experiment.runs import checkpoint
 from experiment.weights.safetensors_file import read_weights
 from jaxnets.frozen import parts as jax_parts
 from parity import to_flax
-from parity.sides.flax_side import QUICK_COMPILATION
+from parity.sides.compilation import QUICK_COMPILATION
 from tests.quick import slow_unless
 from tests.test_commands import FRAMEWORKS, start
 from tests.test_resume import forget_after, result

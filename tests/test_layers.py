@@ -16,7 +16,7 @@ from jaxnets.batch_statistics import normalise
 from jaxnets.convolution import convolve
 from jaxnets.layers import BatchNorm, adaptive_average_pool, conv, flatten, max_pool
 from parity import to_flax
-from parity.sides.flax_side import QUICK_COMPILATION
+from parity.sides.compilation import QUICK_COMPILATION
 from tests.quick import costly, slow_unless
 from torchnets.layers import conv as torch_conv
 from torchnets.layers import max_pool as torch_max_pool

@@ -32,7 +32,7 @@ from jaxnets.step import init_state, train_step
 from parity import suite, to_flax
 from parity.checks.torchvision import torchvision_module
 from parity.copy import flatten as flatten_variables
-from parity.sides.flax_side import QUICK_COMPILATION
+from parity.sides.compilation import QUICK_COMPILATION
 from tests.quick import FAMILIES, slow_unless
 from torchnets.losses import LOSSES as TORCH_LOSSES
 

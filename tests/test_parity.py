@@ -21,7 +21,8 @@ from parity.checks.structure import Counts, check_full_size, check_structure
 from parity.commands.check import run_checks
 from parity.report import Trajectory
 from parity.report.compare import relative_error
-from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide
+from parity.sides.compilation import QUICK_COMPILATION
+from parity.sides.flax_side import FlaxSide
 from parity.sides.torch_side import TorchSide, randomised
 from parity.suite import FEW_OPTIMIZERS
 from parity.training.trajectory import OPTIMIZERS

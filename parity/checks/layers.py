@@ -25,7 +25,8 @@ from parity.compiler.check import check_compiled
 from parity.report import Report, Result
 from parity.report.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
 from parity.sides.calls import CallName
-from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide
+from parity.sides.compilation import QUICK_COMPILATION
+from parity.sides.flax_side import FlaxSide
 from parity.sides.names import Names
 from parity.sides.torch_side import TorchSide, one_rounding_away, randomised
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from parity.compiler.program import Equation, Program, Values, arguments_of, is_key, named
-from parity.sides.flax_side import QUICK_COMPILATION
+from parity.sides.compilation import QUICK_COMPILATION
 
 Params = Mapping[str, Any]
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity.sides.arrays import is_float, to_numpy, x64
+from parity.sides.compilation import QUICK_COMPILATION
 from parity.sides.draw import Inputs
 from parity.sides.jax_side import JaxSide, jax_side
 from parity.sides.outputs import Leaves, named_leaves
@@ -204,7 +205,10 @@ def differentiated(
     with x64():
         trained = {path: jnp.asarray(leaves[path]) for path in side.trained}
         given = jax.tree.map(jnp.asarray, (inputs.args, dict(inputs.kwargs)))
-        gradients, by_inputs = jax.grad(weighted, argnums=(0, 1), allow_int=True)(trained, given)
+        run = jax.grad(weighted, argnums=(0, 1), allow_int=True)
+        if not side.concrete:  # one program is compiled in less time than each of its operations
+            run = jax.jit(run, compiler_options=QUICK_COMPILATION)
+        gradients, by_inputs = run(trained, given)
         floats = [a for a in jax.tree.leaves(by_inputs) if jnp.issubdtype(a.dtype, jnp.floating)]
         return {path: np.asarray(array) for path, array in gradients.items()}, [np.asarray(a) for a in floats]
 

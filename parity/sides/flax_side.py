@@ -12,21 +12,15 @@ from flax import linen as nn
 from flax import nnx
 from flax.errors import FlaxError
 
-from jaxnets.compiler_guard import OWN_CODE, guard
+from jaxnets.compiler_guard import guard
 from parity.copy import flatten, unflatten
 from parity.sides.calls import Call, Masks, Run, Site
+from parity.sides.compilation import QUICK_COMPILATION
 from parity.sides.flax_hooks import forced, hooked_dropout, injected, is_array, probed, recorded
 from parity.sides.names import Names
 from parity.sides.nnx_module import NnxModule, training_words
 
 guard()  # a proof rests on JAX computing what it is told
-
-# Compiling takes four fifths of a check's time, running next to none, so the compiler is told to optimise less. The
-# part of XLA that is known to be wrong is turned off: a fault of XLA is no fault of the port, and the check `compiled`
-# finds it. From 0.11 on, jaxlib no longer has the last option.
-QUICK_COMPILATION: dict[str, Any] = {"xla_backend_optimization_level": 1, **OWN_CODE}
-if tuple(map(int, jax.__version__.split(".")[:2])) < (0, 11):
-    QUICK_COMPILATION["xla_cpu_use_fusion_emitters"] = False
 
 
 def mode(module: nn.Module | NnxModule, train: bool) -> dict[str, Any]:

@@ -29,8 +29,9 @@ from parity.checks.small import LARGE, build_small, real_batches
 from parity.copy import flatten, to_flax
 from parity.report.compare import norm, relative_error
 from parity.sides.calls import channels_last
+from parity.sides.compilation import QUICK_COMPILATION
 from parity.sides.flax_hooks import injected
-from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide, mode
+from parity.sides.flax_side import FlaxSide, mode
 from parity.sides.torch_hooks import injected as torch_injected
 from parity.sides.torch_side import TorchSide, randomised
 from parity.training.trajectory import (

@@ -37,8 +37,9 @@ from parity.diagnose.update_rules import STEPS, explain_training
 from parity.report import Failure, Result, Trajectory
 from parity.report.compare import CHAOTIC, NUDGES, Difference, compare, difference, short, worst
 from parity.sides.calls import Masks, channels_last
+from parity.sides.compilation import QUICK_COMPILATION
 from parity.sides.flax_hooks import injected as flax_injected
-from parity.sides.flax_side import QUICK_COMPILATION, FlaxSide
+from parity.sides.flax_side import FlaxSide
 from parity.sides.torch_hooks import injected as torch_injected
 from parity.sides.torch_side import TorchSide, one_rounding_away
 from parity.training.slots import flax_slots, torch_slots, with_slots
