@@ -58,7 +58,8 @@ def test_every_network_has_its_published_size_and_the_same_output(name: str):
 
 
 QUICK = {"ann": "adam", "lenet5_bn": "momentum"}  # with dropout, with convolutions
-# Of the tests' programs those that make many steps, or are of full width, take longer to run than to compile.
+# Of the tests' programs those that make many steps, or take photographs, take longer to run than to compile.
+PHOTO = 224  # pixels
 OPTIMISED = "xla_backend_optimization_level", 1
 
 
@@ -75,6 +76,8 @@ OPTIMISED = "xla_backend_optimization_level", 1
 def test_the_networks_are_the_same_and_train_the_same_way(name: str, optimizer: str, request, monkeypatch):
     if name not in FAMILIES and name not in QUICK:  # compiled as users do, one of each kind; the command does all
         request.getfixturevalue("without_compiled")
+    if max(torchnets.MODELS[name].input_shape) == PHOTO:
+        monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
     report = suite.check_network(name)
     assert report.ok, report.failures
     checks = {result.check for result in report.results}

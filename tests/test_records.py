@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -23,18 +21,13 @@ import parity
 from data import UserError
 from parity.__main__ import main
 from parity.records import file
-from parity.records.encode import Arrays, Found, packed, unpacked
-from parity.records.equations import compute
+from parity.records.encode import packed, unpacked
 from parity.records.opened import open_record
-from parity.records.programs import Reader, Writer
 from parity.records.written import Written
 from parity.sides.crashes import crash_of
 from parity.sides.load import load_jax, load_torch
 from parity.trace.fingerprint import fingerprint
 from parity.trace.index import Index, laid_out
-from parity.trace.jax_eval import evaluate
-from parity.trace.jax_trace import traced
-from parity.trace.program import Numbers
 from parity.trace.values import Constant, Ref
 
 TORCH = """
@@ -448,39 +441,3 @@ def test_the_checker_alone_has_the_version_of_the_project_and_needs_two_packages
     assert [package.partition(">")[0] for package in alone["dependencies"]] == ["numpy", "safetensors"]
     assert set(alone["optional-dependencies"]["jax"]) <= set(whole["dependencies"])
     assert alone["optional-dependencies"]["torch"][0] in whole["optional-dependencies"]["torch"]
-
-
-@pytest.mark.slow
-def test_equations_are_what_jax_computes() -> None:
-    rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(2, 8, 8, 4)), rng.normal(size=(3, 3, 2, 6))
-    table, rows = rng.normal(size=(5, 3)), np.array([[0, 4], [2, 2]])
-
-    def run(x: Any, kernel: Any, table: Any) -> Any:
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (2, 1), ((1, 0), (2, 1)), (1, 2), (2, 1), ("NHWC", "HWIO", "NHWC"), 2
-        )
-        pooled = nn.max_pool(y, (2, 3), (2, 1), "SAME") + nn.avg_pool(y, (2, 3), (2, 1), "SAME")
-        chosen = table[rows] + table.at[rows].add(1.0)[rows] + jax.lax.dynamic_slice(table, (4, 0), (2, 3))
-        ordered = jnp.sort(x[..., 0], -1)[..., :3] + jax.lax.cumlogsumexp(x[..., :3, 1], 2)
-        one = jax.nn.gelu(chosen) + jnp.tile(table[:2], (2, 1)).reshape(2, 2, 3) + jnp.stack([table[:2], table[1:3]])
-        return (pooled**2).sum() + jnp.sin(one).sum() + (ordered * jnp.arange(3)).sum() + jnp.argmax(x) * table[0, 0]
-
-    with jax.enable_x64(True):
-        both = lambda *args: (run(*args), jax.grad(run, (0, 1, 2))(*args))  # noqa: E731
-        closed, _ = traced(both, x, kernel, table)
-        theirs = jax.tree.leaves(both(*map(jnp.asarray, (x, kernel, table))))
-    kept = Arrays(10)
-    text = json.dumps(Writer(kept).closed(closed), allow_nan=False)
-    program = Reader([], Found(kept.all()), compute).closed(without_lines(json.loads(text)))
-    ours = evaluate(program.jaxpr, program.consts, [x, kernel, table], Numbers())
-    for mine, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine, np.asarray(other), rtol=1e-10, atol=1e-12)
-
-
-def without_lines(header: Any) -> Any:
-    """A program's header, whose lines are kept elsewhere."""
-    if isinstance(header, dict):
-        new = {key: without_lines(value) for key, value in header.items()}
-        return new | {"eqns": [[*row[:-1], None] for row in new["eqns"]]} if "eqns" in new else new
-    return [without_lines(value) for value in header] if isinstance(header, list) else header
