@@ -30,6 +30,9 @@ MOST_SUMS = 4  # sums of two biases that are tried though nothing confirms them
 MOST_FAR = 60  # rules that are tried from parameters elsewhere in the network
 NEAR_ENOUGH, CLEARLY = 0.9, 0.02  # of correlations: the best, and how much the next source's must be below
 SAMPLES = 8  # numbers of a result that are looked for before all are
+MANY_SAMPLES = (
+    256  # the same where a part is enough: of a quarter, fewer than an eighth of them once in a million times
+)
 LEAST_SHARE = 4  # of a result that is a part
 ZEROS = ("dot_general", "conv_general_dilated", "mul", "gather")  # operations that turn zeros into zeros
 
@@ -270,6 +273,8 @@ class Trial:
 
     def _in_part(self, result: np.ndarray) -> bool:
         """Tell whether a part of a result is among PyTorch's values."""
+        if self._holds(result, MANY_SAMPLES).mean() < 0.5 / LEAST_SHARE:
+            return False
         held = self._holds(result).reshape(result.shape)
         if held.sum() < result.size / LEAST_SHARE:
             return False

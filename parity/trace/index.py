@@ -57,7 +57,7 @@ class Index:
         """Tell of each number whether it can belong to a part of this array that is among the arrays.
 
         A part that is found within `near` has each of its numbers there, so far off at most. Beside numbers that may
-        be a mask's, all are possible. `few`: tell of so many numbers alone.
+        be a mask's, all are possible. `few`: tell of so many numbers alone, taken at random.
         """
         flat = np.asarray(array, np.float64).ravel()
         if flat.size >= self._least:
@@ -68,7 +68,8 @@ class Index:
         if not np.abs(flat).max(initial=0) < LEAST or self._all.size > MOST_NUMBERS:
             return np.ones(flat.size, bool)
         slack = 2 * near * _norm(flat) + 1e-14
-        flat = flat[:: max(1, flat.size // few)] if few else flat
+        if 0 < few < flat.size:  # not in equal steps, which may meet one channel alone
+            flat = flat[np.random.default_rng(0).integers(flat.size, size=few)]
         order = np.argsort(flat)  # numbers in order are found in a large array several times faster
         ordered, held = flat[order], np.empty(flat.size, bool)
         held[order] = self._all[np.searchsorted(self._all, ordered - slack)] <= ordered + slack
@@ -117,12 +118,20 @@ def arranged(reference: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 def layouts(reference: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Yield an array in every order of its axes, in another shape; the usual orders first."""
-    yield reference.reshape(shape)
-    axes = [axis for axis, size in enumerate(reference.shape) if size > 1]
-    squeezed = reference.reshape([reference.shape[axis] for axis in axes])
-    orders = itertools.islice(itertools.permutations(range(squeezed.ndim)), 1, MOST_ORDERS)
-    for order in orders:
-        yield squeezed.transpose(order).reshape(shape)
+    return (_in_order(reference, order, shape) for order in _orders(reference))
+
+
+def _orders(array: np.ndarray) -> Iterator[tuple[int, ...]]:
+    """Yield the orders of the axes that are longer than 1; none of them is the order that it has."""
+    axes = [axis for axis, size in enumerate(array.shape) if size > 1]
+    yield ()
+    yield from itertools.islice(itertools.permutations(axes), 1, MOST_ORDERS)
+
+
+def _in_order(array: np.ndarray, order: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    if order:
+        array = array.transpose(*(axis for axis, size in enumerate(array.shape) if size == 1), *order)
+    return array.reshape(shape)
 
 
 def laid_out(reference: np.ndarray | Fingerprint, found: np.ndarray, near: float) -> np.ndarray | None:
@@ -148,13 +157,13 @@ def laid_out(reference: np.ndarray | Fingerprint, found: np.ndarray, near: float
 
 def nearest_layout(reference: np.ndarray, found: np.ndarray) -> tuple[float, np.ndarray]:
     """Return how well, at best, an order of axes of `reference` correlates with `found`, and it in that order."""
-    best, chosen = -2.0, reference.reshape(found.shape)
+    best, chosen = -2.0, ()
     target, ours = centred(found).ravel(), centred(reference)
-    for candidate, turned in zip(layouts(reference, found.shape), layouts(ours, found.shape), strict=True):
-        score = float(turned.ravel() @ target)
+    for order in _orders(reference):
+        score = float(_in_order(ours, order, target.shape) @ target)
         if score > best + 1e-9:
-            best, chosen = score, candidate
-    return best, chosen
+            best, chosen = score, order
+    return best, _in_order(reference, chosen, found.shape)
 
 
 def centred(array: np.ndarray) -> np.ndarray:
