@@ -86,6 +86,11 @@ def test_values_are_found_in_any_layout() -> None:
     assert index.find(moved[:1], 1e-9) == []
     assert index.holds(moved[:, 1], 1e-9).all()
     assert not index.holds(moved * 1.001, 1e-9).any()
+    half, places = (
+        np.where(np.arange(moved.size).reshape(moved.shape) % 2, moved, moved * 1.001),
+        np.array([5, 0, 3, 3]),
+    )
+    assert index.holds(half, 1e-9, places).tolist() == [True, False, True, True]
     placed = laid_out(array, moved, 1e-9)
     assert placed is not None
     np.testing.assert_array_equal(placed, array.transpose(0, 2, 1))

@@ -170,12 +170,12 @@ class Walk:
             return found
         return [number for number in self.low.find(array, max(NEAR[4], self.near)) if self._low(number)]
 
-    def holds(self, array: np.ndarray, bits: int, few: int = 0) -> np.ndarray:
-        """Tell of each number (of so many) whether it can belong to a part of an array that `matches` finds."""
-        held = self.index.holds(array, self.near if bits == 8 else NEAR[bits], few)
+    def holds(self, array: np.ndarray, bits: int, places: np.ndarray | None = None) -> np.ndarray:
+        """Tell of each number (or of those at some places) whether it can belong to a part that `matches` finds."""
+        held = self.index.holds(array, self.near if bits == 8 else NEAR[bits], places)
         if bits < 8 or not len(self.low):
             return held
-        return held | self.low.holds(array, max(NEAR[4], self.near), few)
+        return held | self.low.holds(array, max(NEAR[4], self.near), places)
 
     def _low(self, number: int, depth: int = 20) -> bool:
         """Tell whether PyTorch's value holds float32's precision only, since the last value that JAX has met."""

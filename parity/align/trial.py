@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +30,7 @@ MOST_PARTS = 60  # rules that are tried for a part of a leaf
 MOST_SUMS = 4  # sums of two biases that are tried though nothing confirms them
 MOST_FAR = 60  # rules that are tried from parameters elsewhere in the network
 NEAR_ENOUGH, CLEARLY = 0.9, 0.02  # of correlations: the best, and how much the next source's must be below
-SAMPLES = 8  # numbers of a result that are looked for before all are
-MANY_SAMPLES = (
-    256  # the same where a part is enough: of a quarter, fewer than an eighth of them once in a million times
-)
+FEW, MANY = 8, 512  # numbers of a result that are looked for before all are: of a whole one, of a part
 LEAST_SHARE = 4  # of a result that is a part
 ZEROS = ("dot_general", "conv_general_dilated", "mul", "gather")  # operations that turn zeros into zeros
 
@@ -243,7 +241,7 @@ class Trial:
         several = len(combination) > 1 or any(f.rule and len(f.rule.sources) > 1 for f in combination.values())
         if (
             self.met
-            and self._holds(result, SAMPLES).all()  # most are refused by a few numbers
+            and self._holds(result, _places(result.size, FEW)).all()  # most are refused by a few numbers
             and self._holds(result).all()
             and self.known.keeps_all(combination.values())
             and any(all(self._strict(part) for part in parts) for parts in chunks(result))
@@ -273,7 +271,10 @@ class Trial:
 
     def _in_part(self, result: np.ndarray) -> bool:
         """Tell whether a part of a result is among PyTorch's values."""
-        if self._holds(result, MANY_SAMPLES).mean() < 0.5 / LEAST_SHARE:
+        some = np.ones(result.shape, bool)
+        places = _places(result.size, MANY)
+        some.flat[places] = self._holds(result, places)
+        if not any(may.all() for mays in chunks(some) for may in mays):  # most are refused by some numbers
             return False
         held = self._holds(result).reshape(result.shape)
         if held.sum() < result.size / LEAST_SHARE:
@@ -284,8 +285,8 @@ class Trial:
             for part, may in zip(parts, mays, strict=True)
         )
 
-    def _holds(self, array: np.ndarray, few: int = 0) -> np.ndarray:
-        return self.walk.holds(array, min(cell.bits for cell in self.cells), few)
+    def _holds(self, array: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
+        return self.walk.holds(array, min(cell.bits for cell in self.cells), places)
 
     def _without_padding(self, result: np.ndarray, combination: Mapping[Piece, Found]) -> bool:
         """Tell whether a result is PyTorch's but for zeros, which the padding of a weight gives."""
@@ -307,6 +308,12 @@ class Trial:
         self.best = dict(combination)
         self.chosen = {p: f if f.why == OWN else f._replace(why=why) for p, f in combination.items()}
         return True
+
+
+@lru_cache(maxsize=64)
+def _places(size: int, count: int) -> np.ndarray:
+    """Return places of an array, at random: in equal steps they could all be of one channel."""
+    return np.random.default_rng(0).integers(size, size=count) if size else np.zeros(0, int)
 
 
 def _of_two_biases(rule: Rule) -> bool:

@@ -53,25 +53,24 @@ class Index:
         flat = np.sort(flat)
         return [number for number in numbers[fits].tolist() if _agrees(self._sorted[number], flat, near)]
 
-    def holds(self, array: np.ndarray, near: float, few: int = 0) -> np.ndarray:
+    def holds(self, array: np.ndarray, near: float, places: np.ndarray | None = None) -> np.ndarray:
         """Tell of each number whether it can belong to a part of this array that is among the arrays.
 
         A part that is found within `near` has each of its numbers there, so far off at most. Beside numbers that may
-        be a mask's, all are possible. `few`: tell of so many numbers alone, taken at random.
+        be a mask's, all are possible. `places`: tell of the numbers there alone, counted through the whole array.
         """
         flat = np.asarray(array, np.float64).ravel()
+        asked = flat if places is None else flat[places]
         if flat.size >= self._least:
-            return np.ones(flat.size, bool)
+            return np.ones(asked.size, bool)
         if self._all is None:
             known = [array for array in self._sorted.values() if isinstance(array, np.ndarray)]
             self._all = np.append(np.sort(np.concatenate([np.zeros(0), *known])), np.inf)
         if not np.abs(flat).max(initial=0) < LEAST or self._all.size > MOST_NUMBERS:
-            return np.ones(flat.size, bool)
+            return np.ones(asked.size, bool)
         slack = 2 * near * _norm(flat) + 1e-14
-        if 0 < few < flat.size:  # not in equal steps, which may meet one channel alone
-            flat = flat[np.random.default_rng(0).integers(flat.size, size=few)]
-        order = np.argsort(flat)  # numbers in order are found in a large array several times faster
-        ordered, held = flat[order], np.empty(flat.size, bool)
+        order = np.argsort(asked)  # numbers in order are found in a large array several times faster
+        ordered, held = asked[order], np.empty(asked.size, bool)
         held[order] = self._all[np.searchsorted(self._all, ordered - slack)] <= ordered + slack
         return held
 
