@@ -104,7 +104,7 @@ def test_equations_are_what_jax_computes() -> None:
         return (pooled**2).sum() + jnp.sin(one).sum() + (ordered * jnp.arange(3)).sum() + jnp.argmax(x) * table[0, 0]
 
     with jax.enable_x64(True):
-        both = lambda *args: (run(*args), jax.grad(run, (0, 1, 2))(*args))  # noqa: E731
+        both = jax.value_and_grad(run, (0, 1, 2))
         closed, _ = traced(both, x, kernel, table)
         theirs = jax.tree.leaves(both(*map(jnp.asarray, (x, kernel, table))))
     ours = evaluated(of_a_record(closed), x, kernel, table)

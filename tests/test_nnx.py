@@ -108,6 +108,7 @@ def test_nnx_does_not_import_equinox():
 @pytest.mark.usefixtures("without_compiled")
 @names
 def test_nnx_is_the_pytorch_network(name):
+    torch.manual_seed(0)
     chosen, shape = options(name)
     module = torchnets.MODELS[name].build(**chosen)
     report = parity.check(module, ENTRIES[name].build(**chosen, rngs=nnx.Rngs(0)), inputs(shape), same_names=True)

@@ -196,7 +196,7 @@ def differentiated(
     """Return the gradients of the trained leaves and of the inputs; `same` says where a model has the outputs."""
     fixed = {path: array for path, array in leaves.items() if path not in side.trained}
 
-    def weighted(trained: Mapping[str, Any], given: Any) -> Any:
+    def weighted(trained: Mapping[str, Any], given: Any, weights: Mapping[str, Any]) -> Any:
         found = named_leaves(side.call({**fixed, **trained}, *given, train=train)[0])
         if same is None:
             return sum((found[name] * weight).sum() for name, weight in weights.items())
@@ -208,7 +208,7 @@ def differentiated(
         run = jax.grad(weighted, argnums=(0, 1), allow_int=True)
         if not side.concrete:  # one program is compiled in less time than each of its operations
             run = jax.jit(run, compiler_options=QUICK_COMPILATION)
-        gradients, by_inputs = run(trained, given)
+        gradients, by_inputs = run(trained, given, dict(weights))  # given to it: large constants compile slowly
         floats = [a for a in jax.tree.leaves(by_inputs) if jnp.issubdtype(a.dtype, jnp.floating)]
         return {path: np.asarray(array) for path, array in gradients.items()}, [np.asarray(a) for a in floats]
 
