@@ -18,10 +18,11 @@ from data import UserError
 from parity.align.idle import IDLE
 from parity.align.pair import PortPair, align
 from parity.checks import layers as checks
+from parity.checks.float32 import CHECKS as FLOAT32_CHECKS
+from parity.checks.float32_operations import LEAST, check_float32
+from parity.checks.gradients import check_gradients
 from parity.checks.operations import (
-    FLOAT32,
     check_forward,
-    check_gradients,
     check_round_trip,
     check_weights,
     still_open,
@@ -120,7 +121,15 @@ def match(
         UserError: a side cannot be called with these inputs.
     """
     return check_port(
-        torch_module, jax_model, inputs, jax_inputs, purpose="inference", layout=layout, mapping=mapping, seed=seed
+        torch_module,
+        jax_model,
+        inputs,
+        jax_inputs,
+        purpose="inference",
+        layout=layout,
+        mapping=mapping,
+        seed=seed,
+        precision=False,
     )
 
 
@@ -137,6 +146,7 @@ def check_port(
     output_mask: Any = None,
     name: str = "",
     seed: int = 0,
+    precision: bool = True,
 ) -> Port:
     """Prove that a JAX model is a port of a PyTorch module, or say where they part; arguments as for `match`.
 
@@ -145,6 +155,7 @@ def check_port(
         accept: conventions that are no fault here: "trap-1", Flax's BatchNorm keeps the biased variance.
         output_mask: of positions of the output that are compared, True; padded ones may differ.
         name: what the report is called.
+        precision: whether outputs are compared in float32, too.
 
     Raises:
         UserError: an argument is wrong, or a side cannot be called with these inputs.
@@ -159,10 +170,11 @@ def check_port(
                 "accept and layout are for a PyTorch module; two JAX models may be given inputs of their own"
             )
         options: Any = {"purpose": purpose, "mapping": mapping, "output_mask": output_mask, "name": name, "seed": seed}
+        options["precision"] = precision
         return Port(*check_jax_port(torch_module, jax_model, inputs, jax_inputs, **options), jax_model)
     try:
         pair = align(torch_module, jax_model, inputs, jax_inputs, layout=layout, mapping=mapping, seed=seed)
-        results = _results(pair, purpose, accept, output_mask)
+        results = _results(pair, purpose, accept, output_mask, precision=precision)
         notes = _notes(pair, any(result.failure for result in results))
     except UserError:
         raise
@@ -171,10 +183,14 @@ def check_port(
     return Port(pair, Report(name or type(jax_model).__name__, tuple(results), notes=notes), jax_model)
 
 
-def _results(pair: PortPair, purpose: str, accept: Collection[str], output_mask: Any) -> list[Result]:
+def _results(
+    pair: PortPair, purpose: str, accept: Collection[str], output_mask: Any, *, precision: bool
+) -> list[Result]:
     results: list[Result] = [check_weights(pair)]
     if not results[0].failure:
         results += check_forward(pair, output_mask)
+    if precision and not any(result.failure for result in results):
+        results += check_float32(pair, output_mask)
     if not any(result.failure for result in results):
         results.append(check_round_trip(pair))
         if purpose == "training":
@@ -275,9 +291,10 @@ def better_of(report: Report, port: Port) -> Report:
     whole = not any("not compared" in result.note for result in port.report.results)
     if report.failures[0].layer == CRASHED and whole:
         return port.report
-    rounding = report.fault is None or report.fault.error <= FLOAT32
+    rounding = report.fault is None or report.fault.error <= LEAST
     low = port.pair.narrow or any("here instead of" in note for note in port.pair.notes)
-    if port.ok and whole and rounding and (low or (report.fault is None and port.is_plain)):
+    alone = all(failure.check in FLOAT32_CHECKS for failure in report.failures)  # float64's agree on both
+    if port.ok and whole and rounding and not alone and (low or (report.fault is None and port.is_plain)):
         return port.report  # float32 inside, or layers that are laid out or called in another way
     if report.verdict == "compiler":
         return report
@@ -300,7 +317,7 @@ def prove(args: argparse.Namespace) -> Port:
     """Prove the pair that a command line names; see `parity.convert.port`."""
     torch_module, model = load.load_torch(args.name), load.load_jax(str(args.source))
     inputs, jax_inputs = inputs_of(args)
-    options = {"purpose": "inference", "layout": args.layout, "mapping": args.mapping}
+    options: Any = {"purpose": "inference", "precision": False, "layout": args.layout, "mapping": args.mapping}
     return check_port(torch_module, model, inputs, jax_inputs, **options)
 
 

@@ -61,6 +61,7 @@ def test_linen_is_the_reference_of_nnx_with_other_names():
     assert [r.check for r in port.report.results] == [
         "weights",
         "forward, eval",
+        "float32 forward",
         "round trip",
         "gradients, eval",
         "forward, train",

@@ -29,6 +29,13 @@ def _without_effect(cell: Cell) -> bool:
     return cell.data and cell.name in CHANGES.values() and any(same & set(p.same) for p in cell.parents if p.data)
 
 
+def torch_line_of(walk: Walk, line: Line | None) -> Line | None:
+    """Return PyTorch's line that makes what a line of JAX's does, or the first that both sides have after it."""
+    last = max((place for place, cell in enumerate(walk.cells) if cell.line == line), default=len(walk.cells))
+    makers = (walk.trace.values[number].maker for cell in walk.cells[last:] for number in cell.same)
+    return next((walk.trace.ops[maker].line for maker in makers if maker is not None), None)
+
+
 def lines_of_outputs(
     walk: Walk, results: Sequence[Cell], pairs: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[Line | None, Line | None]:

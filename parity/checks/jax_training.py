@@ -11,6 +11,7 @@ from parity.sides.arrays import bits, is_float, to_numpy, x64
 from parity.sides.crashes import Crash, crash_of
 from parity.sides.draw import Inputs
 from parity.sides.jax_faults import is_of_call
+from parity.sides.jax_passes import in_float64 as widened
 from parity.sides.outputs import named_leaves
 from parity.sides.random_draws import Draw
 from parity.sides.randomness import jax_supplied
@@ -91,9 +92,15 @@ class JaxTrainingMode:
         with x64():
             return jax.tree.map(to_numpy, self.computed(self.leaves, self.given, numbers))
 
-    def gradients(self, numbers: Sequence[np.ndarray], cotangents: Mapping[str, np.ndarray]) -> Arrays:
-        """Return the gradients of a weighted sum of the outputs, by leaf; the weights are in the outputs' layouts."""
+    def gradients(
+        self, numbers: Sequence[np.ndarray], cotangents: Mapping[str, np.ndarray], *, in_float64: bool = False
+    ) -> Arrays:
+        """Return the gradients of a weighted sum of the outputs, by leaf; the weights are in the outputs' layouts.
+
+        With `in_float64` those of the program that is float64 where the model says less.
+        """
+        run = lambda leaves: self.differentiated(leaves, self.given, numbers, cotangents)  # noqa: E731
         with x64():
             leaves = jax.tree.map(jnp.asarray, self.leaves)
-            found = self.differentiated(leaves, self.given, numbers, cotangents)
+            found = widened(run, leaves) if in_float64 else run(leaves)
         return {path: np.asarray(gradient) for path, gradient in found.items()}

@@ -7,7 +7,8 @@ import numpy as np
 
 from data.registry import lookup
 from jaxnets.environment import start_device
-from parity.checks.layers import AS_NEAR, FORWARD_EVAL, FORWARD_TRAIN, GRADIENT
+from parity.checks.float32 import AS_NEAR
+from parity.checks.layers import FORWARD_EVAL, FORWARD_TRAIN, GRADIENT
 from parity.checks.network import EXAMPLES
 from parity.checks.pair import Both, Pair, make_pair, run_both
 from parity.checks.small import build_small, names, real_batches

@@ -9,8 +9,9 @@ from flax import nnx
 from torch import nn as torch_nn
 
 from data import UserError
+from parity.checks.float32 import check_forward_float32, check_gradients_float32
 from parity.checks.layer_match import match
-from parity.checks.pair import Both, Gradients, Pair, draw_masks, frozen_names, make_pair, run_both
+from parity.checks.pair import Both, Pair, draw_masks, frozen_names, make_pair, run_both
 from parity.checks.structure import Counts, check_round_trip, check_structure, exact
 from parity.checks.ties import MOVED, settled, undecided
 from parity.checks.verdicts import (
@@ -23,20 +24,16 @@ from parity.checks.verdicts import (
 )
 from parity.compiler.check import check_compiled
 from parity.report import Report, Result
-from parity.report.compare import CHAOTIC, Difference, compare, short, whole_error, zero_gradients
+from parity.report.compare import Difference, compare, short, zero_gradients
 from parity.sides.calls import CallName
 from parity.sides.compilation import QUICK_COMPILATION
 from parity.sides.flax_side import FlaxSide
 from parity.sides.names import Names
-from parity.sides.torch_side import TorchSide, one_rounding_away, randomised
+from parity.sides.torch_side import TorchSide, randomised
 
 # The bounds. In float64 bugs are 1e-3 and above, roundings 1e-14 and below: between them lies proof.
 FORWARD_EVAL, FORWARD_TRAIN, GRADIENT, STATISTICS = 1e-13, 1e-12, 1e-11, 1e-12
-FORWARD_FLOAT32, GRADIENT_FLOAT32 = 1e-5, 1e-4
 STATISTICS_STEPS, DROPOUT_DRAWS = 5, 3
-# See `check_gradients_float32`. A ReLU that flips is rare: of 13 float32 gradients of PyTorch's GoogLeNet, moved by a
-# rounding each, two had the error that Flax's had (1.5e-2), seven one of 3e-5.
-AS_NEAR, FLOAT32_NUDGES = 3.0, 12
 
 Passes = Callable[[bool], Both]  # whether in training mode -> the passes, which are run once
 
@@ -288,46 +285,6 @@ def _check_masks(pair: Pair) -> list[Result]:
         if moved
         else results
     )
-
-
-def check_forward_float32(pair: Pair) -> Result:
-    """Output in float32, evaluation mode."""
-    reference, found = pair.torch.forward(pair.inputs), pair.flax.forward(pair.variables, pair.inputs)
-    return forward_result("float32 forward", pair, reference, found, FORWARD_FLOAT32, train=False)
-
-
-def check_gradients_float32(pair: Pair, zeros: frozenset[str], seed: int = 0) -> Result:
-    """Gradients in float32, training mode; `zeros` are those which float64 has shown to be zero but for rounding.
-
-    A deep network with BatchNorm has activations so near to zero that one rounding decides whether a ReLU lets them
-    through, and then no two float32 gradients agree. Where PyTorch's own is shown to be that far from its float64 one,
-    Flax's must be as near to that as PyTorch's, within a factor.
-    """
-    both = run_both(pair, train=True)
-    found, _ = _gradient_differences(both, GRADIENT_FLOAT32, zeros=zeros)
-    result = tensor_result("float32 gradients", "backward", found, backward=True)
-    if not result.failure:
-        return result
-    ours, own = float32_errors(pair, both.found_gradients, seed)
-    note = f"from float64: Flax {ours:.1e}, PyTorch {own:.1e}; one from the other, at worst {result.error:.1e}"
-    if own <= CHAOTIC * GRADIENT_FLOAT32 or not ours <= AS_NEAR * own:
-        return result._replace(note=note)
-    return Result(result.check, ours, AS_NEAR * own, "the whole gradient", note)
-
-
-def float32_errors(pair: Pair, found: Gradients, seed: int) -> tuple[float, float]:
-    """Return how far the whole float32 gradient is from PyTorch's float64 one: Flax's, and PyTorch's.
-
-    PyTorch's is the worst of several: of the weights as they are, and moved by one rounding.
-    """
-
-    def gradients(module: torch_nn.Module, dtype: type[np.floating]) -> Gradients:
-        return TorchSide(module, dtype).run(pair.inputs, pair.cotangent, train=True, masks=pair.masks)[1]
-
-    module = pair.torch.module
-    modules = [module, *(one_rounding_away(module, seed + i) for i in range(FLOAT32_NUDGES))]
-    own = max(whole_error(gradients(m, np.float64), gradients(m, np.float32)) for m in modules)
-    return whole_error(gradients(module, np.float64), found), own
 
 
 def _gradient_differences(

@@ -41,6 +41,10 @@ class TorchTrainingMode:
     def __init__(self, module: TorchModule, inputs: Inputs):
         self.module, self.inputs = module, inputs
 
+    def of(self, module: TorchModule) -> "TorchTrainingMode":
+        """Return the same passes of another module."""
+        return TorchTrainingMode(module, self.inputs)
+
     @property
     def moving(self) -> bool:
         """Whether there are running statistics."""

@@ -4,12 +4,13 @@ Neither framework is imported: a side may be a record.
 """
 
 import importlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from parity.align.pair import PortPair
+from parity.checks.moved import GRADIENT_FLOAT32, nearest
 from parity.checks.operations import statistics_compared
 from parity.checks.padding import padding_rows, without_padding
 from parity.checks.training_crash import crashed
@@ -236,7 +237,27 @@ def _compared(both: Both, shared: Sequence[Shared], number: int, accept: Collect
     padding = padding_rows(pair.torch)
     kept = {k: without_padding(padding, k, ours.gradients[k], g) for k, g in gradients.items() if k in padding}
     gradients |= {k: g for k, g in kept.items() if g is not None}  # judged in evaluation mode
-    return results + _gradients_compared(ours.gradients, gradients, single and single[1])
+    compared = _gradients_compared(ours.gradients, gradients, single and single[1])
+    if single is not None and any(result.failure for result in compared):
+        exact = lambda: _by_key(pair, both.jax.gradients(theirs, cotangents, in_float64=True))  # noqa: E731
+        compared = _with_float64(both, mine, ours.gradients, gradients, exact) or compared
+    return results + compared
+
+
+def _with_float64(
+    both: Both, numbers: Sequence[np.ndarray], reference: Arrays, found: Arrays, exact: Callable[[], Arrays]
+) -> list[Result]:
+    """Judge gradients by the same program in float64 (see `parity.checks.gradients`); nothing if that fails, too."""
+    if hasattr(both.pair.jax, "program") or not hasattr(both.pair.torch, "moved"):
+        return []
+    (result,) = _gradients_compared(reference, exact(), dict.fromkeys(reference, 0.0), ROUNDED)
+    near = nearest(
+        both.pair.torch, reference, found, lambda side: both.torch.of(side).passed(numbers, both.among).gradients
+    )
+    if result.failure or near is None:
+        return []
+    note = f"float32 inside; in float64 {result.error:.1e}; this one from PyTorch's {near[1]}"
+    return [Result(result.check, near[0], GRADIENT_FLOAT32, "the whole gradient", note)]
 
 
 def _by_key(pair: PortPair, by_leaf: Mapping[str, np.ndarray]) -> Arrays:
@@ -267,9 +288,11 @@ def _rows(
     return rows
 
 
-def _gradients_compared(ours: Mapping[str, Any], theirs: Arrays, single: Mapping[str, float] | None) -> list[Result]:
+def _gradients_compared(
+    ours: Mapping[str, Any], theirs: Arrays, single: Mapping[str, float] | None, narrow: float = GRADIENT_FLOAT32
+) -> list[Result]:
     whole = total_norm({name: sized(array) for name, array in ours.items()}) if ours else None
-    rows = _rows(ours, theirs, GRADIENT, 1e-4, single, whole)
+    rows = _rows(ours, theirs, GRADIENT, narrow, single, whole)
     if not rows:
         return []
     top = worst(rows)

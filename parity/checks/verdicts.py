@@ -47,10 +47,15 @@ def forward_result(check: str, pair: Pair, reference: Run, found: Run, bound: fl
 
 def worst_layer(reference: Run, found: Run, bound: float) -> Difference:
     """Compare the output and, as a network may forget its input on the way, that of every layer both sides have."""
+    return worst(layer_differences(reference, found, bound))
+
+
+def layer_differences(reference: Run, found: Run, bound: float) -> list[Difference]:
+    """Return how far the outputs of layers that both sides have are apart, and last the network's own."""
     common = [name for name in reference.calls if name in found.calls]
     outputs = [(CallName(name).layer, reference.calls[name].output, found.calls[name].output) for name in common]
     outputs.append(("output", reference.output, found.output))
-    return worst([difference(name, ours, np.asarray(theirs), bound) for name, ours, theirs in outputs])
+    return [difference(name, ours, np.asarray(theirs), bound) for name, ours, theirs in outputs]
 
 
 def tensor_result(

@@ -11,11 +11,11 @@ import numpy as np
 
 from data import UserError
 from parity.align.pair import PortPair, aligned, widened
+from parity.checks.float32_operations import check_float32
+from parity.checks.gradients import GRADIENT, ZERO
 from parity.checks.operations import (
     FORWARD,
-    GRADIENT,
     STATISTICS,
-    ZERO,
     check_forward,
     check_round_trip,
     check_weights,
@@ -49,6 +49,7 @@ def check_jax_port(
     output_mask: Any = None,
     name: str = "",
     seed: int = 0,
+    precision: bool = True,
 ) -> tuple[PortPair, Report]:
     """Prove that a JAX model computes what another one does, or say where they part.
 
@@ -62,6 +63,7 @@ def check_jax_port(
         output_mask: of positions of the output that are compared.
         name: what the report is called.
         seed: of the random weights.
+        precision: whether outputs are compared in float32, too.
 
     Raises:
         UserError: a side cannot be called with these inputs.
@@ -76,7 +78,7 @@ def check_jax_port(
             raise UserError(f"the two sides cannot be compared: {explained(error)}") from error
         if pair is None:  # the names do not say which is which
             continue
-        report = _report(pair, purpose, output_mask, name or type(model).__name__)
+        report = _report(pair, purpose, output_mask, name or type(model).__name__, precision=precision)
         if found is None or report.ok:
             found = pair, report
         if report.ok:
@@ -85,11 +87,13 @@ def check_jax_port(
     return found
 
 
-def _report(pair: PortPair, purpose: str, output_mask: Any, name: str) -> Report:
+def _report(pair: PortPair, purpose: str, output_mask: Any, name: str, *, precision: bool) -> Report:
     """Return what the checks say of a pair."""
     results = [check_weights(pair)]
     if not results[0].failure:
         results += check_forward(pair, output_mask)
+    if precision and not any(result.failure for result in results):
+        results += check_float32(pair, output_mask)
     if not any(result.failure for result in results):
         results.append(check_round_trip(pair))
         if purpose == "training":

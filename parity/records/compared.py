@@ -6,7 +6,9 @@ from typing import Any
 from data.errors import UserError
 from parity.align.pair import PortPair
 from parity.align.words import all_tried
-from parity.checks.operations import check_forward, check_gradients, check_round_trip, check_statistics, check_weights
+from parity.checks.float32_operations import check_float32
+from parity.checks.gradients import check_gradients
+from parity.checks.operations import check_forward, check_round_trip, check_statistics, check_weights
 from parity.checks.training_mode import check_training_mode
 from parity.records.module import Made
 from parity.report import Report, Result
@@ -37,6 +39,8 @@ def compared(pair: PortPair, purpose: str, accept: Collection[str], mask: Any, n
         results: list[Result] = [check_weights(pair)]
         if not results[0].failure:
             results += check_forward(pair, mask)
+        if not any(result.failure for result in results):
+            results += check_float32(pair, mask)
         if not any(result.failure for result in results):
             results.append(check_round_trip(pair))
             if purpose == "training":

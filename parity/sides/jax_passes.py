@@ -9,6 +9,7 @@ import numpy as np
 
 from parity.sides.draw import Inputs
 from parity.sides.outputs import named_leaves
+from parity.trace.shadow import Shadow, run_twice
 
 
 def gradients(
@@ -34,6 +35,21 @@ def gradients_by_all(
         return gradients(side, leaves, inputs, cotangents), None
     trained, given = _asked(side, leaves, inputs)
     return jax.grad(_weighted(side, leaves, cotangents), argnums=(0, 1), allow_int=True)(trained, given)
+
+
+def gradients_in_float64(
+    side: Any, leaves: Mapping[str, Any], inputs: Inputs, cotangents: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], Any]:
+    """Return the same as `gradients_by_all`, of the program that is float64 where the side says less."""
+    return in_float64(lambda leaves: gradients_by_all(side, leaves, inputs, cotangents), dict(leaves))
+
+
+def in_float64(function: Callable[..., Any], *trees: Any) -> Any:
+    """Return what a function makes of trees if its program is float64 wherever it says less; under `x64`."""
+    trees = jax.tree.map(jnp.asarray, trees)
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(*trees)
+    found = run_twice(closed, jax.tree.leaves(trees), Shadow())
+    return jax.tree.unflatten(jax.tree.structure(shape), [cell.exact for cell in found])
 
 
 def _asked(side: Any, leaves: Mapping[str, Any], inputs: Inputs) -> tuple[dict[str, Any], Any]:

@@ -16,6 +16,7 @@ from parity.sides.faults import explained
 from parity.sides.numbers import is_array, is_float, to_numpy, tree_map
 from parity.sides.randomise import randomise_, with_statistics_of
 from parity.sides.reference import Pass, Statistics
+from parity.sides.torch_side import one_rounding_away
 
 COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
@@ -93,6 +94,10 @@ class TorchModule:
     def float32(self) -> "TorchModule":
         """Return the module in float32."""
         return TorchModule(self.module, torch.float32)
+
+    def moved(self, seed: int, units: int) -> "TorchModule":
+        """Return a copy whose parameters are moved up or down by some roundings of float32's."""
+        return TorchModule(one_rounding_away(self.float32().module, seed, units), self.dtype)
 
     def float32_outputs(self, inputs: Inputs, single: "TorchModule | None" = None) -> dict[str, np.ndarray]:
         """Return the outputs of the module in float32, which is `single` if it has been made."""

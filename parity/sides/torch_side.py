@@ -58,16 +58,17 @@ def _with_statistics_of(module: nn.Module, inputs: np.ndarray) -> list[Any]:
     return layers
 
 
-def one_rounding_away(module: nn.Module, seed: int) -> nn.Module:
-    """Return a copy whose every weight is moved up or down by one unit in the last place of its precision.
+def one_rounding_away(module: nn.Module, seed: int, units: int = 1) -> nn.Module:
+    """Return a copy whose every weight is moved up or down by one unit in the last place of its precision, or by more.
 
     Zeros stay: no rounding makes something of nothing, and L1's gradient there is another one on either side.
     """
     module, generator = copy.deepcopy(module), torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for p in module.parameters():
+        for p in filter(torch.is_floating_point, module.parameters()):
             away = torch.where(torch.rand(p.shape, generator=generator) < 0.5, -torch.inf, torch.inf).to(p.dtype)
-            p.copy_(torch.where(p == 0, p, torch.nextafter(p, away)))
+            for _ in range(units):
+                p.copy_(torch.where(p == 0, p, torch.nextafter(p, away)))
     return module
 
 
