@@ -98,6 +98,7 @@ def test_a_record_is_checked_without_pytorch(folder: Path) -> None:
     assert [check["check"] for check in report["checks"]] == [
         "weights",
         "forward, eval",
+        "float32 forward",
         "round trip",
         "gradients",
         "forward, train",
