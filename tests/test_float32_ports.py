@@ -1,6 +1,5 @@
 """A port that loses digits in float32 alone is told so, with the line; what a rounding decides is no fault."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -149,17 +148,21 @@ def test_the_words_of_a_linen_module_say_that_the_variance_cancels():
     assert "E[x^2] - E[x]^2" in failure.diagnosis  # nor another epsilon, nor another order
 
 
-def test_random_numbers_of_another_precision_are_not_compared():
+def test_a_side_that_has_float64_of_its_own_is_compared_in_float64_alone():
     class Torch(tn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = tn.Linear(16, 8)
+
         def forward(self, x):
-            return x * 2
+            return self.fc(x) + x @ torch.ones(16, 8, dtype=torch.float64)
 
-    def noisy(params, x):
-        noise = jax.random.normal(jax.random.PRNGKey(0), x.shape)
-        return x * 2 + 0 * noise * params["w"]
+    def model(params, x):
+        return x @ params["w"] + params["b"] + x.sum(-1, keepdims=True)
 
-    report, _ = checked(Torch(), (noisy, {"w": np.ones(())}), POINTS)
+    report, result = checked(Torch(), (model, PARAMS), POINTS)
     assert report.ok, report.failures
+    assert result.note.startswith("not made: a side cannot be computed so: RuntimeError")
 
 
 class Narrow(linen.Module):
