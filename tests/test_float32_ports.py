@@ -12,29 +12,22 @@ from parity.ports import check_port
 from tests.test_float32 import TorchTwo, undecided, worse
 
 RNG = np.random.default_rng(0)
-POINTS = RNG.normal(size=(6, 16))
-NEAR = POINTS[:5] + 1e-3 * RNG.normal(size=(5, 16))
+POINTS = RNG.normal(size=(6, 16)).astype(np.float32)  # so that their differences are exact in float32
+NEAR = (POINTS + 0.02 * RNG.normal(size=(6, 16))).astype(np.float32)
 PARAMS = {"w": np.zeros((16, 8)), "b": np.zeros(8)}
 
 
 class Distances(tn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc = tn.Linear(16, 8)
-
     def forward(self, x, y):
-        x, y = self.fc(x), self.fc(y)
-        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+        return (x - y).square().sum(-1).sqrt()
 
 
-def distances(params, x, y):
-    x, y = (a @ params["w"] + params["b"] for a in (x, y))
-    return jnp.sqrt(((x[:, None] - y[None]) ** 2).sum(-1))
+def distances(x, y):
+    return jnp.sqrt(((x - y) ** 2).sum(-1))
 
 
-def expanded(params, x, y):
-    x, y = (a @ params["w"] + params["b"] for a in (x, y))
-    squares = (x * x).sum(-1)[:, None] + (y * y).sum(-1) - 2 * x @ y.T
+def expanded(x, y):
+    squares = (x * x).sum(-1) + (y * y).sum(-1) - 2 * (x * y).sum(-1)
     return jnp.sqrt(squares)
 
 
@@ -77,7 +70,7 @@ def checked(module, model, *inputs):
 @pytest.mark.parametrize(
     ("module", "model", "inputs"),
     [
-        (Distances(), (distances, PARAMS), (POINTS, NEAR)),
+        (Distances(), distances, (POINTS, NEAR)),
         (Norm(), (norm, NORM), (FAR,)),
         (Norm(), (fast_norm, NORM), (POINTS,)),
     ],
@@ -92,7 +85,7 @@ def test_what_keeps_its_digits_holds(module, model, inputs):
 @pytest.mark.parametrize(
     ("module", "model", "inputs", "mine", "theirs"),
     [
-        (Distances(), (expanded, PARAMS), (POINTS, NEAR), "torch.cdist", "squares ="),
+        (Distances(), expanded, (POINTS, NEAR), ".square().sum(-1).sqrt()", "squares ="),
         (Norm(), (fast_norm, NORM), (FAR,), "self.norm(x)", "variance ="),
     ],
     ids=["expanded squares", "one-pass variance"],
@@ -140,7 +133,7 @@ def test_the_words_of_a_linen_module_say_that_the_variance_cancels():
         def __call__(self, x):
             return linen.LayerNorm(epsilon=1e-5, use_fast_variance=self.fast)(x)
 
-    (failure,) = parity.check(Norm(), Flax(fast=True), POINTS + 15).failures
+    (failure,) = parity.check(Norm(), Flax(fast=True), POINTS + 22).failures
     assert failure.check == "float32 forward"
     assert "E[x^2] - E[x]^2" in failure.diagnosis
     assert parity.check(Norm(), Flax(fast=False), FAR).ok
@@ -173,7 +166,7 @@ class Narrow(linen.Module):
     @linen.compact
     def __call__(self, x):
         x = linen.Dense(8, dtype=jnp.float32)(x)
-        x = linen.relu((x + 8) - 8)
+        x = linen.relu(x.at[:, 0].set((x[:, 0] + 16) - 16))
         return linen.Dense(3, dtype=jnp.float32)(worse(x) if self.wrong else x)
 
 
@@ -184,7 +177,7 @@ def test_a_port_that_is_float32_inside_is_judged_by_its_program_in_float64_where
     port = check_port(module, Narrow(), RNG.normal(size=(6, 4)), mapping=MAPPING, seed=seed)
     weights = {name: torch.from_numpy(array) for name, array in port.pair.torch.parameters.items()}
     twin.load_state_dict(weights)  # the weights that are drawn for this seed
-    report = check_port(module, Narrow(), undecided(twin, seed, below=-1e-7), mapping=MAPPING, seed=seed).report
+    report = check_port(module, Narrow(), undecided(twin, seed, below=-4e-7), mapping=MAPPING, seed=seed).report
     assert report.ok, report.failures
     (result,) = [result for result in report.results if result.check == "gradients"]
     assert "float32 inside; in float64" in result.note
