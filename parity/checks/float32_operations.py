@@ -63,20 +63,15 @@ def check_float32(pair: PortPair, mask: Any = None) -> list[Result]:
     """
     if pair.narrow or hasattr(pair.jax, "program"):
         return []
+    shadow = importlib.import_module("parity.trace.shadow").Shadow  # here: JAX may be missing
     try:
-        return _checked(pair, mask)
+        program, bounds = _program(pair), float32_bounds(pair, FORWARD, mask)
+        single, exact = program.run(shadow())
     except Exception as error:  # arrays of float64 that a side makes itself, an operation that cannot be evaluated
         why = " ".join(str(error).split())[:120]
         note = f"not made: a side cannot be computed so: {type(error).__name__}: {why}"
         return [Result(CHECK, 0.0, FORWARD, "", note)]
-
-
-def _checked(pair: PortPair, mask: Any) -> list[Result]:
-    program = _program(pair)
-    shadow = importlib.import_module("parity.trace.shadow").Shadow  # here: JAX may be missing
-    bounds = float32_bounds(pair, FORWARD, mask)
     reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
-    single, exact = program.run(shadow())
 
     def rows(tree: Any) -> list[Difference]:
         compared, _ = paired(reference, named_leaves(tree), mask)
