@@ -60,7 +60,12 @@ def test_every_network_has_its_published_size_and_the_same_output(name: str):
 QUICK = {"ann": "adam", "lenet5_bn": "momentum"}  # with dropout, with convolutions
 # Of the tests' programs those that make many steps, or take photographs, take longer to run than to compile.
 PHOTO = 224  # pixels
-OPTIMISED = "xla_backend_optimization_level", 1
+OPTIMISED = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": False}
+
+
+def optimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    for option, value in OPTIMISED.items():
+        monkeypatch.setitem(QUICK_COMPILATION, option, value)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +82,14 @@ def test_the_networks_are_the_same_and_train_the_same_way(name: str, optimizer: 
     if name not in FAMILIES and name not in QUICK:  # compiled as users do, one of each kind; the command does all
         request.getfixturevalue("without_compiled")
     if max(torchnets.MODELS[name].input_shape) == PHOTO:
-        monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
+        optimised(monkeypatch)
     report = suite.check_network(name)
     assert report.ok, report.failures
     checks = {result.check for result in report.results}
     assert checks >= {"structure, full size", "full size", "gradients", "float32 gradients"}
     if torchnets.MODELS[name].num_params >= LARGE:
         return  # for time's sake; the command trains all of them, each with both
-    monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
+    optimised(monkeypatch)
     assert_the_same_training(name, optimizer, suite.QUICK_STEPS, report.zeros)
 
 
@@ -105,7 +110,7 @@ def test_a_small_network_trains_the_same_way_with_every_optimizer(optimizer: str
 @pytest.mark.slow
 @pytest.mark.parametrize(("at", "optimizer"), list(enumerate([*OPTIMIZERS, *OPTIMIZERS])))
 def test_the_smallest_networks_train_the_same_way_for_100_steps(at: int, optimizer: str, monkeypatch):
-    monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
+    optimised(monkeypatch)
     name = SMALLEST[(at + at // len(OPTIMIZERS)) % len(SMALLEST)]  # each optimizer meets two networks
     assert_the_same_training(name, optimizer, suite.FULL_STEPS)
 
@@ -244,7 +249,7 @@ def test_an_unknown_network_is_refused_before_anything_runs():
     "name", [n for n, e in torchvision.known().items() if e.num_params < 12_000_000 and not e.pretrained]
 )
 def test_torchvisions_own_module_is_our_flax_one(name, monkeypatch):
-    monkeypatch.setitem(QUICK_COMPILATION, *OPTIMISED)
+    optimised(monkeypatch)
     report = torchvision.compare(name)
     assert report.ok, report.failures
 
