@@ -13,7 +13,8 @@ check_packages("data", "experiment", "jaxnets", "torchnets")
 
 if TYPE_CHECKING:
     from parity.copy import CopyError, to_flax, to_torch
-    from parity.ports import assert_port, check, match
+    from parity.pairs import check
+    from parity.ports import assert_port, match
     from parity.records.check_training import check_training_record
     from parity.records.either import check_record, record, record_training
     from parity.report import Failure, Report
@@ -42,7 +43,7 @@ MODULES = {
     "Report": "parity.report",
     "assert_port": "parity.ports",
     "assert_training": "parity.training.check_training",
-    "check": "parity.ports",
+    "check": "parity.pairs",
     "check_record": "parity.records.either",
     "check_training": "parity.training.check_training",
     "check_training_record": "parity.records.check_training",

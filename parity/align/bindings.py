@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.align import symbols
 from parity.align.combinations import in_order, is_whole, nearest_first
-from parity.align.found import CONFIRMED, OWN, VALUE, Found, Stop
+from parity.align.found import CONFIRMED, GIVEN, OWN, VALUE, Found, Stop
 from parity.align.made import Made
 from parity.align.names import alike, groups
 from parity.align.nearby import nearby_keys
@@ -37,9 +37,19 @@ class Bindings:
         trained: Iterable[str],
         made: Made,
         given: Mapping[Piece, Found] | None = None,
+        sources: Mapping[str, Sequence[str]] | None = None,
     ):
+        """Keep the leaves.
+
+        Args:
+            leaves: of the JAX side, by path.
+            trained: the paths of those that are no tables of its own.
+            made: PyTorch's tensors.
+            given: what is known of pieces.
+            sources: of leaves, the tensors that they are made of, by rules that are to be found.
+        """
         self.leaves, self.trained, self.made, self.state = leaves, frozenset(trained), made, made.state
-        self.shapes = made.shapes
+        self.shapes, self.sources = made.shapes, sources or {}
         self.found: dict[Piece, Found] = {}
         self.arrays: dict[Piece, np.ndarray] = {}
         self.trials: dict[Piece, Trial] = {}  # where each was found, to see later what else it could be
@@ -75,12 +85,14 @@ class Bindings:
             if walk.hasty:
                 raise Stop
             trial.hopeless = trial.take_names()
-        elif not trial.near():
+        elif not trial.near() and not trial.named:
             if walk.hasty and trial.again is None:
                 raise Stop
             trial.far()
-        if trial.best is None and not trial.chosen and not trial.take_nearest():
+        if trial.best is None and not trial.chosen and not ((trial.met or not trial.named) and trial.take_nearest()):
             trial.take_names()
+        given = {p: f._replace(why=GIVEN) for p, f in trial.chosen.items() if p.path in self.sources and f.rule}
+        trial.chosen |= {p: f for p, f in given.items() if trial.chosen[p].why not in CONFIRMED}
         for piece, found in trial.chosen.items():
             if self._value(piece) is None:
                 self._take(piece, found)
@@ -90,8 +102,8 @@ class Bindings:
 
     def rules_for(self, keys: Sequence[str], piece: Piece, equation: Any = None) -> Iterator[Found]:
         """Yield what a piece could be made of, from these parameters; what is used already comes last."""
-        kind = _kind(equation)
-        if piece.path not in self.trained:
+        kind, keys = _kind(equation), self.sources.get(piece.path, keys)
+        if piece.path not in self.trained and piece.path not in self.sources:
             yield Found(None, OWN)
         used = []
         size = int(np.prod(piece.shape, dtype=int))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from data import UserError
-from parity.align.found import CONFIRMED, FOLLOWS
+from data.registry import nearest
+from parity.align.found import CONFIRMED, FOLLOWS, GIVEN
 from parity.align.idle import IDLE, idle_rules, used_keys
 from parity.align.lockstep import Walk
 from parity.align.search import Aligned, Search
@@ -33,6 +34,7 @@ SEED = 0
 UNMET = "it meets no data"
 # In the second walk: a table that float32 rounds is 6e-8 off, and a product of some of its numbers a little more.
 WIDE = 3e-7
+Sources = dict[str, tuple[str, ...]]  # by leaf: the tensors that it is made of, by a rule that is to be found
 
 
 class PortPair(NamedTuple):
@@ -103,20 +105,21 @@ def aligned(
         words: what is said of their layout.
         mapping: as for `align`.
     """
-    known = _known(mapping, module, side)
+    known, sources = _known(mapping, module, side)
     trace, outputs, numbers = module.recorded(ours)
     stand_ins = {name: np.zeros(array.shape) for name, array in named_leaves(side.output).items()}
     pairs = twins({name: to_numpy(array) for name, array in outputs.items()}, stand_ins)
     targets = [numbers[twin.name] for twin in pairs if twin.name in numbers]
     with x64():
         closed, arrays = _traced(side, theirs)
-        search = Search(trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known)
+        search = Search(trace, closed, arrays, side.leaves, side.trained, module.parameters, targets, known, sources)
         found = search.run()
         narrow = tuple(dict.fromkeys(c.line for c in found.walk.cells if c.narrow and c.line is not None))
         coarse = _coarse(found.walk)
-    weights, unconfirmed = _weights(module, side, found)
+    weights, unconfirmed = _weights(module, side, found, sources)
     leaves = {path: array if (v := _value(found, path, array)) is None else v for path, array in side.leaves.items()}
-    leaves |= {p: np.asarray(weights.rules[p](module.parameters)) for p, why in unconfirmed.items() if why == IDLE}
+    unmet = [path for path, why in unconfirmed.items() if why in (IDLE, GIVEN)]
+    leaves |= {path: np.asarray(weights.rules[path](module.parameters)) for path in unmet}
     alone = [note for note in paired(outputs, stand_ins)[1] if note.startswith(("only ", "not compared"))]
     notes = tuple(n for n in (words, *module.notes, *side.notes, *alone) if n)
     shared = tuple(twin for twin in pairs if twin.way is not None)
@@ -160,26 +163,28 @@ def widened(inputs: Any) -> Any:
     return type(inputs)(*map(wide, inputs)) if hasattr(inputs, "_fields") else tree_map(wide, inputs)
 
 
-def _known(mapping: Any, module: Reference, side: "JaxSide") -> dict[str, Rule]:
-    """Return the rules that a mapping gives."""
+def _known(mapping: Any, module: Reference, side: "JaxSide") -> tuple[dict[str, Rule], Sources]:
+    """Return the rules that a mapping gives, and the tensors that it names alone."""
     shapes = {key: array.shape for key, array in module.parameters.items()}
     leaves = {path: array.shape for path, array in side.leaves.items()}
     if isinstance(mapping, Path):
         given = mapping_file.read(mapping, shapes, leaves)
-        mapping, names = dict(given.rules), given.keys
-    else:
-        names = {k: v for k, v in (mapping or {}).items() if isinstance(v, str)}
-        mapping = {k: v for k, v in (mapping or {}).items() if not isinstance(v, str)}
-    for key, path in names.items():
-        if key not in shapes or path not in leaves:
-            raise UserError(f"the mapping names '{key}' and '{path}', which are not both there")
-        rule = next(rules({key: shapes[key]}, leaves[path]), None)
-        if rule is None:
-            raise UserError(
-                f"the mapping takes {key} {shapes[key]} for {path} {leaves[path]}, which cannot be made of it"
-            )
-        mapping[path] = rule
-    return mapping
+        return dict(given.rules), {path: (key,) for path, key in given.keys.items()}
+    given_rules = {path: rule for path, rule in (mapping or {}).items() if not isinstance(rule, str)}
+    sources: Sources = {}
+    for key, path in (mapping or {}).items():
+        if not isinstance(path, str):
+            continue
+        if key not in shapes:
+            raise UserError(f"the mapping: PyTorch's module has no '{key}'.{nearest(key, shapes)}")
+        if path not in leaves:
+            raise UserError(f"the mapping: the JAX model has no '{path}'.{nearest(path, leaves)}")
+        sources[path] = (*sources.get(path, ()), key)
+    for path, keys in sources.items():
+        if next(rules({key: shapes[key] for key in keys}, leaves[path]), None) is None:
+            found = " and ".join(f"{key} {shapes[key]}" for key in keys)
+            raise UserError(f"the mapping takes {found} for {path} {leaves[path]}, which cannot be made of it")
+    return given_rules, sources
 
 
 def _traced(side: "JaxSide", inputs: Inputs) -> tuple[Any, list[Any]]:
@@ -190,9 +195,11 @@ def _traced(side: "JaxSide", inputs: Inputs) -> tuple[Any, list[Any]]:
     return importlib.import_module("parity.trace.jax_trace").traced_pass(side, inputs)[:2]  # here: JAX may be missing
 
 
-def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weights, dict[str, str]]:
+def _weights(
+    module: Reference, side: "JaxSide", aligned: Aligned, sources: Sources | None = None
+) -> tuple[Weights, dict[str, str]]:
     """Return the mapping of weights that was found, and what of it nothing confirms."""
-    known, rules, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
+    known, made, unconfirmed = aligned.walk.bindings, dict[str, Rule](), dict[str, str]()
     kept: dict[str, np.ndarray] = {}
     parameters = module.parameters  # copies of all
     for path, array in side.leaves.items():
@@ -202,7 +209,11 @@ def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weig
         if found and all(f.rule is not None for f in found.values()):
             rule = assembled({region: f.rule for region, f in found.items() if f.rule is not None})
         if rule is not None and _gives(rule, parameters, _value(aligned, path, array)):
-            rules[path] = rule
+            made[path] = rule
+        elif not found and path in (sources or {}):  # it meets no data, and the mapping has told whence it is
+            tensors = {key: parameters[key].shape for key in (sources or {})[path]}
+            made[path], unconfirmed[path] = next(rules(tensors, array.shape)), GIVEN
+            continue
         else:
             kept[path] = array
         if not sure or (not found and path in side.trained):
@@ -212,14 +223,14 @@ def _weights(module: Reference, side: "JaxSide", aligned: Aligned) -> tuple[Weig
         path: side.leaves[path].shape for path, why in unconfirmed.items() if why == UNMET and path in side.trained
     }
     unused = shapes.keys() - used_keys(aligned.walk.trace)
-    for path, rule in idle_rules(idle, {key: shapes[key] for key in shapes if key in unused}, rules).items():
-        rules[path], unconfirmed[path] = rule, IDLE
+    for path, rule in idle_rules(idle, {key: shapes[key] for key in shapes if key in unused}, made).items():
+        made[path], unconfirmed[path] = rule, IDLE
         del kept[path]
-    used = {key for rule in rules.values() for key in rule.sources}
+    used = {key for rule in made.values() for key in rule.sources}
     alone = {key: parameters[key] for key in shapes if key not in used}
     leaves = {path: array.shape for path, array in side.leaves.items()}
     tied = {key: other for key, other in module.tied.items() if key in module.saved or other in module.saved}
-    return Weights(rules, shapes, leaves, kept, alone, tied), unconfirmed
+    return Weights(made, shapes, leaves, kept, alone, tied), unconfirmed
 
 
 def _value(aligned: Aligned, path: str, array: np.ndarray) -> np.ndarray | None:

@@ -75,9 +75,10 @@ def line_without(walk: Walk, found: Difference, given: int, first: bool = False)
     cells = [cell for cell in walk.cells[: found.cell] if cell.alike and not cell.forced and cell.line]
     made = next((cell.line for cell in reversed(cells) if given in cell.same), None)
     used = walk.cells[found.cell].line if found.cell is not None else None
-    if first:
-        takers = (c.line for c in walk.cells if c.line and any(given in parent.same for parent in c.parents))
-        used = next(takers, used)
+    if first:  # of several uses, as in a residual block, the first whose result PyTorch does not have
+        takers = [c for c in walk.cells if c.line and any(given in parent.same for parent in c.parents)]
+        alone = [cell for cell in takers if not cell.alike or cell.forced]
+        used = next((cell.line for cell in [*alone, *takers]), used)
     maker = trace.values[given].maker
     users = [user for number in op.outputs for user in trace.takers(number)]
     if made is None or used is None or maker is None or not users:

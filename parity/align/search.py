@@ -62,11 +62,12 @@ class Search:
         state: Mapping[str, np.ndarray],
         targets: Collection[int],
         given: Mapping[str, Rule] | None = None,
+        sources: Mapping[str, Sequence[str]] | None = None,  # by leaf: the tensors that it is made of
         seconds: float = 40,  # of the processor: the verdict must not depend on what else the machine does
         near: float = NEAR[8],
         zeros: bool = False,  # whether a product with zeros leaves a weight unknown
     ):
-        self.zeros = zeros
+        self.zeros, self.sources = zeros, sources or {}
         self.trace, self.closed, self.inputs, self.targets = trace, closed, inputs, frozenset(targets)
         self.leaves, self.trained, self.state = leaves, trained, state
         self.given = {whole(path, leaves[path].shape): Found(rule, GIVEN) for path, rule in (given or {}).items()}
@@ -138,7 +139,7 @@ class Search:
             forces: by step, what is put in its place, beside what is known to be.
         """
         self.walks += 1
-        known = Bindings(self.leaves, self.trained, self.made, {**self.given, **(given or {})})
+        known = Bindings(self.leaves, self.trained, self.made, {**self.given, **(given or {})}, self.sources)
         given_up = self.given_up if stop is None else None
         walk = Walk(
             self.trace,
@@ -290,7 +291,7 @@ class Search:
             groups.setdefault(frozenset(trial.given), []).append(trial)
         for given, group in groups.items():
             pieces = [p for trial in reversed(group) for p in trial.chosen]
-            if given and 1 < len(pieces) <= MOST_TIED:
+            if given and 1 < len(pieces) <= MOST_TIED and not any(p.path in self.sources for p in pieces):
                 yield min(trial.at for trial in group), orders(pieces, known.found)
         later = []
         for trial in late:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from parity.align.lockstep import Cell, Walk
 
 MOST_JOINT = 400  # combinations of rules for several leaves that meet data at once
+MOST_NAMED = 24  # rules that are tried where a mapping tells the tensor
 MOST_NAMES = 3  # parameters that are considered because of their names
 MOST_LOST = 5  # operations that a value may be behind the last one that was met, for a weight to be looked for with it
 HOPS = 3  # how many operations further on parameters are looked for
@@ -56,6 +57,7 @@ class Trial:
         self.hopeless = False  # whether the data itself is behind a difference
         self.again: dict[Piece, Found] | None = None  # what is confirmed, but is another leaf's already
         self.given = {n for cell in cells for n in cell.same}
+        self.named = all(piece.path in known.sources for piece in pieces)  # the mapping tells what they are made of
         self.at = len(walk.cells)
 
     def options(self) -> Iterator[dict[Piece, Found]]:
@@ -64,6 +66,8 @@ class Trial:
 
     def near(self) -> bool:
         """Find the pieces among the parameters that PyTorch uses with the same data."""
+        if self.named and all(len(self.known.sources[piece.path]) == 1 for piece in self.pieces):
+            return self.confirm(itertools.islice(self.options(), MOST_NAMED))
         if self.confirm(self.options()):
             return True
         return self.again is None and self.met and (self.one_by_one() or self.in_parts())

@@ -53,6 +53,12 @@ class Match(NamedTuple):
     keys: dict[str, str]  # PyTorch's keys to the paths of the Flax module's tensors
     ambiguous: str = ""  # what nothing decides, in words
 
+    @property
+    def certain(self) -> dict[str, str]:
+        """Return the keys if names, shapes or the mapping given tell all layers, and no activation; else nothing."""
+        told = all(found.why in (NAME, GIVEN, SHAPE) for found in self.found)
+        return self.keys if told and not self.ambiguous else {}
+
 
 def match(
     torch_module: torch_nn.Module,

@@ -29,7 +29,8 @@ from parity.checks.layer_match import NAME, Match, match
 from parity.commands.compiled_cache import keep_compiled
 from parity.compiler.check import prepare
 from parity.mapping.file import dump, text_of
-from parity.ports import Port, check_port, inputs_of, located
+from parity.pairs import located
+from parity.ports import Port, check_port, inputs_of
 from parity.report import Report, print_report
 from parity.sides import load
 from parity.sides.flax_side import FlaxSide

@@ -158,11 +158,19 @@ def nearest_layout(reference: np.ndarray, found: np.ndarray) -> tuple[float, np.
     """Return how well, at best, an order of axes of `reference` correlates with `found`, and it in that order."""
     best, chosen = -2.0, ()
     target, ours = centred(found).ravel(), centred(reference)
-    for order in _orders(reference):
+    for order in _likely_orders(reference, found.shape):
         score = float(_in_order(ours, order, target.shape) @ target)
         if score > best + 1e-9:
             best, chosen = score, order
     return best, _in_order(reference, chosen, found.shape)
+
+
+def _likely_orders(array: np.ndarray, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return those orders of the axes that give a shape; all of them if none does, as the axes are joined or cut."""
+    orders, wanted = list(_orders(array)), [size for size in shape if size > 1]
+    fits = [order for order in orders if [array.shape[axis] for axis in order] == wanted]
+    own = [size for size in array.shape if size > 1] == wanted
+    return [(), *fits] if fits or own else orders
 
 
 def centred(array: np.ndarray) -> np.ndarray:
