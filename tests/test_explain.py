@@ -103,10 +103,36 @@ def test_norm(change: dict, expected: str) -> None:
     assert words(lambda x: F.layer_norm(x, (8,)), lambda x: normed(x, **change)) == expected
 
 
+MEAN, VARIANCE, SCALE, SHIFT = np.random.default_rng(2).uniform(0.5, 1.5, size=(4, 6))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"eps": 1e-3}, "epsilon 0.001 instead of 1e-05 (trap 2)"),
+        ({"root": np.sqrt(VARIANCE) + 1e-5}, "the epsilon is outside of the square root"),
+        ({"batch": True}, "the batch's statistics instead of the running ones"),
+        ({"scale": 1.0}, "the norm's weight is left out"),
+        ({"shift": 0.0}, "the norm's bias is left out"),
+        ({"scale": 1.0, "shift": 0.0}, "the norm's weight and bias are left out"),
+    ],
+)
+def test_batch_norm(change: dict, expected: str) -> None:
+    def theirs(x: jax.Array) -> jax.Array:
+        mean, variance = (x.mean((0, 2)), x.var((0, 2))) if change.get("batch") else (MEAN, VARIANCE)
+        root = change.get("root", jnp.sqrt(variance + change.get("eps", 1e-5)))
+        y = (x - mean[:, None]) / jnp.reshape(root, (6, 1)) * jnp.reshape(change.get("scale", SCALE), (-1, 1))
+        return jnp.tanh(y + jnp.reshape(change.get("shift", SHIFT), (-1, 1)))
+
+    given = [torch.from_numpy(array) for array in (MEAN, VARIANCE, SCALE, SHIFT)]
+    assert words(lambda x: F.batch_norm(x, *given).tanh(), theirs) == expected
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
         (F.gelu, jax.nn.gelu, "GELU by tanh instead of exact GELU (trap 12)"),
+        (F.relu, jax.nn.leaky_relu, "leaky ReLU with slope 0.01 instead of ReLU"),
         (lambda x: F.leaky_relu(x, 0.2), jax.nn.leaky_relu, "slope 0.01 instead of 0.2"),
         (lambda x: x[:, 0].tanh(), lambda x: jnp.tanh(x[:, -1]), "the last instead of the first"),
         (lambda x: x.mean(1).tanh(), lambda x: jnp.tanh(x.max(1)), "the maximum instead of the mean"),

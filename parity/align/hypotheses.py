@@ -11,6 +11,7 @@ from parity.align.replay import Guess, Replay
 EPSILONS = (0.0, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 LEFT_OUT = "nothing (it is left out)"
 Function = Callable[[torch.Tensor], torch.Tensor]
+Optional = torch.Tensor | None
 ACTIVATIONS: dict[str, Function] = {
     "exact GELU": F.gelu,
     "GELU by tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -25,6 +26,8 @@ ACTIVATIONS: dict[str, Function] = {
     "hard sigmoid": F.hardsigmoid,
     "softplus": F.softplus,
     "ReLU6": F.relu6,
+    "leaky ReLU with slope 0.01": F.leaky_relu,
+    "leaky ReLU with slope 0.2": lambda x: F.leaky_relu(x, 0.2),
     "ELU": F.elu,
     "SELU": F.selu,
     LEFT_OUT: lambda x: x,
@@ -101,6 +104,8 @@ def norms(replay: Replay, number: int) -> Iterator[Guess]:
                     yield Guess(f"normalised over axes {list(other)} instead of axis {list(axes)}",
                                 {out: normed(other, eps)})  # fmt: skip
         yield Guess("the norm's weight and bias are left out", {out: _normed(x, axes, None, None, eps)})
+    if op.name == "native_batch_norm" and not args[5]:
+        yield from _batch_norms(out, *args[:5], args[7])
     if op.name == "native_group_norm":
         x, weight, bias, _, channels, _, groups, eps = args[:8]
         for e in EPSILONS:
@@ -113,6 +118,30 @@ def norms(replay: Replay, number: int) -> Iterator[Guess]:
         for e in EPSILONS:
             if e != args[1]:
                 yield Guess(_epsilon(e, args[1]), {out: args[0] + e})
+
+
+def _batch_norms(
+    out: int,
+    x: torch.Tensor,
+    weight: Optional,
+    bias: Optional,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    eps: float,
+) -> Iterator[Guess]:
+    """Yield a BatchNorm in evaluation mode with another epsilon, statistics of the batch, or without a part."""
+
+    def normed(eps: float, variance: torch.Tensor, weight: Optional, bias: Optional) -> dict[int, torch.Tensor]:
+        return {out: F.batch_norm(x, mean, variance, weight, bias, eps=eps)}
+
+    yield from (Guess(_epsilon(e, eps), normed(e, variance, weight, bias)) for e in EPSILONS if e != eps)
+    batch = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    yield Guess("the batch's statistics instead of the running ones", {out: batch})
+    yield Guess("the epsilon is outside of the square root", normed(0.0, (variance.sqrt() + eps) ** 2, weight, bias))
+    if weight is not None:
+        yield Guess("the norm's weight is left out", normed(eps, variance, None, bias))
+        yield Guess("the norm's bias is left out", normed(eps, variance, weight, None))
+        yield Guess("the norm's weight and bias are left out", normed(eps, variance, None, None))
 
 
 def _epsilon(other: float, eps: float) -> str:
