@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -11,7 +12,6 @@ from parity.align.replay import Guess, Replay
 EPSILONS = (0.0, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 LEFT_OUT = "nothing (it is left out)"
 Function = Callable[[torch.Tensor], torch.Tensor]
-Optional = torch.Tensor | None
 ACTIVATIONS: dict[str, Function] = {
     "exact GELU": F.gelu,
     "GELU by tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -105,7 +105,7 @@ def norms(replay: Replay, number: int) -> Iterator[Guess]:
                                 {out: normed(other, eps)})  # fmt: skip
         yield Guess("the norm's weight and bias are left out", {out: _normed(x, axes, None, None, eps)})
     if op.name == "native_batch_norm" and not args[5]:
-        yield from _batch_norms(out, *args[:5], args[7])
+        yield from _batch_norms(out, args)
     if op.name == "native_group_norm":
         x, weight, bias, _, channels, _, groups, eps = args[:8]
         for e in EPSILONS:
@@ -120,18 +120,11 @@ def norms(replay: Replay, number: int) -> Iterator[Guess]:
                 yield Guess(_epsilon(e, args[1]), {out: args[0] + e})
 
 
-def _batch_norms(
-    out: int,
-    x: torch.Tensor,
-    weight: Optional,
-    bias: Optional,
-    mean: torch.Tensor,
-    variance: torch.Tensor,
-    eps: float,
-) -> Iterator[Guess]:
+def _batch_norms(out: int, args: list[Any]) -> Iterator[Guess]:
     """Yield a BatchNorm in evaluation mode with another epsilon, statistics of the batch, or without a part."""
+    x, weight, bias, mean, variance, _, _, eps = args[:8]
 
-    def normed(eps: float, variance: torch.Tensor, weight: Optional, bias: Optional) -> dict[int, torch.Tensor]:
+    def normed(eps: float, variance: torch.Tensor, weight: Any, bias: Any) -> dict[int, torch.Tensor]:
         return {out: F.batch_norm(x, mean, variance, weight, bias, eps=eps)}
 
     yield from (Guess(_epsilon(e, eps), normed(e, variance, weight, bias)) for e in EPSILONS if e != eps)
