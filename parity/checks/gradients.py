@@ -10,6 +10,7 @@ from parity.align.pair import PortPair
 from parity.checks.float32_operations import AS_NEAR, LEAST, yardstick
 from parity.checks.moved import GRADIENT_FLOAT32, nearest
 from parity.checks.padding import ACCEPTED, ADVICE, WORDS, padding_rows, without_padding
+from parity.checks.trained import Apart, trained_apart
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, total_norm, worst
@@ -25,10 +26,26 @@ ZERO = 1e-13  # a gradient this small against all of them is zero but for roundi
 
 
 def check_gradients(pair: PortPair, accept: Collection[str] = ()) -> list[Result]:
-    """Compare the gradients of every trained tensor and floating-point input."""
+    """Compare the gradients of every trained tensor and floating-point input, and which numbers are trained."""
     # An output that the JAX side does not have has no say in it.
     reference, cotangents = pair.torch.gradients(pair.torch_inputs, among={twin.name for twin in pair.shared})
-    found = _jax_gradients(pair, cotangents)
+    by_leaf, by_input = _jax_gradients(pair, cotangents)
+    results = _compared(pair, reference, cotangents, _by_key(pair, by_leaf, by_input), accept)
+    if any(result.failure for result in results):
+        return results
+    apart, notes = trained_apart(pair, by_leaf, reference)
+    if apart:
+        return [_trained_apart(pair, one) for one in apart]
+    return [result._replace(note="; ".join(filter(None, (result.note, *notes)))) for result in results]
+
+
+def _compared(
+    pair: PortPair,
+    reference: Mapping[str, Any],
+    cotangents: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    accept: Collection[str],
+) -> list[Result]:
     bounds = dict.fromkeys(reference, GRADIENT)
     if pair.narrow:
         errors = pair.torch.float32_errors(pair.torch_inputs, reference, cotangents)
@@ -92,7 +109,7 @@ def _with_float64(
     """
     if not pair.narrow or hasattr(pair.jax, "program") or not hasattr(pair.torch, "moved"):
         return None
-    exact = _jax_gradients(pair, cotangents, in_float64=True)
+    exact = _by_key(pair, *_jax_gradients(pair, cotangents, in_float64=True))
     rows, padded = _gradient_rows(reference, exact, dict.fromkeys(reference, LEAST), padding)
     if padded or not all(row.ok for row in rows):
         return None
@@ -102,6 +119,13 @@ def _with_float64(
         return None
     note = f"float32 inside; in float64 {worst(rows).error:.1e}; this one from PyTorch's {near[1]}"
     return Result("gradients", near[0], GRADIENT_FLOAT32, "the whole gradient", note)
+
+
+def _trained_apart(pair: PortPair, apart: Apart) -> Result:
+    """Return the failure of numbers that one side trains and the other does not, or not as one."""
+    mine, theirs = _lines_of(pair, apart.key)
+    failure = Failure("gradients", "backward", apart.key, np.inf, 0, apart.words, None, mine, theirs)
+    return Result("gradients", np.inf, 0, apart.key, "", failure._replace(cause=apart.cause, advice=apart.advice))
 
 
 def _padding_trained(pair: PortPair, key: str, row: int, apart: Compared) -> Result:
@@ -155,10 +179,9 @@ def _lines_of(pair: PortPair, key: str) -> tuple[Line | None, Line | None]:
 
 def _jax_gradients(
     pair: PortPair, cotangents: Mapping[str, np.ndarray], *, in_float64: bool = False
-) -> dict[str, np.ndarray]:
-    """Return JAX's gradients of the same sum, as gradients of PyTorch's tensors; in float64 what says float32, too."""
+) -> tuple[Mapping[str, Any], Any]:
+    """Return JAX's gradients of the same sum, by leaf and of the inputs; in float64 what says float32, too."""
     side: Any = pair.jax
-    shapes = {key: array.shape for key, array in pair.torch.parameters.items()}
     reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
     with x64():
         # The layout of square outputs is told by their values.
@@ -170,13 +193,17 @@ def _jax_gradients(
             if twin.way is not None and twin.name in cotangents
         }
         if hasattr(side, "gradients"):  # a record's
-            gradients, by_input = side.gradients(pair.leaves, given), None
-        else:
-            passes = importlib.import_module("parity.sides.jax_passes")  # here: JAX may be missing
-            run = passes.gradients_by_all if not in_float64 else passes.gradients_in_float64
-            gradients, by_input = run(side, pair.leaves, pair.jax_inputs, given)
+            return side.gradients(pair.leaves, given), None
+        passes = importlib.import_module("parity.sides.jax_passes")  # here: JAX may be missing
+        run = passes.gradients_by_all if not in_float64 else passes.gradients_in_float64
+        return run(side, pair.leaves, pair.jax_inputs, given)
+
+
+def _by_key(pair: PortPair, by_leaf: Mapping[str, Any], by_input: Any) -> dict[str, np.ndarray]:
+    """Return JAX's gradients as gradients of PyTorch's tensors."""
+    shapes = {key: array.shape for key, array in pair.torch.parameters.items()}
     found = {} if by_input is None else _input_gradients(pair, by_input)
-    for path, gradient in gradients.items():
+    for path, gradient in by_leaf.items():
         rule = pair.weights.rules.get(path)
         for key, array in rule.back(np.asarray(gradient, np.float64), shapes).items() if rule is not None else ():
             found[key] = found[key] + array if key in found else array
