@@ -99,6 +99,23 @@ class Taller(linen.Module):
         return linen.Dense(2)(linen.relu(linen.Conv(4, (4, 3))(x)).mean((1, 2)))
 
 
+class Gate(tn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = tn.Linear(6, 2), tn.Linear(2, 6)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.up(torch.nn.functional.silu(self.down(x))))
+
+
+class Wider(linen.Module):
+    """One unit more: with zeros at both of its ends it has no gradient, but drawn at random it has."""
+
+    @linen.compact
+    def __call__(self, x):
+        return x * linen.sigmoid(linen.Dense(6)(linen.silu(linen.Dense(3)(x))))
+
+
 WORDS = {"words": (11, 6), "w": (6, 6), "b": (6,)}
 TABLE = {"table": (5, 6), "w": (6, 4), "b": (4,)}
 FAULTS = [
@@ -107,7 +124,7 @@ FAULTS = [
     (Positions("trained"), Nnx(nnx.BatchStat), POINTS, "is not trained", "is no parameter"),
     (Positions("buffer"), Linen("params"), POINTS, "a buffer of PyTorch's is trained", "params/table"),
     (Positions("buffer"), Nnx(nnx.Param), POINTS, "a buffer of PyTorch's is trained", "which no optimizer moves"),
-    (Images(), Taller(), IMAGES, "numbers that PyTorch does not have", "has 36 numbers"),
+    (Images(), Taller(), IMAGES, "more numbers than PyTorch's", "has 36 numbers"),
 ]
 IDENTIFIED = ["untied", "constant", "nnx constant", "buffer", "nnx buffer", "larger kernel"]
 
@@ -143,6 +160,16 @@ def test_what_is_trained_alike_or_left_to_the_optimizer_holds(module, model, inp
     assert report.ok, report.failures
     (result,) = [result for result in report.results if result.check == "gradients"]
     assert note in result.note
+
+
+def test_a_unit_more_is_a_fault_though_it_has_no_gradient():
+    failures = parity.check(Gate(), Wider(), POINTS).failures
+    assert {(f.layer, f.cause) for f in failures} == {
+        ("down.weight", "a layer has more numbers than PyTorch's"),
+        ("down.bias", "a layer has more numbers than PyTorch's"),
+        ("up.weight", "a layer has more numbers than PyTorch's"),
+    }
+    assert parity.check(Gate(), Wider(), POINTS, purpose="inference").ok
 
 
 def test_rows_of_padding_that_an_output_depends_on_are_a_fault():

@@ -11,20 +11,24 @@ import numpy as np
 
 from parity.align.pair import PortPair
 from parity.mapping.rule import NONE, Shapes
-from parity.report.compare import total_norm
+from parity.report.compare import relative_error, total_norm
+from parity.sides.frameworks import x64
+from parity.sides.numbers import to_numpy
+from parity.sides.outputs import named_leaves
 from parity.trace.fingerprint import sized
 
 LIVE = 1e-6  # a gradient this small against all of them is zero but for rounding
+SAME, SAME_NARROW = 1e-9, 1e-4  # outputs that are this near to each other do not depend on what was moved
 DECLARED = ("Linen", "NNX")  # models that say which of their arrays are parameters; of others, all are
 APART, EXTRA, BUFFER, CONSTANT = (
     "one tensor in PyTorch is trained as several here",
-    "numbers that PyTorch does not have are trained",
+    "a layer has more numbers than PyTorch's",
     "a buffer of PyTorch's is trained",
     "a parameter of PyTorch's is not trained",
 )
 ADVICE = {
     APART: "use one array in both places; two that start equal part with the first step",
-    EXTRA: "give the layer PyTorch's size, or keep these numbers and their gradients at zero",
+    EXTRA: "give the layer PyTorch's size",
     BUFFER: "keep it in another collection (Linen), or in another nnx.Variable than nnx.Param (NNX)",
     CONSTANT: "make it a parameter: self.param (Linen), nnx.Param (NNX)",
 }
@@ -58,26 +62,46 @@ def trained_apart(
     gradients = {path: np.abs(np.asarray(gradient, np.float64)) for path, gradient in by_leaf.items()}
     least = LIVE * total_norm(gradients) if gradients else 0.0
     live = {p: g for p, g in gradients.items() if p in pair.weights.rules and np.linalg.norm(g) > least}
-    apart = [*_extra(pair, shapes, live, least), *_copies(pair, shapes, live, reference), *_constant(pair, reference)]
+    apart = [*_extra(pair, shapes), *_copies(pair, shapes, live, reference), *_constant(pair, reference)]
     buffers, notes = _untrained(pair, live, reference)
     return apart + buffers, notes
 
 
-def _extra(pair: PortPair, shapes: Shapes, live: Mapping[str, np.ndarray], least: float) -> list[Apart]:
-    """Return the leaves with numbers that no tensor gives, and that have a gradient."""
+def _extra(pair: PortPair, shapes: Shapes) -> list[Apart]:
+    """Return the leaves with numbers that no tensor gives, and on which an output depends once they are not zero.
+
+    A gradient does not tell: of a unit more, both weights are zero, and so are the gradients of both.
+    """
+    rules = {path: pair.weights.rules[path] for path in sorted(pair.jax.trained & pair.weights.rules.keys())}
+    alone = {p: (r.table(shapes).indices == NONE).all(axis=0) for p, r in rules.items() if not r.is_permutation}
+    alone = {path: places for path, places in alone.items() if places.any()}
+    rng, moved = np.random.default_rng(4), dict[str, np.ndarray]()
+    for path, places in alone.items():
+        moved[path] = np.where(places, rng.normal(size=places.shape), pair.leaves[path])
+    if not moved or not _depends(pair, {}, moved):
+        return []
     found = []
-    for path, gradient in live.items():
-        rule = pair.weights.rules[path]
-        if rule.is_permutation:
+    for path, places in alone.items():
+        if not _depends(pair, {p: array for p, array in moved.items() if p != path}, moved):
             continue
-        alone = (rule.table(shapes).indices == NONE).all(axis=0)
-        if np.linalg.norm(gradient[alone]) > least:
-            sources = ", ".join(rule.sources)
-            words = (
-                f"{path} {gradient.shape} has {alone.sum()} numbers more than PyTorch's {sources}; they are zero, and"
-            )
-            found.append(Apart(EXTRA, rule.sources[0], f"{words} JAX trains them"))
+        sources = ", ".join(rules[path].sources)
+        words = (
+            f"{path} {places.shape} has {places.sum()} numbers that PyTorch's {sources} does not have; they are zero"
+        )
+        found.append(Apart(EXTRA, rules[path].sources[0], f"{words}, and once they are not, outputs change"))
     return found
+
+
+def _depends(pair: PortPair, one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether the outputs that both sides have differ between two choices of some leaves."""
+    with x64():
+        before, after = (
+            named_leaves(pair.jax.call({**pair.leaves, **leaves}, *pair.jax_inputs, train=False)[0])
+            for leaves in (one, other)
+        )
+    names = [twin.jax_name for twin in pair.shared]
+    same = SAME_NARROW if pair.narrow else SAME
+    return any(relative_error(to_numpy(before[name]), to_numpy(after[name])) > same for name in names)
 
 
 def _copies(
