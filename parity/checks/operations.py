@@ -4,6 +4,7 @@ What the walk of `parity.align` found equal, it found operation by operation, wi
 Here the JAX model computes by itself, as its user would run it.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from parity.sides.outputs import named_leaves, paired
 
 # In float64 two right implementations of a deep network differ by 1e-14 or so, and wrong ones by 1e-7 or more.
 FORWARD, STATISTICS = 1e-12, 1e-12
+MOST_AXES = 4  # of an output, for which all orders are tried
 MOST_MOVED = 20  # leaves in doubt that are moved, to see whether the outputs depend on them
 BIASED = "the running variance is the biased one, divided by n instead of n - 1 (trap 1)"
 ACCEPT_BIASED = (
@@ -57,7 +59,7 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
     reference = {name: to_numpy(array) for name, array in pair.outputs.items()}
     with x64():
         output = pair.jax.call(pair.leaves, *pair.jax_inputs, train=False)[0]
-    compared, _ = paired(reference, named_leaves(output), mask)
+    compared, notes = paired(reference, named_leaves(output), mask)
     bounds = float32_bounds(pair, LEAST, mask) if pair.narrow else {}
     found = [difference(name, ours, theirs, bounds.get(name, FORWARD)) for name, ours, theirs in compared]
     if not found:
@@ -71,12 +73,14 @@ def check_forward(pair: PortPair, mask: Any = None) -> list[Result]:
         bad = {row.name for row in found if not row.ok}
         apart = [(ours, theirs) for name, ours, theirs in compared if name in bad]
         mine, other = lines_of_outputs(pair.aligned.walk, pair.aligned.results, apart)
-        cause = _swapped(compared)
+        cause = _swapped(compared) or _transposed(compared)
         words = "; ".join(filter(None, (top.detail, cause)))
         failure = Failure("forward, eval", "forward", top.name, top.error, top.bound, words, None, mine, other)
         failures = [failure._replace(values=top.values, cause=cause)]
     if not failures:
-        return [Result("forward, eval", top.error, top.bound, top.name, yardstick(pair))]
+        laid_out = (note for note in notes if not note.startswith(("only ", "not compared")))  # those are the pair's
+        note = "; ".join(filter(None, (yardstick(pair), *laid_out)))
+        return [Result("forward, eval", top.error, top.bound, top.name, note)]
     return [Result("forward, eval", top.error, top.bound, f.layer, "", f) for f in failures]
 
 
@@ -86,6 +90,18 @@ def _swapped(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
         for other, _, theirs in compared:
             if name != other and ours.shape == theirs.shape and relative_error(ours, theirs) < NEAR[4]:
                 return f"PyTorch's {name} is JAX's {other}: the outputs are in another order"
+    return ""
+
+
+def _transposed(compared: list[tuple[str, np.ndarray, np.ndarray]]) -> str:
+    """Say that an output has its axes in another order, if it has: of a square, the shape does not tell."""
+    for name, ours, theirs in compared:
+        if ours.shape != theirs.shape or ours.ndim > MOST_AXES or relative_error(ours, theirs) < NEAR[4]:
+            continue
+        for axes in itertools.permutations(range(ours.ndim)):
+            turned = ours.transpose(axes)
+            if turned.shape == theirs.shape and relative_error(turned, theirs) < NEAR[4]:
+                return f"JAX's {name} is PyTorch's with the axes in the order {', '.join(map(str, axes))}"
     return ""
 
 

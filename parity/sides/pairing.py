@@ -128,7 +128,8 @@ def _ways(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Iterator[Way]:
     usual = dict.fromkeys([tuple(range(rank)), _first(rank), _last(rank)])
     every = permutations(range(rank)) if rank <= ALL_ORDERS else ()
     orders = [axes for axes in dict.fromkeys([*usual, *every]) if tuple(theirs[i] for i in axes) == ours]
-    for axes in orders:
+    # Where shapes tell nothing, as in a square, an unusual order is no layout but a fault: height and width exchanged.
+    for axes in [axes for axes in orders if axes in usual] or orders:
         yield Way(axes, ours, _words(axes))
     if not orders:
         for axes in usual:
