@@ -102,6 +102,32 @@ def test_what_is_left_out_at_the_end_of_a_block_is_located_there_and_layers_are_
     assert failure.diagnosis.endswith("in 2 layers: 0, 1")
 
 
+class Saturating(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+
+    def forward(self, x):
+        x = self.first(torch.relu(x))
+        x = torch.tanh(x)
+        return self.second(x)
+
+
+def rectifying(params, x):
+    x = jax.nn.relu(x) @ params["first"] + params["b"]
+    x = jax.nn.relu(x)  # not tanh
+    return x @ params["second"] + params["c"]
+
+
+def test_a_function_with_a_derivative_of_its_own_has_the_line_that_calls_it():
+    params = {"first": np.zeros((6, 6)), "b": np.zeros(6), "second": np.zeros((6, 6)), "c": np.zeros(6)}
+    inputs = np.random.default_rng(0).normal(size=(5, 6))
+    (failure,) = check_port(Saturating(), (rectifying, params), inputs).report.failures
+    assert failure.cause == "ReLU instead of tanh"
+    assert failure.jax_line is not None
+    assert failure.jax_line.text == "x = jax.nn.relu(x)  # not tanh"
+
+
 class Masked(torch.nn.Module):
     def __init__(self):
         super().__init__()

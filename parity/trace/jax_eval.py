@@ -37,8 +37,14 @@ class Visitor(Protocol):
         """Return the cell of rows put together."""
 
 
-def evaluate(jaxpr: Any, consts: Sequence[Any], cells: Sequence[Any], visitor: Visitor) -> list[Any]:
-    """Evaluate a jaxpr; return the cells of its results."""
+def evaluate(
+    jaxpr: Any, consts: Sequence[Any], cells: Sequence[Any], visitor: Visitor, called_at: Line | None = None
+) -> list[Any]:
+    """Evaluate a jaxpr; return the cells of its results.
+
+    `called_at` is the line of equations that have none: JAX traces a function with derivatives of its own, such as
+    `jax.nn.relu`, apart from those who call it.
+    """
     env: dict[Any, Any] = {}
     env |= zip(jaxpr.constvars, [visitor.constant(c) for c in consts], strict=True)
     env |= zip(jaxpr.invars, cells, strict=True)
@@ -48,7 +54,7 @@ def evaluate(jaxpr: Any, consts: Sequence[Any], cells: Sequence[Any], visitor: V
 
     for equation in jaxpr.eqns:
         operands = [read(variable) for variable in equation.invars]
-        outputs = _run(equation, operands, visitor)
+        outputs = _run(equation, operands, visitor, line_of(equation) or called_at)
         env |= zip(equation.outvars, outputs, strict=True)
     return [read(variable) for variable in jaxpr.outvars]
 
@@ -58,16 +64,16 @@ def _literal(literal: Any) -> Any:
     return literal.val if is_key(literal.val) else np.asarray(literal.val, literal.aval.dtype)
 
 
-def _run(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
+def _run(equation: Any, cells: list[Any], visitor: Visitor, line: Line | None) -> list[Any]:
     name = equation.primitive.name
     if name in LOOPS:
-        return LOOPS[name](equation, cells, visitor)
+        return LOOPS[name](equation, cells, visitor, line)
     body = next((equation.params[key] for key in BODIES if key in equation.params), None)
     if body is not None:
-        inside = lambda: evaluate(*_open(body), cells, visitor)  # noqa: E731
+        inside = lambda: evaluate(*_open(body), cells, visitor, line)  # noqa: E731
         call = getattr(visitor, "call", None)  # of a visitor that wants to know where a call begins and ends
         return inside() if call is None else call(equation, cells, inside)
-    return visitor.step(equation, line_of(equation), cells)
+    return visitor.step(equation, line, cells)
 
 
 def bind(equation: Any, values: Sequence[Any]) -> list[Any]:
@@ -114,15 +120,15 @@ def params_of(equation: Any) -> dict[str, Any]:
     return {name: value for name, value in p.items() if not name.startswith("ft_")} | sizes
 
 
-def _scan(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
-    p, line = params_of(equation), line_of(equation)
+def _scan(equation: Any, cells: list[Any], visitor: Visitor, line: Line | None) -> list[Any]:
+    p = params_of(equation)
     a, b = p["num_consts"], p["num_consts"] + p["num_carry"]
     fixed, carry, rows = cells[:a], cells[a:b], cells[b:]
     kept: list[list[Any]] = []
     numbers = range(p["length"])
     for number in reversed(numbers) if p["reverse"] else numbers:
         given = [*fixed, *carry, *(visitor.take(row, number) for row in rows)]
-        step = evaluate(*_open(p["jaxpr"]), given, visitor)
+        step = evaluate(*_open(p["jaxpr"]), given, visitor, line)
         carry = step[: b - a]
         kept.append(step[b - a :])
     if p["reverse"]:
@@ -130,22 +136,22 @@ def _scan(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
     return [*carry, *(visitor.stack(column, line) for column in zip(*kept, strict=True))]
 
 
-def _while(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
+def _while(equation: Any, cells: list[Any], visitor: Visitor, line: Line | None) -> list[Any]:
     p = equation.params
     a, b = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
     state = cells[b:]
     for _ in range(MOST_ROUNDS):
-        (going,) = evaluate(*_open(p["cond_jaxpr"]), [*cells[:a], *state], visitor)
+        (going,) = evaluate(*_open(p["cond_jaxpr"]), [*cells[:a], *state], visitor, line)
         if not bool(visitor.value(going)):
             return state
-        state = evaluate(*_open(p["body_jaxpr"]), [*cells[a:b], *state], visitor)
+        state = evaluate(*_open(p["body_jaxpr"]), [*cells[a:b], *state], visitor, line)
     raise ValueError(f"a while loop does not end within {MOST_ROUNDS} rounds")
 
 
-def _cond(equation: Any, cells: list[Any], visitor: Visitor) -> list[Any]:
+def _cond(equation: Any, cells: list[Any], visitor: Visitor, line: Line | None) -> list[Any]:
     branches = equation.params["branches"]
     index = int(np.clip(np.asarray(visitor.value(cells[0])).astype(int), 0, len(branches) - 1))
-    return evaluate(*_open(branches[index]), cells[1:], visitor)
+    return evaluate(*_open(branches[index]), cells[1:], visitor, line)
 
 
 LOOPS = {"scan": _scan, "while": _while, "cond": _cond}
