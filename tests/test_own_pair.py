@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -119,6 +120,37 @@ def test_a_flax_module_of_a_fixed_dtype_is_judged_by_float32():
     report = parity.check(torch_nn.Linear(5, 4), Narrow(), np.random.default_rng(0).normal(size=(3, 5)))
     assert report.ok, report.failures
     assert any("computes in float32 at" in note and "Dense(4, dtype=np.float32)" in note for note in report.notes)
+
+
+class TorchGate(torch_nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = torch_nn.Conv2d(8, 2, 1), torch_nn.Conv2d(2, 8, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.up(torch.relu(self.down(x.mean((2, 3), keepdim=True)))))
+
+
+class FlaxGate(own_flax.nn.Module):
+    """Its layers are matrices where PyTorch's are convolutions of one pixel: another layout of every activation."""
+
+    stopped: bool
+
+    @own_flax.nn.compact
+    def __call__(self, x):
+        nn = own_flax.nn
+        gate = nn.sigmoid(nn.Dense(8)(nn.relu(nn.Dense(2)(x.mean((1, 2))))))
+        if self.stopped:
+            gate = jax.lax.stop_gradient(gate)
+        return x * gate[:, None, None]
+
+
+def test_a_fault_of_gradients_is_not_told_as_one_of_the_forward_pass_where_layers_are_laid_out_otherwise():
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 8))
+    assert parity.check(TorchGate(), FlaxGate(stopped=False), images).ok
+    (failure,) = parity.check(TorchGate(), FlaxGate(stopped=True), images).failures
+    assert failure.check == "gradients"
+    assert "gate = jax.lax.stop_gradient(gate)" in str(failure.jax_line)
 
 
 def test_the_command_prints_the_names_and_saves_them_for_the_next_time(run_parity, tmp_path):
