@@ -17,6 +17,7 @@ from parity.align.idle import IDLE
 from parity.align.pair import PortPair, align
 from parity.checks.float32_operations import check_float32
 from parity.checks.gradients import check_gradients
+from parity.checks.larger import check_larger
 from parity.checks.operations import (
     check_forward,
     check_round_trip,
@@ -149,7 +150,7 @@ def check_port(
         accept: conventions that are no fault here: "trap-1", Flax's BatchNorm keeps the biased variance.
         output_mask: of positions of the output that are compared, True; padded ones may differ.
         name: what the report is called.
-        precision: whether outputs are compared in float32, too.
+        precision: whether outputs are compared in float32, and at larger weights, too.
 
     Raises:
         UserError: an argument is wrong, or a side cannot be called with these inputs.
@@ -183,6 +184,8 @@ def _results(
     results: list[Result] = [check_weights(pair)]
     if not results[0].failure:
         results += check_forward(pair, output_mask)
+    if precision and output_mask is None and not any(result.failure for result in results):
+        results = [*results[:1], *(check_larger(pair) or results[1:])]  # in place of what holds at the usual weights
     if precision and not any(result.failure for result in results):
         results += check_float32(pair, output_mask)
     if not any(result.failure for result in results):

@@ -10,6 +10,7 @@ from torch import nn as torch_nn
 
 from data import UserError
 from parity.checks.float32 import check_forward_float32, check_gradients_float32
+from parity.checks.larger import check_larger_layers
 from parity.checks.layer_match import match
 from parity.checks.pair import Both, Pair, draw_masks, frozen_names, make_pair, run_both
 from parity.checks.structure import Counts, check_round_trip, check_structure, exact
@@ -186,7 +187,8 @@ def check_forward(pair: Pair, passes: Passes, *, train: bool) -> Result:
     """Output, and that of every layer, in float64; dropout, if there is any, with the same masks on both sides."""
     both, bound = passes(train), FORWARD_TRAIN if train else FORWARD_EVAL
     check = f"forward, {'train' if train else 'eval'}"
-    return forward_result(check, pair, both.reference, both.found, bound, train=train)
+    result = forward_result(check, pair, both.reference, both.found, bound, train=train)
+    return result if train or result.failure else check_larger_layers(pair) or result
 
 
 def check_gradients(pair: Pair, passes: Passes) -> Result:

@@ -1,5 +1,6 @@
 """Random weights at which nothing is special: what starts as an identity, as zeros or ones tells nothing."""
 
+import copy
 import re
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,16 @@ def randomise_(module: nn.Module, trained: frozenset[str], seed: int) -> None:
             var.copy_(torch.from_numpy(rng.uniform(0.5, 2, var.shape)))
             if isinstance(layer.num_batches_tracked, torch.Tensor):
                 layer.num_batches_tracked.fill_(int(rng.integers(1, 100)))
+
+
+def larger(module: nn.Module, factor: float) -> nn.Module:
+    """Return a copy whose parameters are so many times as large, but for exponents, temperatures and frequencies."""
+    module = copy.deepcopy(module)
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if p.is_floating_point() and not KEEPS_RANGE.search(name):
+                p.mul_(factor)
+    return module
 
 
 def moved(p: np.ndarray, name: str, owner: nn.Module | None, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from parity.sides import torch_passes
 from parity.sides.draw import Inputs
 from parity.sides.faults import explained
 from parity.sides.numbers import is_array, is_float, to_numpy, tree_map
-from parity.sides.randomise import randomise_, with_statistics_of
+from parity.sides.randomise import larger, randomise_, with_statistics_of
 from parity.sides.reference import Pass, Statistics
 from parity.sides.torch_side import one_rounding_away
 
@@ -99,9 +99,17 @@ class TorchModule:
         """Return a copy whose parameters are moved up or down by some roundings of float32's."""
         return TorchModule(one_rounding_away(self.float32().module, seed, units), self.dtype)
 
+    def larger(self, factor: float) -> "TorchModule":
+        """Return a copy whose parameters are so many times as large."""
+        return TorchModule(larger(self.module, factor), self.dtype)
+
+    def outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Return the outputs in evaluation mode, by name."""
+        return torch_passes.outputs(self, inputs)
+
     def float32_outputs(self, inputs: Inputs, single: "TorchModule | None" = None) -> dict[str, np.ndarray]:
         """Return the outputs of the module in float32, which is `single` if it has been made."""
-        return torch_passes.float32_outputs(single or self.float32(), inputs)
+        return torch_passes.outputs(single or self.float32(), inputs)
 
     def gradients(
         self, inputs: Inputs, among: Collection[str] | None = None

@@ -32,10 +32,10 @@ def recorded(module: "TorchModule", inputs: Inputs) -> Pass:
     return Pass(recorder.trace, outputs, dict(zip(names, numbers, strict=True)))
 
 
-def float32_outputs(single: "TorchModule", inputs: Inputs) -> dict[str, np.ndarray]:
-    """Return the outputs of a module that is in float32."""
+def outputs(module: "TorchModule", inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return the outputs in evaluation mode, by name."""
     with torch.no_grad():
-        output = named_leaves(single.call(*inputs, train=False))
+        output = named_leaves(module.call(*inputs, train=False))
     return {name: to_numpy(array) for name, array in output.items()}
 
 

@@ -1,0 +1,83 @@
+"""Two functions that part only where the usual weights do not lead: they are told apart at larger ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import linen
+from torch import nn as tn
+
+import parity
+
+IMAGES = 0.3 * np.random.default_rng(0).normal(size=(8, 6, 6, 4))
+POINTS = IMAGES[:, 0, 0]
+FIRST = IMAGES.transpose(0, 3, 1, 2)
+
+
+class Torch(tn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.conv, self.head, self.activation = tn.Conv2d(4, 6, 1), tn.Linear(6, 3), activation
+
+    def forward(self, x):
+        return self.head(self.activation(self.conv(x)).mean((2, 3)))
+
+
+class Flax(linen.Module):
+    activation: object
+
+    @linen.compact
+    def __call__(self, x):
+        x = linen.Conv(6, (1, 1))(x)
+        x = self.activation(x)
+        return linen.Dense(3)(x.mean((1, 2)))
+
+
+def port(activation):
+    def apply(p, x):
+        x = jnp.einsum("nchw,oc->nohw", x, p["kernel"]) + p["bias"][:, None, None]
+        x = activation(x)
+        return x.mean((2, 3)) @ p["w"] + p["b"]
+
+    shapes = {"kernel": (6, 4), "bias": (6,), "w": (6, 3), "b": (3,)}
+    return apply, {name: np.zeros(shape) for name, shape in shapes.items()}
+
+
+PAIRS = {
+    "ReLU6": (tn.ReLU6(), jax.nn.relu6, jax.nn.relu),
+    "clip": (tn.Hardtanh(-3.0, 3.0), lambda x: jnp.clip(x, -3, 3), lambda x: jnp.clip(x, -3, 4)),
+    "hard swish": (tn.Hardswish(), jax.nn.hard_swish, lambda x: x * (jnp.clip(x, -3) + 3) / 6),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("layers", [True, False], ids=["layers", "operations"])
+def test_what_no_value_reaches_at_the_usual_weights_is_compared_too(name, layers):
+    ours, right, wrong = PAIRS[name]
+    torch.manual_seed(0)
+    module = Torch(ours)
+    make, inputs = (Flax, IMAGES) if layers else (port, FIRST)
+    assert parity.check(module, make(right), inputs).ok
+    failure = parity.check(module, make(wrong), inputs).failures[0]
+    assert failure.check == "forward, eval"
+    assert failure.diagnosis.startswith("at weights 32 times as large")
+    assert "self.activation(self.conv(x))" in str(failure.torch_line)
+    assert failure.jax_line is not None
+
+
+def test_what_overflows_there_is_left_out():
+    class Exponential(tn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = tn.Linear(4, 3)
+
+        def forward(self, x):
+            return torch.exp(torch.exp(self.fc(x) + 1.5))
+
+    def model(p, x):
+        return jnp.exp(jnp.exp(x @ p["w"] + p["b"] + 1.5))
+
+    params = {"w": np.zeros((4, 3)), "b": np.zeros(3)}
+    report = parity.check(Exponential(), (model, params), POINTS)
+    assert report.ok, report.failures
