@@ -9,6 +9,7 @@ from flax import linen
 from torch import nn as tn
 
 import parity
+from tests.quick import slow_unless
 
 IMAGES = 0.3 * np.random.default_rng(0).normal(size=(8, 6, 6, 4))
 POINTS = IMAGES[:, 0, 0]
@@ -51,7 +52,7 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", slow_unless(lambda name: name == "ReLU6", PAIRS))
 @pytest.mark.parametrize("layers", [True, False], ids=["layers", "operations"])
 def test_what_no_value_reaches_at_the_usual_weights_is_compared_too(name, layers):
     ours, right, wrong = PAIRS[name]
