@@ -184,8 +184,8 @@ def _results(
     results: list[Result] = [check_weights(pair)]
     if not results[0].failure:
         results += check_forward(pair, output_mask)
-    if precision and output_mask is None and not any(result.failure for result in results):
-        results = [*results[:1], *(check_larger(pair) or results[1:])]  # in place of what holds at the usual weights
+    if precision and not any(result.failure for result in results):  # in place of what holds at the usual weights
+        results = [*results[:1], *(check_larger(pair, output_mask) or results[1:])]
     if precision and not any(result.failure for result in results):
         results += check_float32(pair, output_mask)
     if not any(result.failure for result in results):

@@ -11,8 +11,8 @@ from torch import nn as tn
 import parity
 from tests.quick import slow_unless
 
-IMAGES = 0.3 * np.random.default_rng(0).normal(size=(8, 6, 6, 4))
-POINTS = IMAGES[:, 0, 0]
+IMAGES = 2 * np.random.default_rng(0).normal(size=(8, 6, 6, 4))
+POINTS = 0.15 * IMAGES[:, 0, 0]
 FIRST = IMAGES.transpose(0, 3, 1, 2)
 
 
@@ -47,8 +47,7 @@ def port(activation):
 
 PAIRS = {
     "ReLU6": (tn.ReLU6(), jax.nn.relu6, jax.nn.relu),
-    "clip": (tn.Hardtanh(-3.0, 3.0), lambda x: jnp.clip(x, -3, 3), lambda x: jnp.clip(x, -3, 4)),
-    "hard swish": (tn.Hardswish(), jax.nn.hard_swish, lambda x: x * (jnp.clip(x, -3) + 3) / 6),
+    "clip": (tn.Hardtanh(-6.0, 6.0), lambda x: jnp.clip(x, -6, 6), lambda x: jnp.clip(x, -6, 7)),
 }
 
 
@@ -62,7 +61,7 @@ def test_what_no_value_reaches_at_the_usual_weights_is_compared_too(name, layers
     assert parity.check(module, make(right), inputs).ok
     failure = parity.check(module, make(wrong), inputs).failures[0]
     assert failure.check == "forward, eval"
-    assert failure.diagnosis.startswith("at weights 32 times as large")
+    assert failure.diagnosis.startswith("at weights 4 times as large")
     assert "self.activation(self.conv(x))" in str(failure.torch_line)
     assert failure.jax_line is not None
 
@@ -81,4 +80,35 @@ def test_what_overflows_there_is_left_out():
 
     params = {"w": np.zeros((4, 3)), "b": np.zeros(3)}
     report = parity.check(Exponential(), (model, params), POINTS)
+    assert report.ok, report.failures
+
+
+class Attention(tn.Module):
+    """Hides what is behind by an additive mask, as BERT did."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.query, self.key = tn.LayerNorm(6), tn.Linear(6, 6), tn.Linear(6, 6)
+
+    def forward(self, x, visible):
+        x = self.norm(x)
+        scores = self.query(x) @ self.key(x).mT / 6**0.5 + (1 - visible)[:, None] * -10000.0
+        return torch.softmax(scores, -1) @ x
+
+
+def infinite(p, x, visible):
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5) * p["scale"] + p["shift"]
+    query, key = (x @ p[name] + p[name + "_bias"] for name in ("query", "key"))
+    scores = jnp.where(visible[:, None] > 0, query @ key.mT / 6**0.5, -jnp.inf)
+    return jax.nn.softmax(scores, -1) @ x
+
+
+def test_masks_of_another_size_are_no_fault():
+    shapes = {"scale": (6,), "shift": (6,), "query": (6, 6), "key": (6, 6), "query_bias": (6,), "key_bias": (6,)}
+    visible = np.ones((4, 5))
+    visible[:, 3:] = 0
+    x = np.random.default_rng(1).normal(size=(4, 5, 6))
+    report = parity.check(
+        Attention(), (infinite, {name: np.zeros(shape) for name, shape in shapes.items()}), (x, visible)
+    )
     assert report.ok, report.failures
