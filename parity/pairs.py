@@ -116,7 +116,7 @@ def _by_layers(torch_module: Any, jax_model: Any, inputs: Any, *, mapping: Any =
         port = check_port(torch_module, jax_model, inputs, mapping=found.certain, **options) if found.certain else None
     except Exception:  # inputs or layers of another kind: the search is for all
         return None
-    doubtful = (f for f in port.report.failures if f.check in ("weights", "forward, eval")) if port else ()
+    doubtful = (f for f in port.report.failures if f.check in ("weights", FORWARD)) if port else ()
     return port if all(f.cause and f.torch_line and f.jax_line for f in doubtful) else None
 
 

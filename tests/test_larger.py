@@ -83,6 +83,44 @@ def test_what_overflows_there_is_left_out():
     assert report.ok, report.failures
 
 
+class Exp(tn.Module):
+    def forward(self, x):
+        return torch.exp(x)
+
+
+class TorchInside(tn.Module):
+    """A layer's output overflows at larger weights; the network's does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.inner, self.outer = tn.Linear(4, 3), Exp(), Exp()
+
+    def forward(self, x):
+        return 1 / (1 + self.outer(self.inner(self.fc(x) + 1.5)))
+
+
+class FlaxExp(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return jnp.exp(x)
+
+
+class FlaxInside(linen.Module):
+    def setup(self):
+        self.fc, self.inner, self.outer = linen.Dense(3), FlaxExp(), FlaxExp()
+
+    def __call__(self, x):
+        return 1 / (1 + self.outer(self.inner(self.fc(x) + 1.5)))
+
+
+def test_a_layer_that_overflows_there_is_no_fault():
+    torch.manual_seed(0)
+    module = TorchInside()
+    with torch.no_grad():
+        module.fc.bias.fill_(1.3)
+    assert parity.check(module, FlaxInside(), POINTS).failures == ()
+
+
 class Attention(tn.Module):
     """Hides what is behind by an additive mask, as BERT did."""
 

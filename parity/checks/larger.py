@@ -15,6 +15,7 @@ from parity.checks.structure import without_counters
 from parity.checks.verdicts import forward_result
 from parity.report import Failure, Result
 from parity.report.compare import Difference, difference, worst
+from parity.sides.calls import Run
 from parity.sides.frameworks import x64
 from parity.sides.numbers import to_numpy
 from parity.sides.outputs import named_leaves, paired
@@ -34,11 +35,17 @@ def check_larger_layers(pair: Pair) -> Result | None:
     variables = without_counters(torch_side.variables(), pair.flax.structure(pair.inputs.shape[1:]))
     reference = torch_side.forward(pair.inputs)
     found = pair.flax.run(variables, pair.inputs, pair.cotangent, train=False)[0]  # is compiled already
-    if not (np.isfinite(reference.output).all() and np.isfinite(found.output).all()):
+    if not (_is_finite(reference) and _is_finite(found)):
         return None
     other = pair._replace(torch=torch_side, variables=variables)
     result = forward_result(CHECK, other, reference, found, BOUND, train=False)
     return _said(result) if result.failure else None
+
+
+def _is_finite(run: Run) -> bool:
+    """Tell whether the output and those of all layers are in float64's range."""
+    arrays = [run.output, *(call.output for call in run.calls.values())]
+    return all(bool(np.isfinite(np.asarray(array)).all()) for array in arrays)
 
 
 def check_larger(pair: PortPair, mask: Any = None) -> list[Result]:
