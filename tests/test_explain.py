@@ -124,8 +124,8 @@ def test_batch_norm(change: dict, expected: str) -> None:
         y = (x - mean[:, None]) / jnp.reshape(root, (6, 1)) * jnp.reshape(change.get("scale", SCALE), (-1, 1))
         return jnp.tanh(y + jnp.reshape(change.get("shift", SHIFT), (-1, 1)))
 
-    given = [torch.from_numpy(array) for array in (MEAN, VARIANCE, SCALE, SHIFT)]
-    assert words(lambda x: F.batch_norm(x, *given).tanh(), theirs) == expected
+    mean, variance, scale, shift = (torch.from_numpy(array) for array in (MEAN, VARIANCE, SCALE, SHIFT))
+    assert words(lambda x: F.batch_norm(x, mean, variance, scale, shift).tanh(), theirs) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Two functions that part only where the usual weights do not lead: they are told apart at larger ones."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ class Torch(tn.Module):
 
 
 class Flax(linen.Module):
-    activation: object
+    activation: Callable[[jax.Array], jax.Array]
 
     @linen.compact
     def __call__(self, x):
