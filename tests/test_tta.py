@@ -63,11 +63,21 @@ def test_a_run_is_judged_and_evaluated_by_it(framework, run_main, tmp_path):
     assert (code, err) == (0, "")
     code, again, _ = run_main(f"{framework}.evaluate", "run")
     assert again.split("\n")[3].split() == out[out.index("split") :].split("\n")[2].split()
-    config = json.loads((tmp_path / "run/config.json").read_text())
-    (tmp_path / "run/config.json").write_text(json.dumps(config | {"tta": "none"}))
-    code, plain, _ = run_main(f"{framework}.evaluate", "run")
+    code, plain, _ = run_main(f"{framework}.evaluate", "run", "--tta", "none")
     assert code == 0
     assert plain != again
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    (tmp_path / "run/config.json").write_text(json.dumps(config | {"tta": "none"}))
+    assert run_main(f"{framework}.evaluate", "run") == (0, plain, "")
+    assert run_main(f"{framework}.evaluate", "run", "--tta", "flip") == (0, again, "")
+
+
+def test_weights_are_evaluated_by_it(run_main, tmp_path):
+    assert run_main("jaxnets.train", *"--model mlp --dataset digits --epochs 1 --tta shift --out run".split())[0] == 0
+    weights = [str(tmp_path / "run/weights.safetensors"), "--model", "mlp", "--dataset", "digits"]
+    which = (["run"], ["--weights", *weights, "--tta", "shift"])
+    tables = [run_main("jaxnets.evaluate", *each)[1] for each in which]
+    assert tables[0].split("split")[1] == tables[1].split("split")[1]
 
 
 def test_sound_has_no_mirror(run_main):

@@ -36,6 +36,8 @@ class Arguments:
     """Folder of the decoded files of own folders. Default: the one that the run was trained with."""
     on_bad_file: Literal["stop", "skip"] | None = None
     """When files of an own folder cannot be read: stop, or leave them out. Default: what the run was trained with."""
+    tta: Literal["none", "flip", "shift"] | None = None
+    """Evaluate each image by several views, as in train. Default: the views that the run was evaluated by."""
     in_place_of_run: Annotated[WeightsArguments, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=WeightsArguments
     )
@@ -50,11 +52,11 @@ def _main(framework: str, argv: list[str]) -> int:
     arguments = parse_arguments(Arguments, argv, f"python -m {framework}.evaluate")
     check_options(arguments.run, arguments.in_place_of_run)
     if arguments.run is None:
-        about = {"data_dir": arguments.data_dir, "probabilities": arguments.probabilities, **_reading(arguments)}
+        about = {"data_dir": arguments.data_dir, "probabilities": arguments.probabilities, **_given(arguments)}
         return evaluate_weights(framework, arguments.in_place_of_run, about)
     config, weights = run_folder.read_run(arguments.run)
     own = {"probabilities": config.probabilities or arguments.probabilities}
-    config = dataclasses.replace(config, **own, **_reading(arguments))
+    config = dataclasses.replace(config, **own, **_given(arguments))
     config, lines = locate(config, arguments.run, arguments.in_place_of_run.model)
     if arguments.data_dir:
         name = config.dataset if config.dataset in DATASETS else "folder"  # an own folder that has moved
@@ -75,9 +77,9 @@ def _main(framework: str, argv: list[str]) -> int:
     return 0
 
 
-def _reading(arguments: Arguments) -> dict[str, Any]:
-    """Return the given ones of the options that say how an own folder is read."""
-    given = {"cache_dir": arguments.cache_dir, "on_bad_file": arguments.on_bad_file}
+def _given(arguments: Arguments) -> dict[str, Any]:
+    """Return the given ones of the options that say how an own folder is read and what views an image has."""
+    given = {name: getattr(arguments, name) for name in ("cache_dir", "on_bad_file", "tta")}
     return {name: value for name, value in given.items() if value is not None}
 
 
