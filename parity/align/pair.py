@@ -21,9 +21,11 @@ from parity.mapping.candidates import rules
 from parity.mapping.rule import Rule
 from parity.sides.draw import Inputs
 from parity.sides.frameworks import x64
+from parity.sides.laws import Shared, laws, rates_differ
 from parity.sides.numbers import to_numpy, tree_map
 from parity.sides.outputs import named_leaves, paired
 from parity.sides.pairing import Twin, twins
+from parity.sides.random_draws import OTHER
 from parity.sides.reference import Reference
 from parity.trace.lines import Line
 
@@ -89,7 +91,22 @@ def align(
     inputs, jax_inputs = (None if i is None else widened(i) for i in (inputs, jax_inputs))
     module, side, ours, theirs, words = both_sides(torch_module, model, inputs, jax_inputs, layout)
     module.randomise(seed, *ours)
+    words = "; ".join(filter(None, (words, _shared_noise(module, side, ours))))
     return aligned(module, side, ours, theirs, words, mapping)
+
+
+def _shared_noise(module: Any, side: Any, inputs: Inputs) -> str:
+    """Give both sides the same numbers if they draw any in evaluation mode, too; return what is said of it."""
+    theirs = getattr(side, "noise", ())
+    ours = module.draws(inputs) if theirs and hasattr(module, "draws") else ()
+    if not ours or [mine.size for mine in ours] != [other.size for other in theirs]:
+        return ""  # the walk says where the two part
+    pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=True)]
+    if any(mine.kind == OTHER or rates_differ(mine, other) for mine, other in pairs):
+        return ""
+    shared = [Shared(*pair, tuple(laws(*pair, np.random.default_rng([21, i])))) for i, pair in enumerate(pairs)]
+    module.numbers, side.numbers = zip(*(both.given(0, 0) for both in shared), strict=True)
+    return "both sides draw random numbers in evaluation mode, too: they are given the same"
 
 
 def aligned(

@@ -14,7 +14,7 @@ from parity.sides.jax_faults import is_of_call
 from parity.sides.jax_passes import in_float64 as widened
 from parity.sides.outputs import named_leaves
 from parity.sides.random_draws import Draw
-from parity.sides.randomness import jax_supplied
+from parity.sides.randomness import jax_draws, jax_supplied
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,24 +25,17 @@ class JaxTrainingMode:
     def __init__(self, side: Any, leaves: Mapping[str, Any], inputs: Inputs):
         self.side = side
         how = getattr(side, "_how", None)
-        self.switched = bool(how and how.words) or side.kind in ("NNX", "Equinox")
+        self.switched = bool(how and (how.words or how.keys or how.optional_keys)) or side.kind in ("NNX", "Equinox")
         self.leaves = {path: np.asarray(array) for path, array in leaves.items()}
         self.given = jax.tree.map(np.asarray, (inputs.args, dict(inputs.kwargs)))
 
     def draws(self) -> list[Draw]:
-        """Trace the pass; return what it draws, in order."""
-        found: list[Draw] = []
-
-        def noted(draw: Draw) -> np.ndarray:
-            found.append(draw)
-            return np.zeros(draw.shape)
-
+        """Trace the pass; return what it draws, in order; what it draws again, with the same key, is not repeated."""
         with x64():
             leaves, given = jax.tree.map(jnp.asarray, (self.leaves, self.given))
             call = self._call if not self.side.concrete else lambda leaves, _: self._call(leaves, self.given)
             self.closed, self.shape = jax.make_jaxpr(call, return_shape=True)(leaves, given)
-            flat = jax.tree.leaves((leaves, given))
-            jax.eval_shape(lambda *v: jax_supplied(self.closed.jaxpr, self.closed.consts, v, noted), *flat)
+            found, self.which = jax_draws(self.closed, jax.tree.leaves((leaves, given)))
         return found
 
     def _call(self, leaves: Any, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -51,7 +44,7 @@ class JaxTrainingMode:
 
     def computed(self, leaves: Any, given: Any, numbers: Sequence[Any]) -> Any:
         """Return the outputs and the leaves that are changed; traceable, after `draws`."""
-        supply = iter(numbers)
+        supply = (numbers[number] for number in self.which)
         flat = jax.tree.leaves(jax.tree.map(jnp.asarray, (leaves, given)))
         with bits(self.side.narrow):
             found = jax_supplied(self.closed.jaxpr, self.closed.consts, flat, lambda _: next(supply))

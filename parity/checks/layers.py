@@ -16,6 +16,7 @@ from parity.checks.pair import Both, Pair, draw_masks, frozen_names, make_pair, 
 from parity.checks.structure import Counts, check_round_trip, check_structure, exact
 from parity.checks.ties import MOVED, settled, undecided
 from parity.checks.verdicts import (
+    CRASHED,
     crashed,
     forward_result,
     gradient_failure,
@@ -111,6 +112,9 @@ def check_sides(
         pair = make_pair(torch_module, wide, inputs, seed)
     except Exception as error:
         return Report(name, (structure, crashed(error, "forward, eval", "forward")))
+    drawn = guarded(lambda: check_draws(pair), "dropout", "structure")
+    if drawn.failure and drawn.failure.layer != CRASHED:
+        return Report(name, (structure, drawn))
     pair, results, zeros = _check_settled(pair, seed, fail_fast=fail_fast)
     results = [structure, guarded(lambda: check_round_trip(torch_module), "round trip", "copy"), *results]
     if any(result.failure for result in results):  # float32 would show the same, less clearly
@@ -237,6 +241,18 @@ def check_statistics(pair: Pair) -> Result:
             failure=result.failure._replace(diagnosis=f"{looks}: {result.failure.diagnosis}", cause=looks)
         )
     return result
+
+
+def check_draws(pair: Pair) -> Result:
+    """Whether each side draws random numbers in dropout layers alone, once in each: only there are masks put in."""
+    for name, side, given in (("PyTorch", pair.torch, ()), ("Flax", pair.flax, (pair.variables,))):
+        draws = side.draws(*given, pair.inputs)
+        active = sum(0 < site.rate < 1 for site in side.sites(*given, pair.inputs).values()) if draws else 0
+        if len(draws) != active:
+            lines = ", ".join(dict.fromkeys(str(draw.line) for draw in draws))
+            words = f"{name} draws {len(draws)} times in {active} dropout layers, at {lines}"
+            return exact("dropout", "structure", [("random numbers", words)], "")
+    return Result("dropout", 0.0, 0)
 
 
 def check_dropout(pair: Pair, seed: int = 0, known: Sequence[Result] = ()) -> Result:

@@ -4,6 +4,7 @@ Neither framework is imported: a side may be a record.
 """
 
 import importlib
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ from parity.align.pair import PortPair
 from parity.checks.moved import GRADIENT_FLOAT32, nearest
 from parity.checks.operations import statistics_compared
 from parity.checks.padding import padding_rows, without_padding
+from parity.checks.shared_draws import Shared, counted, not_compared, other_laws, shared_draws
 from parity.checks.training_crash import crashed
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, relative_error, total_norm, worst
-from parity.sides.pairing import twins, ways_between
-from parity.sides.random_draws import MASK, NORMAL, OTHER, Draw
+from parity.sides.pairing import twins
+from parity.sides.random_draws import MASK
 from parity.trace.fingerprint import comparable, sized
 
 FORWARD, GRADIENT, STATISTICS = 1e-11, 1e-10, 1e-12
@@ -27,19 +29,7 @@ ROUNDED = 1e-6  # an error up to which a rate that is rounded to float32 may be 
 ZERO = (
     1e-11  # a gradient this small against all of them is zero but for rounding: of a bias before a BatchNorm (trap 28)
 )
-SAME_RATE = 1e-6
-ACCEPTED = "trap-20"
 Arrays = dict[str, np.ndarray]
-
-
-class Shared(NamedTuple):
-    """Random numbers for one draw of each side, one pair for each layout that may be meant."""
-
-    ours: Draw
-    theirs: Draw
-    for_torch: tuple[np.ndarray, ...]
-    for_jax: tuple[np.ndarray, ...]
-    words: str = ""  # what a report should say
 
 
 class Both(NamedTuple):
@@ -65,7 +55,7 @@ def check_training_mode(pair: PortPair, accept: Collection[str]) -> list[Result]
         if both is not None and (found := crashed(both)) is not None:
             return [found]
         why = " ".join(str(error).split())[:200]
-        return [_not_compared(f"a side cannot be followed in training mode: {type(error).__name__}: {why}")]
+        return [not_compared(f"a side cannot be followed in training mode: {type(error).__name__}: {why}")]
 
 
 def _both(pair: PortPair) -> Both:
@@ -87,119 +77,31 @@ def _checked(both: Both, accept: Collection[str]) -> list[Result]:
     theirs = run.draws()
     if not ours and not theirs and not both.torch.moving:
         return []
-    shared, failure = _shared(ours, theirs, accept, both.torch.numbers, switched=run.switched)
+    shared, failure = shared_draws(ours, theirs, accept, both.torch.numbers, switched=run.switched)
     if failure is not None:
         return [failure]
     best: list[Result] = []
-    for number in range(max((len(s.for_torch) for s in shared), default=1)):
-        results = _compared(both, shared, number, accept)
+    laws = max((len(s.laws) for s in shared), default=1)
+    layouts = max((s.layouts for s in shared), default=1)
+    for law, layout in itertools.product(range(laws), range(layouts)):
+        given = [s.given(law, layout) for s in shared]
+        results = _compared(both, shared, [mine for mine, _ in given], [other for _, other in given], accept)
         if not any(r.failure for r in results):
             return results
         best = best or results
-    return best
+    unlike = other_laws(shared)
+    return best if unlike is None else [unlike]
 
 
-def _not_compared(why: str) -> Result:
-    return Result("training mode", 0.0, 0, "", f"not compared: {why}")
-
-
-def _shared(
-    ours: Sequence[Draw],
-    theirs: Sequence[Draw],
+def _compared(
+    both: Both,
+    shared: Sequence[Shared],
+    mine: Sequence[np.ndarray],
+    theirs: Sequence[np.ndarray],
     accept: Collection[str],
-    numbers: Sequence[np.ndarray] | None,
-    *,
-    switched: bool,
-) -> tuple[list[Shared], Result | None]:
-    """Draw the numbers for both sides, or take PyTorch's of a record; or say why they cannot be the same."""
-    if any(draw.kind == OTHER for draw in [*ours, *theirs]):
-        return [], _not_compared("a side draws random numbers that the other cannot be given")
-    if len(ours) != len(theirs):
-        words = f"PyTorch draws {_counted(ours)} in training mode, JAX {_counted(theirs)}"
-        if not theirs and not switched:
-            return [], _not_compared(f"{words}: it has no training mode")
-        if any(draw.kind != MASK for draw in [*ours, *theirs]):
-            return [], _not_compared(words)
-        if ACCEPTED in accept:
-            return [], _not_compared(f"{words}, accepted by name: {ACCEPTED}")
-        mine, other = (next((d.line for d in draws if d.line), None) for draws in (ours, theirs))
-        failure = Failure("dropout", "forward", "dropout", np.inf, 0, f"{words} (trap 20)", None, mine, other)
-        return [], Result("dropout", np.inf, 0, "dropout", "", failure)
-    found = []
-    for number, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-        if mine.kind != other.kind:
-            return [], _not_compared(f"PyTorch draws {mine.kind} at {mine.line}, JAX {other.kind} at {other.line}")
-        if mine.keep is not None and other.keep is not None and abs(mine.keep - other.keep) > SAME_RATE:
-            rates = f"PyTorch drops {1 - mine.keep:.3g} at {mine.line}, JAX {1 - other.keep:.3g} at {other.line}"
-            failure = Failure(
-                "dropout",
-                "forward",
-                "dropout",
-                abs(mine.keep - other.keep),
-                SAME_RATE,
-                f"{rates}: the rates differ (trap 20)",
-                None,
-                mine.line,
-                other.line,
-            )
-            return [], Result("dropout", failure.error, SAME_RATE, "dropout", "", failure)
-        if numbers is None:
-            shared = _draw(mine, other, np.random.default_rng([20, number]))
-        else:
-            shared = _given(mine, other, numbers[number])
-        if shared is None:
-            shapes = f"{mine.shape} at {mine.line}, JAX {other.shape} at {other.line}"
-            return [], _not_compared(f"PyTorch draws {shapes}, which cannot be the same mask")
-        found.append(shared)
-    return found, None
-
-
-def _counted(draws: Sequence[Draw]) -> str:
-    kinds = list(dict.fromkeys(d.kind for d in draws))
-    if not draws:
-        return "none"
-    if kinds == [MASK]:
-        return f"{len(draws)} mask{'s' if len(draws) > 1 else ''}"
-    return f"random numbers {len(draws)} times"
-
-
-def _draw(ours: Draw, theirs: Draw, rng: np.random.Generator) -> Shared | None:
-    def numbers(shape: tuple[int, ...]) -> np.ndarray:
-        if ours.kind == MASK:
-            keep = next((k for k in (ours.keep, theirs.keep) if k is not None), 0.5)
-            return (rng.random(shape) < keep).astype(np.float64)
-        return rng.normal(size=shape) if ours.kind == NORMAL else rng.random(shape)
-
-    if np.prod(ours.shape) == np.prod(theirs.shape):
-        drawn = numbers(theirs.shape)
-        laid = tuple(way(drawn) for way in ways_between(ours.shape, theirs.shape))
-        return Shared(ours, theirs, laid, (drawn,) * len(laid))
-    sizes = list(zip(ours.shape, theirs.shape, strict=False))
-    if len(ours.shape) != len(theirs.shape) or any(a != b and 1 not in (a, b) for a, b in sizes):
-        return None
-    drawn = numbers(tuple(min(a, b) for a, b in sizes))
-    words = f"PyTorch draws a mask {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
-    both = np.broadcast_to(drawn, ours.shape), np.broadcast_to(drawn, theirs.shape)
-    return Shared(ours, theirs, (both[0],), (both[1],), words)
-
-
-def _given(ours: Draw, theirs: Draw, numbers: np.ndarray) -> Shared | None:
-    """Return PyTorch's numbers of a record for both."""
-    if np.prod(ours.shape) == np.prod(theirs.shape):
-        laid = tuple(way(numbers) for way in ways_between(theirs.shape, ours.shape))
-        return Shared(ours, theirs, (numbers,) * len(laid), laid)
-    sizes = list(zip(ours.shape, theirs.shape, strict=False))
-    if len(ours.shape) != len(theirs.shape) or any(a not in (1, b) for a, b in sizes):
-        return None
-    words = f"PyTorch draws a mask {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
-    return Shared(ours, theirs, (numbers,), (np.broadcast_to(numbers, theirs.shape),), words)
-
-
-def _compared(both: Both, shared: Sequence[Shared], number: int, accept: Collection[str]) -> list[Result]:
+) -> list[Result]:
     """Run both sides with the same numbers, and compare what they make of them."""
     pair = both.pair
-    mine = [s.for_torch[min(number, len(s.for_torch) - 1)] for s in shared]
-    theirs = [s.for_jax[min(number, len(s.for_jax) - 1)] for s in shared]
     ours = both.torch.passed(mine, both.among)
     found, changed = both.jax.outputs(theirs)
     pairs = twins(ours.outputs, found)
@@ -213,7 +115,7 @@ def _compared(both: Both, shared: Sequence[Shared], number: int, accept: Collect
         notes = list(dict.fromkeys(s.words for s in shared if s.words))
         more = f"; {notes[0]}" + (f" and {len(notes) - 1} more such" if len(notes) > 1 else "") if notes else ""
         results.append(
-            Result("dropout", 0.0, 0, "", f"{_counted([s.ours for s in shared])}, the same on both sides{more}")
+            Result("dropout", 0.0, 0, "", f"{counted([s.ours for s in shared])}, the same on both sides{more}")
         )
     forward = _rows(ours.outputs, outputs, FORWARD, NARROW_FORWARD, single and single[0])
     top = worst(forward) if forward else None

@@ -1,6 +1,7 @@
 """How a callable wants to be called: words for training, keys of random numbers, one example at a time."""
 
 import re
+import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from parity.sides.numbers import is_array
 from parity.sides.signatures import is_key_word, key_words, parameters
 
 __all__ = [
+    "AXIS",
     "MODE_WORDS",
     "Convention",
     "batch_size",
@@ -24,6 +26,8 @@ __all__ = [
     "learned",
     "parameters",
 ]
+
+AXIS = "batch"  # of the examples, where a callable takes one at a time
 
 # Words for the mode, and what they are in training.
 MODE_WORDS = {**TRAINING_WORDS, "inference": False, "is_train": True, "eval_mode": False}
@@ -72,8 +76,8 @@ def learned(convention: Convention, error: BaseException) -> Convention | None:
 
 
 def key_for(word: str) -> Any:
-    """Return a key of random numbers, always the same."""
-    return nnx.Rngs(0) if word == "rngs" else jax.random.PRNGKey(0)
+    """Return a key of random numbers, always the same, and another one for each word."""
+    return nnx.Rngs(0) if word == "rngs" else jax.random.fold_in(jax.random.PRNGKey(0), zlib.crc32(word.encode()))
 
 
 def batch_size(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
@@ -94,14 +98,14 @@ def called(
     if not how.batch:
         return bound.call(*args, **kwargs, **words, **{k: key_for(k) for k in keys}), bound.after()
     size = batch_size(args, kwargs)
-    split = {k: jax.random.split(jax.random.PRNGKey(0), size) for k in keys}
+    split = {k: jax.random.split(key_for(k), size) for k in keys}
     given, filled = _batched((args, dict(kwargs)), size)
 
     def one(arrays: list[Any], keys: dict[str, Any]) -> Any:
         args, kwargs = filled(arrays)
         return bound.call(*args, **kwargs, **words, **keys), bound.after()
 
-    return jax.vmap(one, out_axes=(0, None), axis_name=how.axis_name or "batch")(given, split)
+    return jax.vmap(one, out_axes=(0, None), axis_name=how.axis_name or AXIS)(given, split)
 
 
 def _batched(tree: Any, size: int) -> tuple[list[Any], Callable[[list[Any]], Any]]:

@@ -19,6 +19,8 @@ from parity.sides.compilation import QUICK_COMPILATION
 from parity.sides.flax_hooks import forced, hooked_dropout, injected, is_array, probed, recorded
 from parity.sides.names import Names
 from parity.sides.nnx_module import NnxModule, training_words
+from parity.sides.random_draws import Draw
+from parity.sides.randomness import jax_draws
 
 guard()  # a proof rests on JAX computing what it is told
 
@@ -215,6 +217,13 @@ class FlaxSide:
         with self.precision():
             jax.eval_shape(run, self._nested(variables), self._cast(inputs))
         return self.names.from_native_sites(found)
+
+    def draws(self, variables: dict[str, np.ndarray], inputs: np.ndarray) -> list[Draw]:
+        """Return what a training step draws, in dropout layers and elsewhere, in order; what one key gives, once."""
+        with self.precision():
+            given = self._nested(variables), self._cast(inputs)
+            closed = jax.make_jaxpr(lambda variables, x: self._apply(variables, x, train=True)[0])(*given)
+            return jax_draws(closed, jax.tree.leaves(given))[0]
 
     def _differentiate(
         self, variables: Any, x: jax.Array, cotangent: jax.Array, masks: Masks | None, *, train: bool

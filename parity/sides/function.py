@@ -1,6 +1,6 @@
 """Callables that hold their arrays, as pure functions of arrays by path."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,8 +8,10 @@ import numpy as np
 
 from parity.sides.arrays import bits, is_narrow, narrowed, to_jax, wide, x64
 from parity.sides.carries import wide_carries
-from parity.sides.conventions import Convention, batch_size, called, convention_of, learned
+from parity.sides.conventions import AXIS, Convention, batch_size, called, convention_of, learned
+from parity.sides.jax_noise import given
 from parity.sides.opened import Opened, is_equinox
+from parity.sides.random_draws import Draw
 from parity.sides.trial import settle
 
 
@@ -31,6 +33,8 @@ class FunctionSide:
         self.notes = list(found.notes)
         self.leaves = {name: wide(array) for name, array in found.leaves.items()}
         self.output: Any = None
+        self.noise: Sequence[Draw] = ()  # what it draws in evaluation mode, and what it is given in its place
+        self.numbers: Sequence[np.ndarray] | None = None
         self.concrete, self.narrow = False, is_narrow()
         how = Convention() if is_vmapped(function) else convention_of(function, len(args), consumed)
         self._how = how._replace(axis_name=axis_name)
@@ -44,7 +48,8 @@ class FunctionSide:
         if self.narrow:
             leaves, args, kwargs = narrowed((dict(leaves), args, dict(kwargs)))
         bound = self._opened.bind({name: jnp.asarray(leaves[name]) for name in self.leaves}, train)
-        with bits(self.narrow), wide_carries():
+        axis = (self._how.axis_name or AXIS) if self._how.batch else None
+        with bits(self.narrow), wide_carries(), given(None if train else self.numbers, axis):
             output, after = called(bound, args, kwargs, self._how, train=train)
         return output, {name: leaf for name, leaf in after.items() if name in leaves and name not in self.trained}
 
@@ -66,6 +71,8 @@ class FunctionSide:
                 try:
                     settle(self, args, kwargs)
                     if batch:
+                        size = batch_size(args, kwargs)
+                        self.noise = [draw._replace(shape=(size, *draw.shape)) for draw in self.noise]
                         self.notes.append("the JAX module takes one example: jax.vmap calls it for each")
                     return
                 except Exception as error:

@@ -1,7 +1,7 @@
 """A Linen module, or one of transformers' wrappers around it, as a pure function of its variables."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -13,9 +13,11 @@ from jax.extend import core
 
 from parity.sides.arrays import bits, is_float, is_narrow, joined, narrowed, to_jax, to_numpy, wide, x64
 from parity.sides.carries import wide_carries
-from parity.sides.conventions import convention_of
+from parity.sides.conventions import convention_of, key_for
 from parity.sides.jax_faults import is_traced_value, wants_keys, wants_mutable
+from parity.sides.jax_noise import given
 from parity.sides.opened import NARROW
+from parity.sides.random_draws import Draw
 from parity.sides.trial import settle
 
 SEED = 0
@@ -59,6 +61,8 @@ class LinenSide:
         self._mutable = [name for name in made if name != "params"]
         self._eval_rngs = self._eval_mutable = self.concrete = False
         self.output: Any = None
+        self.noise: Sequence[Draw] = ()  # what it draws in evaluation mode, and what it is given in its place
+        self.numbers: Sequence[np.ndarray] | None = None
         self._settle(args, kwargs)
 
     def call(
@@ -69,10 +73,10 @@ class LinenSide:
         if self.narrow:
             leaves, args, kwargs = narrowed((dict(leaves), args, dict(kwargs)))
         words = self._how.keywords(train, kwargs)
-        words |= {k: jax.random.PRNGKey(SEED) for k in self._how.key_words(train, kwargs)}
+        words |= {k: key_for(k) for k in self._how.key_words(train, kwargs)}
         rngs = self._rngs() if train or self._eval_rngs else {}
         mutable = self._mutable if train or self._eval_mutable else []
-        with bits(self.narrow), wide_carries():
+        with bits(self.narrow), wide_carries(), given(None if train else self.numbers):
             found = self.module.apply(
                 self.variables(leaves), *args, **kwargs, **words, rngs=rngs, mutable=mutable if mutable else False
             )

@@ -27,6 +27,17 @@ class Draw(NamedTuple):
     shape: tuple[int, ...]
     keep: float | None = None  # of a mask: the share of ones; None: not known
     line: Line | None = None
+    keys: tuple[bytes, ...] = ()  # of JAX's generator, one or one for each example; (): not known
+    again: tuple[Line | None, ...] = ()  # where JAX draws the same numbers again, with the same keys
+
+    @property
+    def size(self) -> int:
+        """Return how many numbers there are."""
+        return int(np.prod(self.shape, dtype=int))
+
+    def repeats(self, other: "Draw") -> bool:
+        """Tell whether JAX draws the same numbers as in another draw."""
+        return bool(self.keys) and self._replace(line=None, again=()) == other._replace(line=None, again=())
 
 
 Supply = Callable[[Draw], np.ndarray]  # called once for each draw, in order
@@ -38,3 +49,10 @@ def draws_numbers(equation: Any) -> bool:
     bodies += list(equation.params.get("branches", ()))
     inner = (e for body in bodies for e in getattr(body, "jaxpr", body).eqns)
     return any(e.primitive.name == "random_bits" or draws_numbers(e) for e in inner)
+
+
+def own_numbers(draw: Draw, rng: np.random.Generator) -> np.ndarray:
+    """Return random numbers of the kind that is asked for."""
+    if draw.kind == MASK:
+        return (rng.random(draw.shape) < (0.5 if draw.keep is None else draw.keep)).astype(np.float64)
+    return rng.random(draw.shape) if draw.kind == UNIFORM else rng.normal(size=draw.shape)

@@ -96,11 +96,11 @@ def hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
         return visit(numbering.next(name), *args)
 
     def before(name: CallName, layer: nn.Module, _args: tuple[Any, ...]) -> None:
-        if isinstance(layer, _DropoutNd):
+        if _drops(layer):
             inside.append(name.layer)
 
     def after(name: CallName, layer: nn.Module, args: tuple[Any, ...], _: Any) -> Any:
-        if not isinstance(layer, _DropoutNd):
+        if not _drops(layer):
             return None
         inside.pop()
         return visited(name.layer, layer.p, type(layer) is not nn.Dropout, args[0]) if layer.training else None
@@ -117,6 +117,11 @@ def hooked_dropout(module: nn.Module, visit: Any) -> Iterator[None]:
 
     with hooked(module, after, before), Functional():
         yield
+
+
+def _drops(layer: nn.Module) -> bool:
+    """Tell whether a layer sets what it drops to zero, unlike alpha dropout."""
+    return isinstance(layer, _DropoutNd) and not isinstance(layer, (nn.AlphaDropout, nn.FeatureAlphaDropout))
 
 
 @contextlib.contextmanager

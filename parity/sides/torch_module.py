@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from parity.sides import torch_passes
 from parity.sides.draw import Inputs
 from parity.sides.faults import explained
 from parity.sides.numbers import is_array, is_float, to_numpy, tree_map
+from parity.sides.random_draws import Draw
 from parity.sides.randomise import larger, randomise_, with_statistics_of
 from parity.sides.reference import Pass, Statistics
+from parity.sides.torch_draws import TorchDraws
 from parity.sides.torch_side import one_rounding_away
 
 COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
@@ -26,6 +28,8 @@ class TorchModule:
 
     def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64):
         self.dtype, self.notes = dtype, list[str]()
+        self.numbers: Sequence[np.ndarray] | None = None  # what it is given for its draws in evaluation mode
+        self._given = False
         self._copies: dict[str, torch.Tensor] = {}
         self.module = _copied(uncompiled(module))
         with self.defaults():
@@ -64,7 +68,7 @@ class TorchModule:
             train: the mode.
         """
         self.module.train(train)
-        with self.defaults(), torch.enable_grad(), _as_before(self.module):
+        with self.defaults(), self.noise(train=train), torch.enable_grad(), _as_before(self.module):
             return self.module(*self.tensors_of(args), **self.tensors_of(dict(kwargs)))
 
     def tensors_of(self, tree: Any) -> Any:
@@ -93,15 +97,19 @@ class TorchModule:
 
     def float32(self) -> "TorchModule":
         """Return the module in float32."""
-        return TorchModule(self.module, torch.float32)
+        return self._like(TorchModule(self.module, torch.float32))
 
     def moved(self, seed: int, units: int) -> "TorchModule":
         """Return a copy whose parameters are moved up or down by some roundings of float32's."""
-        return TorchModule(one_rounding_away(self.float32().module, seed, units), self.dtype)
+        return self._like(TorchModule(one_rounding_away(self.float32().module, seed, units), self.dtype))
 
     def larger(self, factor: float) -> "TorchModule":
         """Return a copy whose parameters are so many times as large."""
-        return TorchModule(larger(self.module, factor), self.dtype)
+        return self._like(TorchModule(larger(self.module, factor), self.dtype))
+
+    def _like(self, module: "TorchModule") -> "TorchModule":
+        module.numbers = self.numbers
+        return module
 
     def outputs(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Return the outputs in evaluation mode, by name."""
@@ -148,6 +156,31 @@ class TorchModule:
         """Return a copy, the one of the last call if nothing has changed: comparing takes less time than copying."""
         known = self._copies.get(name)
         return known if known is not None and _equal(known, tensor) else tensor.clone()
+
+    def draws(self, inputs: Inputs) -> list[Draw]:
+        """Return what the module draws in evaluation mode, in order."""
+        found: list[Draw] = []
+
+        def noted(draw: Draw) -> np.ndarray:
+            found.append(draw)
+            return np.ones(draw.shape)
+
+        with torch.no_grad(), TorchDraws(noted):
+            self.call(*inputs, train=False)
+        return found
+
+    @contextlib.contextmanager
+    def noise(self, *, train: bool = False) -> Iterator[None]:
+        """Give the module its numbers for what it draws in evaluation mode, where it is given any."""
+        if self.numbers is None or self._given or train:
+            yield
+            return
+        supply, self._given = iter(self.numbers), True
+        try:
+            with TorchDraws(lambda _: next(supply)):
+                yield
+        finally:
+            self._given = False
 
     @contextlib.contextmanager
     def defaults(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ def recorded(module: "TorchModule", inputs: Inputs) -> Pass:
     """Return a forward pass in evaluation mode, operation by operation."""
     args, kwargs = module.tensors_of(inputs.args), module.tensors_of(dict(inputs.kwargs))
     tensors = [t.requires_grad_() if t.is_floating_point() else t for t in _tensors((args, kwargs))]
-    with module.defaults(), module.kept():
+    with module.defaults(), module.kept(), module.noise():  # outside of the recorder, which sees what it is given
         output, recorder = record(
             module.module, lambda: module.call(args, kwargs, train=False), tensors, module.tensors
         )

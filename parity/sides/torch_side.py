@@ -11,6 +11,8 @@ from torch import nn
 from experiment.weights.layout import by_path, layouts
 from parity.copy import as_array
 from parity.sides.calls import Call, CallName, Masks, Run, Site, channels_first, channels_last
+from parity.sides.random_draws import Draw
+from parity.sides.torch_draws import TorchDraws
 from parity.sides.torch_hooks import hooked, hooked_dropout, injected, probed, recorded
 
 
@@ -144,6 +146,19 @@ class TorchSide:
             found[name] = Site(channels_last(np.empty(shape)).shape, rate)
 
         with torch.no_grad(), hooked_dropout(module, visit):
+            module(self._tensor(inputs))
+        return found
+
+    def draws(self, inputs: np.ndarray) -> list[Draw]:
+        """Return what a training step draws, in dropout layers and elsewhere, in order."""
+        found: list[Draw] = []
+
+        def noted(draw: Draw) -> np.ndarray:
+            found.append(draw)
+            return np.ones(draw.shape)
+
+        module = copy.deepcopy(self.module).train()
+        with torch.no_grad(), TorchDraws(noted):
             module(self._tensor(inputs))
         return found
 

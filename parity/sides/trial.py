@@ -7,10 +7,11 @@ import jax
 
 from parity.sides.arrays import is_array
 from parity.sides.jax_faults import is_traced_value
+from parity.sides.jax_noise import noted
 
 
 def settle(side: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Set `side.output`, shapes and dtypes of what it returns in evaluation mode; nothing is computed.
+    """Set `side.output`, shapes and dtypes of what evaluation mode returns, and `side.noise`; nothing is computed.
 
     Where the module decides in Python by the value of an input, the inputs stay concrete, and `side.concrete` says so.
     """
@@ -26,14 +27,16 @@ def settle(side: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
 
     kept: list[Any] = []
     try:
-        shapes = jax.eval_shape(run, side.leaves, [leaves[i] for i in slots])
+        with noted() as drawn:
+            shapes = jax.eval_shape(run, side.leaves, [leaves[i] for i in slots])
     except Exception as error:
         if not is_traced_value(error):
             raise
-        shapes = jax.eval_shape(lambda own: run(own, [leaves[i] for i in slots]), side.leaves)
+        with noted() as drawn:
+            shapes = jax.eval_shape(lambda own: run(own, [leaves[i] for i in slots]), side.leaves)
         side.concrete = True
         side.notes.append("the JAX side decides in Python by the values of its inputs, which therefore are constants")
-    side.output = kept[-1](shapes)
+    side.output, side.noise = kept[-1](shapes), tuple(drawn)
 
 
 def only_arrays(output: Any, kept: list[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from data.errors import UserError
 from parity.sides.pairing import ways_between
-from parity.sides.random_draws import MASK, OTHER, TORCH, UNIFORM, Draw
+from parity.sides.random_draws import MASK, OTHER, TORCH, Draw, own_numbers
 from parity.trace.lines import Line
 from parity.training.outcome import TrainingFailure
 from parity.training.steps import TorchStep
@@ -85,13 +85,6 @@ class OwnSupply:
         numbers = own_numbers(draw, self.rng)
         self.drawn.append(Drawn(draw, numbers))
         return numbers
-
-
-def own_numbers(draw: Draw, rng: np.random.Generator) -> np.ndarray:
-    """Return random numbers of the kind that is asked for."""
-    if draw.kind == MASK:
-        return (rng.random(draw.shape) < (0.5 if draw.keep is None else draw.keep)).astype(np.float64)
-    return rng.random(draw.shape) if draw.kind == UNIFORM else rng.normal(size=draw.shape)
 
 
 def noise(supply: Supply) -> list[TrainingFailure]:

@@ -1,0 +1,131 @@
+"""The random numbers of a pass in training mode, for both sides: the same, where both ask for the same (trap 20).
+
+How they are drawn is a detail, see `parity.sides.laws`; how many there are is none: one mask for all examples, or one
+key for two masks, is another training.
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from parity.report import Failure, Result
+from parity.sides.laws import Shared, laws, rates_differ
+from parity.sides.random_draws import MASK, OTHER, Draw, own_numbers
+
+ACCEPTED = "trap-20"
+
+
+def shared_draws(
+    ours: Sequence[Draw],
+    theirs: Sequence[Draw],
+    accept: Collection[str],
+    numbers: Sequence[np.ndarray] | None,
+    *,
+    switched: bool,
+) -> tuple[list[Shared], Result | None]:
+    """Return numbers for both sides, or why they cannot be the same.
+
+    Args:
+        ours: what PyTorch draws.
+        theirs: what JAX draws; of numbers that it draws twice with one key, one.
+        accept: conventions that are no fault here.
+        numbers: PyTorch's, of a record; None: they are drawn.
+        switched: whether the JAX side has a training mode.
+    """
+    if any(draw.kind == OTHER for draw in [*ours, *theirs]):
+        return [], not_compared("a side draws random numbers that the other cannot be given")
+    if not theirs and ours and not switched:
+        return [], not_compared(f"{_counts(ours, theirs)}: it has no training mode")
+    words = _dependent(theirs) or (_counts(ours, theirs) if len(ours) != len(theirs) else "")
+    if words and ACCEPTED in accept:
+        return [], not_compared(f"{words}, accepted by name: {ACCEPTED}")
+    if words:
+        mine = next((d.line for d in ours if d.line), None)
+        drawn = next((d for d in theirs if d.again), next((d for d in theirs if d.line), None))
+        return [], _failed(f"{words} (trap 20)", mine, drawn and drawn.line)
+    found = []
+    for number, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        drawn = np.random.default_rng([20, number]) if numbers is None else numbers[number]
+        shared, words = _shared(mine, other, drawn, repeated=ACCEPTED in accept)
+        if shared is None:
+            return [], _failed(f"{words} (trap 20)", mine.line, other.line)
+        found.append(shared)
+    return found, None
+
+
+def not_compared(why: str) -> Result:
+    """Return that training mode is not compared, which is no fault."""
+    return Result("training mode", 0.0, 0, "", f"not compared: {why}")
+
+
+def other_laws(shared: Sequence[Shared]) -> Result | None:
+    """Return the fault of draws of different kinds, for which no numbers let both sides agree."""
+    for pair in shared:
+        mine, other = pair.ours, pair.theirs
+        if mine.kind != other.kind:
+            words = f"PyTorch draws {_kind(mine)} at {mine.line}, JAX {_kind(other)} at {other.line}"
+            return _failed(f"{words}: no numbers of one law let both agree (trap 20)", mine.line, other.line)
+    return None
+
+
+def counted(draws: Sequence[Draw]) -> str:
+    """Return in words how many draws there are."""
+    if not draws:
+        return "none"
+    if all(draw.kind == MASK for draw in draws):
+        return f"{len(draws)} mask{'s' if len(draws) > 1 else ''}"
+    times = {1: "once", 2: "twice"}.get(len(draws), f"{len(draws)} times")
+    return f"random numbers {times}"
+
+
+def _counts(ours: Sequence[Draw], theirs: Sequence[Draw]) -> str:
+    again = next((draw for draw in theirs if draw.again), None)
+    key = f", with the same key at {again.line} and at {again.again[0]}" if again else ""
+    return f"PyTorch draws {counted(ours)} in training mode, JAX {counted(theirs)}{key}"
+
+
+def _dependent(draws: Sequence[Draw]) -> str:
+    """Return in words which draws are made with the same key, so that their numbers are not independent."""
+    seen: dict[bytes, Draw] = {}
+    for draw in draws:
+        if len(set(draw.keys)) < len(draw.keys):
+            return f"JAX draws at {draw.line} with one key for several examples, which are given the same numbers"
+        for key in draw.keys:
+            if key in seen:
+                return f"JAX draws at {seen[key].line} and at {draw.line} with the same key: not independent"
+        seen |= dict.fromkeys(draw.keys, draw)
+    return ""
+
+
+def _failed(words: str, mine: object, other: object) -> Result:
+    failure = Failure("dropout", "forward", "dropout", np.inf, 0, words)
+    return Result("dropout", np.inf, 0, "dropout", "", failure._replace(torch_line=mine, jax_line=other))
+
+
+def _kind(draw: Draw) -> str:
+    return "a mask" if draw.kind == MASK else draw.kind
+
+
+def _shared(
+    ours: Draw, theirs: Draw, drawn: np.random.Generator | np.ndarray, *, repeated: bool
+) -> tuple[Shared | None, str]:
+    """Return numbers for one draw of each side; or what is wrong with it, in words."""
+    if rates_differ(ours, theirs):
+        rates = f"PyTorch drops {1 - (ours.keep or 0):.3g} at {ours.line}, JAX {1 - (theirs.keep or 0):.3g}"
+        return None, f"{rates} at {theirs.line}: the rates differ"
+    if ours.size == theirs.size:
+        return Shared(ours, theirs, tuple(laws(ours, theirs, drawn))), ""
+    words = f"PyTorch draws {_kind(ours)} {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
+    pairs = list(zip(ours.shape, theirs.shape, strict=False))
+    fits = len(ours.shape) == len(theirs.shape) and all(a == b or 1 in (a, b) for a, b in pairs)
+    if not repeated or not fits or ours.kind != theirs.kind:
+        return None, words
+    shape = tuple(min(a, b) for a, b in pairs)
+    if isinstance(drawn, np.random.Generator):
+        small = own_numbers(ours._replace(shape=shape), drawn)
+        both = (np.broadcast_to(small, ours.shape), np.broadcast_to(small, theirs.shape))
+    elif shape == ours.shape:
+        both = (drawn, np.broadcast_to(drawn, theirs.shape))
+    else:
+        return None, f"{words}, which a record of the JAX side may tell"
+    return Shared(ours, theirs, (both,), f"{words}, accepted by name: {ACCEPTED}"), ""
