@@ -73,7 +73,8 @@ def test_a_run_is_judged_and_evaluated_by_it(framework, run_main, tmp_path):
 
 
 def test_weights_are_evaluated_by_it(run_main, tmp_path):
-    assert run_main("jaxnets.train", *"--model mlp --dataset digits --epochs 1 --tta shift --out run".split())[0] == 0
+    options = "--model mlp --dataset digits --epochs 1 --tta shift --out run"
+    assert run_main("jaxnets.train", *options.split())[0] == 0
     weights = [str(tmp_path / "run/weights.safetensors"), "--model", "mlp", "--dataset", "digits"]
     which = (["run"], ["--weights", *weights, "--tta", "shift"])
     tables = [run_main("jaxnets.evaluate", *each)[1] for each in which]

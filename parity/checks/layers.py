@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from flax import linen as nn
@@ -245,14 +246,15 @@ def check_statistics(pair: Pair) -> Result:
 
 def check_draws(pair: Pair) -> Result:
     """Whether each side draws random numbers in dropout layers alone, once in each: only there are masks put in."""
-    for name, side, given in (("PyTorch", pair.torch, ()), ("Flax", pair.flax, (pair.variables,))):
+    sides: Any = ("PyTorch", pair.torch, ()), ("Flax", pair.flax, (pair.variables,))
+    for name, side, given in sides:
         draws = side.draws(*given, pair.inputs)
         active = sum(0 < site.rate < 1 for site in side.sites(*given, pair.inputs).values()) if draws else 0
         if len(draws) != active:
             lines = ", ".join(dict.fromkeys(str(draw.line) for draw in draws))
             words = f"{name} draws {len(draws)} times in {active} dropout layers, at {lines}"
             return exact("dropout", "structure", [("random numbers", words)], "")
-    return Result("dropout", 0.0, 0)
+    return exact("dropout", "structure", [], "")
 
 
 def check_dropout(pair: Pair, seed: int = 0, known: Sequence[Result] = ()) -> Result:

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.report import Failure, Result
 from parity.sides.laws import Shared, laws, rates_differ
-from parity.sides.random_draws import MASK, OTHER, Draw, own_numbers
+from parity.sides.random_draws import MASK, OTHER, Draw, dependent, own_numbers, unlike
 
 ACCEPTED = "trap-20"
 
@@ -36,7 +36,7 @@ def shared_draws(
         return [], not_compared("a side draws random numbers that the other cannot be given")
     if not theirs and ours and not switched:
         return [], not_compared(f"{_counts(ours, theirs)}: it has no training mode")
-    words = _dependent(theirs) or (_counts(ours, theirs) if len(ours) != len(theirs) else "")
+    words = dependent(theirs) or (_counts(ours, theirs) if len(ours) != len(theirs) else "")
     if words and ACCEPTED in accept:
         return [], not_compared(f"{words}, accepted by name: {ACCEPTED}")
     if words:
@@ -63,7 +63,7 @@ def other_laws(shared: Sequence[Shared]) -> Result | None:
     for pair in shared:
         mine, other = pair.ours, pair.theirs
         if mine.kind != other.kind:
-            words = f"PyTorch draws {_kind(mine)} at {mine.line}, JAX {_kind(other)} at {other.line}"
+            words = f"PyTorch draws {mine.words} at {mine.line}, JAX {other.words} at {other.line}"
             return _failed(f"{words}: no numbers of one law let both agree (trap 20)", mine.line, other.line)
     return None
 
@@ -84,26 +84,9 @@ def _counts(ours: Sequence[Draw], theirs: Sequence[Draw]) -> str:
     return f"PyTorch draws {counted(ours)} in training mode, JAX {counted(theirs)}{key}"
 
 
-def _dependent(draws: Sequence[Draw]) -> str:
-    """Return in words which draws are made with the same key, so that their numbers are not independent."""
-    seen: dict[bytes, Draw] = {}
-    for draw in draws:
-        if len(set(draw.keys)) < len(draw.keys):
-            return f"JAX draws at {draw.line} with one key for several examples, which are given the same numbers"
-        for key in draw.keys:
-            if key in seen:
-                return f"JAX draws at {seen[key].line} and at {draw.line} with the same key: not independent"
-        seen |= dict.fromkeys(draw.keys, draw)
-    return ""
-
-
 def _failed(words: str, mine: object, other: object) -> Result:
     failure = Failure("dropout", "forward", "dropout", np.inf, 0, words)
     return Result("dropout", np.inf, 0, "dropout", "", failure._replace(torch_line=mine, jax_line=other))
-
-
-def _kind(draw: Draw) -> str:
-    return "a mask" if draw.kind == MASK else draw.kind
 
 
 def _shared(
@@ -115,7 +98,7 @@ def _shared(
         return None, f"{rates} at {theirs.line}: the rates differ"
     if ours.size == theirs.size:
         return Shared(ours, theirs, tuple(laws(ours, theirs, drawn))), ""
-    words = f"PyTorch draws {_kind(ours)} {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
+    words = unlike(ours, theirs)
     pairs = list(zip(ours.shape, theirs.shape, strict=False))
     fits = len(ours.shape) == len(theirs.shape) and all(a == b or 1 in (a, b) for a, b in pairs)
     if not repeated or not fits or ours.kind != theirs.kind:

@@ -15,7 +15,7 @@ from parity.sides.draw import Inputs
 from parity.sides.numbers import to_numpy
 from parity.sides.outputs import named_leaves
 from parity.sides.random_draws import Draw
-from parity.sides.torch_draws import TorchDraws
+from parity.sides.torch_draws import TorchDraws, draws_of
 from parity.sides.torch_module import TorchModule
 from parity.sides.torch_passes import gradients_of
 from parity.trace.lines import Line, line_of_frames
@@ -82,14 +82,8 @@ class TorchTrainingMode:
 
     def draws(self) -> list[Draw]:
         """Return what a pass draws, in order."""
-        found: list[Draw] = []
-
-        def noted(draw: Draw) -> np.ndarray:
-            found.append(draw)
-            return np.ones(draw.shape)
-
-        with self.module.kept(), torch.no_grad(), TorchDraws(noted):
-            self.module.call(*self.inputs, train=True)
+        with self.module.kept():
+            found = draws_of(lambda: self.module.call(*self.inputs, train=True))
         self.module.module.eval()
         return found
 

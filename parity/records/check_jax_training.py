@@ -14,7 +14,7 @@ from parity.training.lifted import Slot, filled, lifted
 from parity.training.outcome import TrainingReport
 from parity.training.precision import Precision
 from parity.training.program import Given, StepProgram
-from parity.training.supply import note, wrong_draws
+from parity.training.supply import note, repeated, wrong_draws
 
 
 def check(side: RecordedTorchTraining, make: Callable[[], Any], steps: int | None = None) -> TrainingReport:
@@ -22,10 +22,10 @@ def check(side: RecordedTorchTraining, make: Callable[[], Any], steps: int | Non
     theirs, batches = LiveJax(make), side.batches[:steps]
     tapes = drawing_tapes(theirs.training, batches)
     way, ways, best = 0, 1, None
-    while way < ways:  # layouts that a mask may have
+    while way < ways:  # layouts that a mask may have, and laws that are the same
         found, more = _checked(side, theirs, batches, tapes, way)
-        best = found if best is None or found.ok else best
-        if found.ok:
+        best = found if best is None or not found.begins_apart else best
+        if not found.begins_apart:
             break
         way, ways = way + 1, more
     assert best is not None
@@ -45,6 +45,7 @@ def _checked(
     given = [supplied.given(batch, one) for batch, one in zip(batches, draws, strict=True)]
     ours, other = ([drawn.draw for drawn in part] for part in (side.drawn[0], tapes[0].drawn if tapes[0] else ()))
     wrong = wrong_draws(ours, other, draws[0].problem if draws[0] else "")
+    wrong = wrong or repeated([tape.drawn for tape in tapes[:count] if tape])
     notes = [] if wrong else note(ours, other)
     chosen: JaxSide = supplied if any(tapes) else theirs
     report = compared(side, chosen, side.first, side.steps[:count], batches, given, wrong, notes)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from parity.sides.random_draws import JAX, MASK, UNIFORM, Draw
 
@@ -64,9 +65,9 @@ def _supplied(
     signature = inspect.signature(inspect.unwrap(function))
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        asked = signature.bind(*args, **kwargs).arguments
-        shape, rate = asked.get("shape"), asked.get("p")
-        keep = float(rate) if kind == MASK and jnp.ndim(rate) == 0 and not isinstance(rate, jax.core.Tracer) else None
+        asked: dict[str, Any] = signature.bind(*args, **kwargs).arguments
+        shape, rate = asked.get("shape"), asked.get("p", 0.0)
+        keep = float(rate) if kind == MASK and jnp.ndim(rate) == 0 and not isinstance(rate, Tracer) else None
         numbers = None
         if not inside and not _initialises():
             numbers = supply(Draw(kind, tuple(jnp.shape(rate) if shape is None else shape), keep))

@@ -88,3 +88,11 @@ def _compared_with(mask: np.ndarray, keep: float | None, rng: np.random.Generato
     apart = rng.uniform(0.1, 1, size=mask.shape) * NEAR_RATE * min(keep, 1 - keep)
     numbers = keep + np.where(mask > 0, -apart, apart)
     return numbers if below else 1 - numbers
+
+
+def options(given: Draw, wanted: Draw, numbers: np.ndarray) -> list[np.ndarray]:
+    """Return, for the numbers of one draw, what another draw may be given: by each law, in each layout."""
+    if given.size != wanted.size:
+        return []
+    ways = ways_between(wanted.shape, given.shape)
+    return [way(other) for _, other in laws(given, wanted, numbers) for way in ways]

@@ -1,6 +1,6 @@
 """What draws random numbers, by the names of both frameworks; neither is imported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,11 @@ class Draw(NamedTuple):
     again: tuple[Line | None, ...] = ()  # where JAX draws the same numbers again, with the same keys
 
     @property
+    def words(self) -> str:
+        """Return what is drawn, in words."""
+        return "a mask" if self.kind == MASK else self.kind
+
+    @property
     def size(self) -> int:
         """Return how many numbers there are."""
         return int(np.prod(self.shape, dtype=int))
@@ -56,3 +61,23 @@ def own_numbers(draw: Draw, rng: np.random.Generator) -> np.ndarray:
     if draw.kind == MASK:
         return (rng.random(draw.shape) < (0.5 if draw.keep is None else draw.keep)).astype(np.float64)
     return rng.random(draw.shape) if draw.kind == UNIFORM else rng.normal(size=draw.shape)
+
+
+def dependent(draws: Sequence[Draw]) -> str:
+    """Return in words which draws are made with the same key, so that their numbers are not independent."""
+    seen: dict[bytes, Draw] = {}
+    for draw in draws:
+        if len(set(draw.keys)) < len(draw.keys):
+            return f"JAX draws at {draw.line} with one key for several examples, which are given the same numbers"
+        for key in draw.keys:
+            if key in seen:
+                return f"JAX draws at {seen[key].line} and at {draw.line} with the same key: not independent"
+        seen |= dict.fromkeys(draw.keys, draw)
+    return ""
+
+
+def unlike(ours: Draw, theirs: Draw) -> str:
+    """Say that PyTorch and JAX draw different counts of numbers."""
+    fewer = "JAX" if theirs.size < ours.size else "PyTorch"
+    places = f"PyTorch draws {ours.words} {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
+    return f"{places}: {fewer} draws fewer and repeats them"

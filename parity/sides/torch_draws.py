@@ -1,6 +1,7 @@
 """PyTorch's random numbers, drawn outside and given to an operation that asks for them (trap 20)."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,19 @@ class TorchDraws(TorchDispatchMode):
         else:
             tensor.copy_(numbers)
         return out
+
+
+def draws_of(run: Callable[[], Any]) -> list[Draw]:
+    """Return what a pass draws, in order; no gradient is kept."""
+    found: list[Draw] = []
+
+    def noted(draw: Draw) -> np.ndarray:
+        found.append(draw)
+        return np.ones(draw.shape)
+
+    with torch.no_grad(), TorchDraws(noted):
+        run()
+    return found
 
 
 def _torch_numbers(name: str, args: Any, kwargs: Any) -> tuple[float | None, float, float]:

@@ -17,7 +17,7 @@ from parity.sides.numbers import is_array, is_float, to_numpy, tree_map
 from parity.sides.random_draws import Draw
 from parity.sides.randomise import larger, randomise_, with_statistics_of
 from parity.sides.reference import Pass, Statistics
-from parity.sides.torch_draws import TorchDraws
+from parity.sides.torch_draws import TorchDraws, draws_of
 from parity.sides.torch_side import one_rounding_away
 
 COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
@@ -159,15 +159,7 @@ class TorchModule:
 
     def draws(self, inputs: Inputs) -> list[Draw]:
         """Return what the module draws in evaluation mode, in order."""
-        found: list[Draw] = []
-
-        def noted(draw: Draw) -> np.ndarray:
-            found.append(draw)
-            return np.ones(draw.shape)
-
-        with torch.no_grad(), TorchDraws(noted):
-            self.call(*inputs, train=False)
-        return found
+        return draws_of(lambda: self.call(*inputs, train=False))
 
     @contextlib.contextmanager
     def noise(self, *, train: bool = False) -> Iterator[None]:

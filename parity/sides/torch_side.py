@@ -12,7 +12,7 @@ from experiment.weights.layout import by_path, layouts
 from parity.copy import as_array
 from parity.sides.calls import Call, CallName, Masks, Run, Site, channels_first, channels_last
 from parity.sides.random_draws import Draw
-from parity.sides.torch_draws import TorchDraws
+from parity.sides.torch_draws import draws_of
 from parity.sides.torch_hooks import hooked, hooked_dropout, injected, probed, recorded
 
 
@@ -151,16 +151,8 @@ class TorchSide:
 
     def draws(self, inputs: np.ndarray) -> list[Draw]:
         """Return what a training step draws, in dropout layers and elsewhere, in order."""
-        found: list[Draw] = []
-
-        def noted(draw: Draw) -> np.ndarray:
-            found.append(draw)
-            return np.ones(draw.shape)
-
         module = copy.deepcopy(self.module).train()
-        with torch.no_grad(), TorchDraws(noted):
-            module(self._tensor(inputs))
-        return found
+        return draws_of(lambda: module(self._tensor(inputs)))
 
     def _flat(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
         """Return tensors by Flax's path, in its layout; buffers that are not saved are not among them."""

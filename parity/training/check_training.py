@@ -13,7 +13,7 @@ from parity.training.compare import compared
 from parity.training.draws import jax_draws
 from parity.training.jax_live import LiveJax
 from parity.training.outcome import TrainingReport
-from parity.training.supply import Supply, noise, note, refuse_random
+from parity.training.supply import Supply, noise, note, refuse_random, repeated
 from parity.training.torch_live import LiveTorch
 
 
@@ -49,12 +49,11 @@ def check_training(
     theirs = LiveJax(jax_training)
     draws = jax_draws(theirs.training, [batch for _, batch in pairs])
     title, way, ways, first = name or "training", 0, 1, None
-    while way < ways:  # layouts that a mask may have
+    while way < ways:  # layouts that a mask may have, and laws that are the same
         supplies = [Supply(numbers, way) for numbers in draws]
         found = _checked(torch_training, theirs, pairs, supplies, weights)
-        first = first or found
-        if found.ok:
-            first = found
+        first = found if first is None or not found.begins_apart else first
+        if not found.begins_apart:
             break
         way, ways = way + 1, max(supply.ways for supply in supplies)
     assert first is not None
@@ -72,7 +71,7 @@ def _checked(
     ours, batches = LiveTorch(torch_training, [batch for batch, _ in pairs]), [batch for _, batch in pairs]
     first = ours.first(supplies[0])
     refuse_random(first.step)
-    wrong = noise(supplies[0])
+    wrong = noise(supplies[0]) or repeated([supply.drawn for supply in supplies])
     steps = ours.steps(supplies)
     notes = [] if wrong else note(supplies[0].asked, supplies[0].drawn)
     return compared(ours, theirs, first, steps, batches, batches, wrong, notes, weights)

@@ -63,11 +63,18 @@ class DrawingTape(Tape):
         self, equation: Any, key: Any, drawn: Drawn, array: np.ndarray, bounds: tuple[Any, Any] = (0.0, 1.0)
     ) -> None:
         """Note a draw; in the backward pass a mask is made once more."""
-        number = len(self.drawn) if id(equation) not in self.backward else None
-        data = jax.random.key_data(key) if is_key(key) else key
-        self.calls.append(Call(id(equation), np.asarray(data).tobytes(), drawn.draw, number, array, bounds))
-        if number is not None:
-            self.drawn.append(drawn)
+        data = np.asarray(jax.random.key_data(key) if is_key(key) else key)
+        keys = tuple(row.tobytes() for row in data.reshape(-1, data.shape[-1])) if data.ndim else ()
+        drawn, number = drawn._replace(draw=drawn.draw._replace(keys=keys)), None
+        if id(equation) not in self.backward:
+            number = next((i for i, known in enumerate(self.drawn) if drawn.draw.repeats(known.draw)), len(self.drawn))
+            if number == len(self.drawn):
+                self.drawn.append(drawn)
+            else:
+                known = self.drawn[number]
+                again = (*known.draw.again, drawn.draw.line)
+                self.drawn[number] = known._replace(draw=known.draw._replace(again=again))
+        self.calls.append(Call(id(equation), data.tobytes(), drawn.draw, number, array, bounds))
 
     def forget(self) -> None:
         """Keep the draws alone: all values of all steps are too much."""

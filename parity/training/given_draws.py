@@ -1,14 +1,13 @@
 """Random numbers of PyTorch's, as a record has them, in the place of those that JAX draws."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from parity.sides.pairing import ways_between
-from parity.sides.random_draws import MASK, UNIFORM, Draw
+from parity.sides.laws import options
+from parity.sides.random_draws import OTHER, UNIFORM, Draw
 from parity.training.draws import Call, DrawingTape
-from parity.training.supply import SAME_RATE, Drawn, repeats
+from parity.training.supply import Drawn, repeats
 
 
 class GivenDraws:
@@ -34,10 +33,9 @@ class GivenDraws:
 
     def _fitting(self, call: Call, given: Drawn) -> np.ndarray | None:
         theirs, (ours, numbers) = call.draw, given
-        if ours.kind == theirs.kind and math.prod(ours.shape) == math.prod(theirs.shape):
-            ways = ways_between(theirs.shape, ours.shape)
-            self.ways = max(self.ways, len(ways))
-            numbers = ways[min(self.way, len(ways) - 1)](numbers)
+        if OTHER not in (ours.kind, theirs.kind) and (found := options(ours, theirs, numbers)):
+            self.ways = max(self.ways, len(found))
+            numbers = found[min(self.way, len(found) - 1)]
         elif ours.kind == theirs.kind and repeats(ours.shape, theirs.shape):
             numbers = np.broadcast_to(numbers, theirs.shape)
         else:
@@ -46,10 +44,7 @@ class GivenDraws:
         if theirs.kind == UNIFORM:
             low, high = call.bounds
             return low + numbers * (high - low)
-        if theirs.kind != MASK or ours.keep is None or theirs.keep is None:
-            return numbers
-        dropped = abs(ours.keep + theirs.keep - 1) < SAME_RATE < abs(ours.keep - theirs.keep)
-        return 1 - numbers if dropped else numbers  # JAX draws what is dropped
+        return numbers
 
 
 def _unlike(ours: Draw, theirs: Draw) -> str:

@@ -143,6 +143,11 @@ class TrainingReport(NamedTuple):
         return self.failures[0].step if self.failures else None
 
     @property
+    def begins_apart(self) -> bool:
+        """Whether the first step's forward pass or loss differs, as with random numbers in another layout."""
+        return self.step == 1 and self.stage in ("forward", "loss")
+
+    @property
     def diagnosis(self) -> str:
         """Return what the first difference is; "" if no hypothesis reproduces it."""
         return self.failures[0].diagnosis if self.failures else ""

@@ -3,20 +3,20 @@
 Neither framework is imported.
 """
 
-import math
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data.errors import UserError
-from parity.sides.pairing import ways_between
-from parity.sides.random_draws import MASK, OTHER, TORCH, Draw, own_numbers
+from parity.sides.laws import SAME_RATE, options, rates_differ
+from parity.sides.random_draws import MASK, OTHER, TORCH, Draw, dependent, own_numbers, unlike
 from parity.trace.lines import Line
 from parity.training.outcome import TrainingFailure
 from parity.training.steps import TorchStep
 
-SAME_RATE = 1e-6
+BY_CHANCE = 1e-9  # masks are equal with a smaller probability than this
 OFF = "turn dropout and other noise off, rate 0"
 UNLIKE = frozenset(name for name, kind in TORCH.items() if kind == OTHER)  # of PyTorch, which it cannot be given
 
@@ -52,20 +52,14 @@ class Supply:
 
     def _fitting(self, ours: Draw, drawn: Drawn) -> np.ndarray | None:
         theirs, numbers = drawn
-        if ours.kind == theirs.kind and math.prod(ours.shape) == math.prod(theirs.shape):
-            ways = ways_between(ours.shape, theirs.shape)
-            self.ways = max(self.ways, len(ways))
-            numbers = ways[min(self.way, len(ways) - 1)](numbers)
-        elif ours.kind == theirs.kind and repeats(theirs.shape, ours.shape):
-            numbers = np.broadcast_to(numbers, ours.shape)
-        else:
-            words = f"PyTorch draws {ours.kind} {ours.shape} at {ours.line}, JAX {theirs.kind} {theirs.shape}"
-            self.problem = self.problem or f"{words} at {theirs.line}"
-            return None
-        if ours.keep is None or theirs.keep is None:
-            return numbers
-        dropped = abs(ours.keep + theirs.keep - 1) < SAME_RATE < abs(ours.keep - theirs.keep)
-        return 1 - numbers if dropped else numbers  # JAX draws what is dropped
+        if OTHER not in (ours.kind, theirs.kind) and (found := options(theirs, ours, numbers)):
+            self.ways = max(self.ways, len(found))
+            return found[min(self.way, len(found) - 1)]
+        if ours.kind == theirs.kind and repeats(theirs.shape, ours.shape):
+            return np.broadcast_to(numbers, ours.shape)
+        words = f"PyTorch draws {ours.kind} {ours.shape} at {ours.line}, JAX {theirs.kind} {theirs.shape}"
+        self.problem = self.problem or f"{words} at {theirs.line}"
+        return None
 
 
 class OwnSupply:
@@ -98,22 +92,54 @@ def noise(supply: Supply) -> list[TrainingFailure]:
 
 def wrong_draws(ours: Sequence[Draw], theirs: Sequence[Draw], problem: str) -> list[TrainingFailure]:
     """Return what is wrong with PyTorch's and JAX's draws; see `noise`."""
-    if all(draw.kind == MASK for draw in (*ours, *theirs)):
-        if len(ours) != len(theirs):
-            lines = [next((d.line for d in side if d.line), None) for side in (ours, theirs)]
-            words = f"PyTorch draws {_counted(ours)} in training mode, JAX {_counted(theirs)} (trap 20)"
-            return [_failure(words, len(ours), len(theirs), *lines)]
-        for mine, other in zip(ours, theirs, strict=True) if not problem else ():
-            a, b = mine.keep, other.keep
-            if a is not None and b is not None and min(abs(a - b), abs(a + b - 1)) > SAME_RATE:
-                rates = f"PyTorch drops {1 - a:.3g}, JAX {1 - b:.3g}: the rates differ (trap 20)"
-                return [_failure(rates, 1 - a, 1 - b, mine.line, other.line)]
-    elif len(ours) != len(theirs):
-        sides = [f"{side} draws {_counted(draws)}" for side, draws in (("PyTorch", ours), ("JAX", theirs))]
-        raise UserError(f"{', '.join(sides)}: {OFF}")
+    again = next((draw for draw in theirs if draw.again), None)
+    key = f", with the same key at {again.line} and at {again.again[0]}" if again else ""
+    if len(ours) != len(theirs):
+        counts = f"PyTorch draws {_counted(ours)} in training mode, JAX {_counted(theirs)}{key}"
+        if any(draw.kind != MASK for draw in (*ours, *theirs)):
+            raise UserError(f"{counts}: {OFF}")
+        mine = next((d.line for d in ours if d.line), None)
+        other = again or next((d for d in theirs if d.line), None)
+        return [_failure(f"{counts} (trap 20)", len(ours), len(theirs), mine, other and other.line)]
     if problem:
         raise UserError(f"{problem}, which cannot be the same numbers: {OFF}")
+    if words := dependent(theirs):
+        return [_failure(f"{words} (trap 20)", 0, 1, ours[0].line, theirs[0].line)]
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine.size != other.size:
+            return [_failure(f"{unlike(mine, other)} (trap 20)", mine.size, other.size, mine.line, other.line)]
+        if rates_differ(mine, other):
+            a, b = 1 - (mine.keep or 0), 1 - (other.keep or 0)
+            return [
+                _failure(
+                    f"PyTorch drops {a:.3g}, JAX {b:.3g}: the rates differ (trap 20)", a, b, mine.line, other.line
+                )
+            ]
     return []
+
+
+def repeated(steps: Sequence[Sequence[Drawn]]) -> list[TrainingFailure]:
+    """Return that JAX draws the same numbers at two steps, if it does: its key is not made anew.
+
+    Numbers are told by their keys; of a record, by themselves, where it is not by chance that they are equal.
+    """
+    for number, (before, after) in enumerate(itertools.pairwise(steps), 2):
+        for old, new in itertools.product(before, after):
+            if _equal(old, new):
+                words = f"JAX draws the same numbers at step {number} as at step {number - 1} (trap 20)"
+                words = f"{words}: its key is not split, nor folded with the step"
+                return [_failure(words, number, number - 1, None, new.draw.line)._replace(step=number)]
+    return []
+
+
+def _equal(old: Drawn, new: Drawn) -> bool:
+    if old.draw.keys and new.draw.keys:
+        return bool({*old.draw.keys} & {*new.draw.keys})
+    if old.draw.kind != new.draw.kind:
+        return False
+    keep = new.draw.keep if new.draw.kind == MASK and new.draw.keep is not None else 0.5
+    chance = (keep**2 + (1 - keep) ** 2) ** new.numbers.size
+    return chance < BY_CHANCE and np.array_equal(old.numbers, new.numbers)
 
 
 def refuse_random(step: TorchStep) -> None:
