@@ -173,6 +173,32 @@ def recurrent(p, x, *, key=None):
     return jax.lax.scan(cell, jnp.zeros((len(x), 8)), x.transpose(1, 0, 2))[0]
 
 
+class Branches(tn.Module):
+    """Two branches, and a draw for leaving the layer out, which has no effect at a probability of 0."""
+
+    def __init__(self, left_out=0.0):
+        super().__init__()
+        self.a, self.b, self.c, self.e = tn.Linear(6, 16), tn.Linear(6, 12), tn.Linear(16, 3), tn.Linear(12, 3)
+        self.left_out = left_out
+
+    def forward(self, x):
+        if self.training and torch.rand([]) < self.left_out:
+            return x[:, :3]
+        a = functional.dropout(torch.tanh(self.a(x)), 0.3, self.training)
+        return self.c(a) + self.e(functional.dropout(torch.tanh(self.b(x)), 0.2, self.training))
+
+
+def branches(p, x, *, key=None):
+    b, a = jnp.tanh(x @ p["b"] + p["bb"]), jnp.tanh(x @ p["a"] + p["ab"])
+    if key is not None:
+        first, second = jax.random.split(key)
+        b, a = dropped(first, b, 0.2), dropped(second, a, 0.3)
+    return a @ p["c"] + p["cb"] + b @ p["e"] + p["eb"]
+
+
+BRANCHES = zeros(a=(6, 16), ab=(16,), b=(6, 12), bb=(12,), c=(16, 3), cb=(3,), e=(12, 3), eb=(3,))
+
+
 class Gumbel(tn.Module):
     def __init__(self):
         super().__init__()
@@ -267,6 +293,7 @@ RIGHT = {
     "stochastic depth of timm": lambda: (Path(floored=True), LinenPath()),
     "attention": lambda: (Attention(), LinenAttention(shared=False), WORDS),
     "one mask for all steps": lambda: (Recurrent(), (recurrent, zeros(a=(8, 8), ab=(8,), b=(8, 8), bb=(8,))), WORDS),
+    "another order, and a draw for nothing": lambda: (Branches(), (branches, BRANCHES)),
     "Gumbel": lambda: (Gumbel(), gumbel(jax.random.gumbel)),
     "Gumbel by hand": lambda: (Gumbel(), gumbel(lambda k, s: -jnp.log(-jnp.log(jax.random.uniform(k, s))))),
 }
@@ -297,6 +324,10 @@ WRONG = {
     "one mask for all heads": (
         lambda: (Attention(), LinenAttention(shared=True), WORDS),
         "PyTorch draws a mask (4, 2, 5, 5) at ",
+    ),
+    "a layer that is left out": (
+        lambda: (Branches(0.2), (branches, BRANCHES)),
+        "PyTorch draws random numbers 3 times in training mode, JAX 2 masks",
     ),
     "normal for Gumbel": (
         lambda: (Gumbel(), gumbel(jax.random.normal)),

@@ -13,6 +13,7 @@ from parity.sides.laws import Shared, laws, rates_differ
 from parity.sides.random_draws import MASK, OTHER, Draw, dependent, own_numbers, unlike
 
 ACCEPTED = "trap-20"
+ADVICE = f"give --accept {ACCEPTED} (accept=['{ACCEPTED}']) if other masks, or fewer, are meant"
 
 
 def shared_draws(
@@ -37,6 +38,8 @@ def shared_draws(
     if not theirs and ours and not switched:
         return [], not_compared(f"{_counts(ours, theirs)}: it has no training mode")
     words = dependent(theirs) or (_counts(ours, theirs) if len(ours) != len(theirs) else "")
+    if words and numbers is not None and any(draw.kind != MASK for draw in [*ours, *theirs]):
+        return [], not_compared(words)  # what a record has drawn for nothing is not known
     if words and ACCEPTED in accept:
         return [], not_compared(f"{words}, accepted by name: {ACCEPTED}")
     if words:
@@ -64,7 +67,8 @@ def other_laws(shared: Sequence[Shared]) -> Result | None:
         mine, other = pair.ours, pair.theirs
         if mine.kind != other.kind:
             words = f"PyTorch draws {mine.words} at {mine.line}, JAX {other.words} at {other.line}"
-            return _failed(f"{words}: no numbers of one law let both agree (trap 20)", mine.line, other.line)
+            words = f"{words}: no numbers of one law let both agree (trap 20)"
+            return _failed(words, mine.line, other.line, "")
     return None
 
 
@@ -84,9 +88,11 @@ def _counts(ours: Sequence[Draw], theirs: Sequence[Draw]) -> str:
     return f"PyTorch draws {counted(ours)} in training mode, JAX {counted(theirs)}{key}"
 
 
-def _failed(words: str, mine: object, other: object) -> Result:
+def _failed(words: str, mine: object, other: object, advice: str = ADVICE) -> Result:
     failure = Failure("dropout", "forward", "dropout", np.inf, 0, words)
-    return Result("dropout", np.inf, 0, "dropout", "", failure._replace(torch_line=mine, jax_line=other))
+    return Result(
+        "dropout", np.inf, 0, "dropout", "", failure._replace(torch_line=mine, jax_line=other, advice=advice)
+    )
 
 
 def _shared(

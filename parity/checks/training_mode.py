@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.pair import PortPair
+from parity.checks.draw_order import Given, idle, in_order
 from parity.checks.moved import GRADIENT_FLOAT32, nearest
 from parity.checks.operations import statistics_compared
 from parity.checks.padding import padding_rows, without_padding
@@ -20,7 +21,7 @@ from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, relative_error, total_norm, worst
 from parity.sides.pairing import twins
-from parity.sides.random_draws import MASK
+from parity.sides.random_draws import MASK, Draw
 from parity.trace.fingerprint import comparable, sized
 
 FORWARD, GRADIENT, STATISTICS = 1e-11, 1e-10, 1e-12
@@ -77,6 +78,10 @@ def _checked(both: Both, accept: Collection[str]) -> list[Result]:
     theirs = run.draws()
     if not ours and not theirs and not both.torch.moving:
         return []
+    if [draw.kind for draw in ours] != [draw.kind for draw in theirs] and both.torch.numbers is None:
+        both, ours, theirs = _without_idle(both, ours, theirs)
+    if (order := in_order(ours, theirs)) != list(range(len(theirs))):
+        both, theirs = both._replace(jax=Given(both.jax, order, {})), [theirs[i] for i in order]
     shared, failure = shared_draws(ours, theirs, accept, both.torch.numbers, switched=run.switched)
     if failure is not None:
         return [failure]
@@ -91,6 +96,16 @@ def _checked(both: Both, accept: Collection[str]) -> list[Result]:
         best = best or results
     unlike = other_laws(shared)
     return best if unlike is None else [unlike]
+
+
+def _without_idle(both: Both, ours: list[Draw], theirs: list[Draw]) -> tuple[Both, list[Draw], list[Draw]]:
+    """Leave out what is drawn for nothing."""
+    mine = idle(ours, lambda numbers: both.torch.outputs(numbers, both.among))
+    other = idle(theirs, lambda numbers: both.jax.outputs(numbers)[0])
+    places = [[i for i in range(len(draws)) if i not in out] for draws, out in ((ours, mine), (theirs, other))]
+    sides = Given(both.torch, places[0], mine), Given(both.jax, places[1], other)
+    ours, theirs = [ours[i] for i in places[0]], [theirs[i] for i in places[1]]
+    return both._replace(torch=sides[0], jax=sides[1]), ours, theirs
 
 
 def _compared(
