@@ -11,6 +11,7 @@ from torch import nn as tn
 from torch.nn import functional
 
 import parity
+from tests.quick import slow_unless
 
 RNG = np.random.default_rng(0)
 POINTS, WORDS = RNG.normal(size=(8, 6)), RNG.normal(size=(4, 5, 8))
@@ -340,7 +341,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("case", RIGHT)
+QUICK = {
+    *("what is dropped, a half", "NNX", "another order, and a draw for nothing", "Gumbel"),
+    *("same key", "same seed in NNX", "one mask for all examples", "dropout in JAX alone", "a path for all examples"),
+    *("a layer that is left out", "normal for Gumbel", "Linen, given a key"),
+}
+
+
+@pytest.mark.parametrize("case", slow_unless(QUICK.__contains__, RIGHT))
 def test_one_law_may_be_drawn_in_different_ways(case):
     ours, theirs, *inputs = RIGHT[case]()
     report = parity.check(ours, theirs, *(inputs or [POINTS]))
@@ -349,7 +357,7 @@ def test_one_law_may_be_drawn_in_different_ways(case):
     assert "the same on both sides" in notes["dropout"] or "2 layers, 3 draws of masks" in notes["dropout"]
 
 
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("case", slow_unless(QUICK.__contains__, WRONG))
 def test_other_random_numbers_are_a_fault(case):
     make, words = WRONG[case]
     ours, theirs, *inputs = make()
@@ -393,7 +401,7 @@ SAMPLING = {
 }
 
 
-@pytest.mark.parametrize("kind", SAMPLING)
+@pytest.mark.parametrize("kind", slow_unless(QUICK.__contains__, SAMPLING))
 def test_noise_in_evaluation_mode_is_given_to_both(kind):
     report = parity.check(Sampling(), SAMPLING[kind](), POINTS)
     assert report.ok, report.failures
