@@ -31,6 +31,7 @@ from parity.mapping.native import native_names
 from parity.mapping.rule import Rule
 from parity.report import Report, Result
 from parity.report.brief import brief
+from parity.report.report import counts
 from parity.report.table import as_text
 from parity.sides import load
 from parity.sides.draw import drawn, parse_input
@@ -77,7 +78,7 @@ class Port(NamedTuple):
     def verdict(self) -> str:
         """Return one line."""
         if self.ok:
-            return f"{len(self.report.results)} checks hold"
+            return counts([self.report])
         failure = self.report.failures[0]
         return f"{failure.check} fails at {failure.layer}: {failure.diagnosis}"
 

@@ -11,6 +11,8 @@ from torch import nn as tn
 from torch.nn import functional
 
 import parity
+from parity.report import verdict
+from parity.report.table import as_text
 from tests.quick import slow_unless
 
 RNG = np.random.default_rng(0)
@@ -372,6 +374,15 @@ def test_masks_for_all_examples_can_be_accepted():
     assert report.ok, report.failures
     assert any(result.check == "gradients, train" for result in report.results)
     assert any("accepted by name: trap-20" in result.note for result in report.results)
+
+
+def test_a_check_that_is_not_made_does_not_hold():
+    apply, tree = dropping()
+    report = parity.check(Dropping(), (lambda p, x: apply(p, x), tree), POINTS)
+    assert report.ok
+    assert verdict([report]) == "1 network: 5 checks hold, 0 fail, 1 not made"
+    rows = [line.split() for line in as_text(report).splitlines() if "it has no" in line]
+    assert [row[3:8] for row in rows] == [["│", "-", "│", "-", "│"]]
 
 
 def test_alpha_dropout_is_no_dropout():

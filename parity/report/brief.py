@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from parity.report.advice import advice
-from parity.report.report import Report
+from parity.report.report import Report, counts
 from parity.report.schema import plain
 
 LINES, WIDTH = 10, 400
@@ -21,8 +21,8 @@ def short(line: str) -> str:
 
 
 def _of_pair(report: Report) -> list[str]:
-    first, failed = report.first, len(report.failures)
-    lines = [f"{report.verdict}: {report.name}: {len(report.results) - failed} checks hold, {failed} fail"]
+    first = report.first
+    lines = [f"{report.verdict}: {report.name}: {counts([report])}"]
     if first is None:
         return lines
     lines.append(f"stage: {first.stage} ({first.check}), layer: {first.layer}")

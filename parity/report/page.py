@@ -54,8 +54,8 @@ def page(report: Report) -> str:
     """Return the page; it needs no network and no other file."""
     kind, words = WORDS[report.verdict]
     rows = "".join(
-        f"<tr><td>{html.escape(r.check)}</td><td>{r.error:.1e}</td><td>{'exact' if r.bound == 0 else f'{r.bound:.0e}'}"
-        f'</td><td class="{"bad" if r.failure else "good"}">{"FAIL" if r.failure else "ok"}</td>'
+        f"<tr><td>{html.escape(r.check)}</td><td>{r.figures[0]}</td><td>{r.figures[1]}"
+        f'</td><td class="{"bad" if r.failure else "good" if r.made else ""}">{r.figures[2]}</td>'
         f"<td>{html.escape(' '.join(filter(None, [r.where, r.note])))}</td></tr>"
         for r in report.results
     )

@@ -21,11 +21,9 @@ def print_lines(console: Plain, report: Report) -> None:
     """Print a report, and each failure below it in words."""
     console.print(report.name)
     for result in report.results:
-        bound = "exact" if result.bound == 0 else f"{result.bound:.0e}"
+        error, bound, verdict = result.figures
         words = f"{result.where} ({result.note})" if result.where and result.note else result.where or result.note
-        console.print(
-            f"  {result.check:14} {result.error:.1e} {bound:>6} {'FAIL' if result.failure else 'ok':5} {words}"
-        )
+        console.print(f"  {result.check:14} {error:>7} {bound:>6} {verdict:5} {words}")
     for note in report.notes:
         console.print(f"  {note}")
     for failure in report.failures:

@@ -9,6 +9,7 @@ from parity.report.compare import Values
 from parity.report.schema import to_json
 from parity.trace.lines import Line
 
+NOT_MADE = "not compared"  # how the note of a check that was not made begins
 SAME, DIFFERENT, UNCHECKED, COMPILER = range(4)  # exit status; UNCHECKED: nothing could be compared
 
 
@@ -61,6 +62,19 @@ class Result(NamedTuple):
     note: str = ""
     failure: Failure | None = None
     trajectory: Trajectory | None = None  # of a training
+
+    @property
+    def made(self) -> bool:
+        """Whether anything was compared."""
+        return not self.note.startswith(NOT_MADE)
+
+    @property
+    def figures(self) -> tuple[str, str, str]:
+        """Return the error, the bound and the verdict as a table has them."""
+        if not self.made:
+            return "-", "-", "-"
+        bound = "exact" if self.bound == 0 else f"{self.bound:.0e}"
+        return f"{self.error:.1e}", bound, "FAIL" if self.failure else "ok"
 
 
 class Report(NamedTuple):
@@ -115,15 +129,22 @@ class Report(NamedTuple):
         return to_json(self)
 
 
+def counts(reports: Iterable[Any]) -> str:
+    """Return how many checks of all reports hold and how many do not, and how many were not made."""
+    reports = list(reports)
+    failed = sum(len(report.failures) for report in reports)
+    made = [result.made for report in reports for result in report.results]
+    idle = made.count(False)
+    return f"{len(made) - failed - idle} checks hold, {failed} fail" + (f", {idle} not made" if idle else "")
+
+
 def verdict(reports: Iterable[Report]) -> str:
     """Return the closing line."""
     reports = list(reports)
-    held = sum(len(report.results) - len(report.failures) for report in reports)
-    failed = sum(len(report.failures) for report in reports)
     networks = "1 network" if len(reports) == 1 else f"{len(reports)} networks"
     wrong = sum(report.verdict == "compiler" for report in reports)
     blame = f"; the compiler is wrong in {wrong}" if wrong else ""
-    return f"{networks}: {held} checks hold, {failed} fail{blame}"
+    return f"{networks}: {counts(reports)}{blame}"
 
 
 def exit_status(reports: Iterable[Report]) -> int:

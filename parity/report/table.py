@@ -8,15 +8,16 @@ from rich.text import Text
 
 from parity.report.report import Report
 
+COLOURS = {"FAIL": "red", "ok": "green", "-": ""}
+
 
 def print_report(console: Console, report: Report) -> None:
     """Print a report as a table, and each failure below it in words."""
     table = Table("check", "worst", "bound", "", "where", title=report.name, title_justify="left")
     for result in report.results:
-        bound = "exact" if result.bound == 0 else f"{result.bound:.0e}"
-        verdict = Text("FAIL", "red") if result.failure else Text("ok", "green")
+        error, bound, verdict = result.figures
         where = f"{result.where} ({result.note})" if result.where and result.note else result.where or result.note
-        table.add_row(result.check, f"{result.error:.1e}", bound, verdict, where)
+        table.add_row(result.check, error, bound, Text(verdict, COLOURS[verdict]), where)
     console.print(table)
     for note in report.notes:
         console.print(f"  {note}", soft_wrap=True, highlight=False, markup=False)
