@@ -385,6 +385,65 @@ def test_a_check_that_is_not_made_does_not_hold():
     assert [row[3:8] for row in rows] == [["│", "-", "│", "-", "│"]]
 
 
+class Mode(tn.Module):
+    """A module that draws nothing and still is another one in training mode."""
+
+    def __init__(self, scale=1.0, *, stopped=False):
+        super().__init__()
+        self.a, self.b, self.scale, self.stopped = tn.Linear(6, 8), tn.Linear(8, 3), scale, stopped
+
+    def forward(self, x):
+        x = torch.tanh(self.a(x))
+        if self.training:
+            x = x.detach() if self.stopped else x * self.scale
+        return self.b(x)
+
+
+def mode(scale=1.0, *, stopped=False):
+    def apply(p, x, train=False):
+        x = jnp.tanh(x @ p["a"] + p["ab"])
+        if train:
+            x = jax.lax.stop_gradient(x) if stopped else x * scale
+        return x @ p["b"] + p["bb"]
+
+    return apply, zeros(a=(6, 8), ab=(8,), b=(8, 3), bb=(3,))
+
+
+class LinenMode(linen.Module):
+    scale: float
+
+    @linen.compact
+    def __call__(self, x, train=False):
+        x = jnp.tanh(linen.Dense(8)(x))
+        return linen.Dense(3)(x * self.scale if train else x)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "check"),
+    [
+        (Mode(0.5), mode(0.5), None),
+        (Mode(0.5), mode(0.25), "forward, train"),
+        (Mode(), mode(0.25), "forward, train"),
+        (Mode(0.5), LinenMode(0.25), "forward, train"),
+        (Mode(stopped=True), mode(stopped=True), None),
+        (Mode(), mode(stopped=True), "gradients, train"),
+        (Mode(stopped=True), mode(), "gradients, train"),
+    ],
+)
+def test_training_mode_is_compared_where_nothing_is_drawn(ours, theirs, check):
+    report = parity.check(ours, theirs, POINTS)
+    assert next((failure.check for failure in report.failures), None) == check
+    assert any(result.check == "forward, train" for result in report.results)
+
+
+def test_a_side_without_training_mode_is_not_compared_in_it():
+    apply, tree = mode()
+    for ours, made in ((Mode(0.5), False), (Mode(), True)):
+        report = parity.check(ours, (lambda p, x: apply(p, x), tree), POINTS)
+        assert report.ok
+        assert all(result.made for result in report.results) == made
+
+
 def test_alpha_dropout_is_no_dropout():
     class Alpha(tn.Module):
         def __init__(self):

@@ -1,5 +1,6 @@
 """A JAX model's pass in training mode as a jaxpr, its random numbers given from outside."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from parity.sides.random_draws import Draw
 from parity.sides.randomness import jax_draws, jax_supplied
 
 Arrays = dict[str, np.ndarray]
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function with a derivative of its own
 
 
 class JaxTrainingMode:
@@ -33,14 +35,28 @@ class JaxTrainingMode:
         """Trace the pass; return what it draws, in order; what it draws again, with the same key, is not repeated."""
         with x64():
             leaves, given = jax.tree.map(jnp.asarray, (self.leaves, self.given))
-            call = self._call if not self.side.concrete else lambda leaves, _: self._call(leaves, self.given)
-            self.closed, self.shape = jax.make_jaxpr(call, return_shape=True)(leaves, given)
+            self.closed, self.shape = self._traced(leaves, given, train=True)
             found, self.which = jax_draws(self.closed, jax.tree.leaves((leaves, given)))
         return found
 
-    def _call(self, leaves: Any, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        output, changed = self.side.call(leaves, *given, train=True)
-        return dict(named_leaves(output)), changed
+    @property
+    def as_evaluation(self) -> bool:
+        """Whether the program is that of evaluation mode, to be asked after `draws`."""
+        with x64():
+            leaves, given = jax.tree.map(jnp.asarray, (self.leaves, self.given))
+            other = self._traced(leaves, given, train=False)[0]
+        texts = (ADDRESS.sub("", str(closed.jaxpr)) for closed in (self.closed, other))
+        pairs = zip(self.closed.consts, other.consts, strict=False)
+        return next(texts) == next(texts) and all(a is b or np.array_equal(a, b) for a, b in pairs)
+
+    def _traced(self, leaves: Any, given: Any, *, train: bool) -> tuple[Any, Any]:
+        def call(leaves: Any, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+            output, changed = self.side.call(leaves, *given, train=train)
+            return dict(named_leaves(output)), changed
+
+        if self.side.concrete:  # it looks at its inputs' values in Python
+            return jax.make_jaxpr(lambda leaves, _: call(leaves, self.given), return_shape=True)(leaves, given)
+        return jax.make_jaxpr(call, return_shape=True)(leaves, given)
 
     def computed(self, leaves: Any, given: Any, numbers: Sequence[Any]) -> Any:
         """Return the outputs and the leaves that are changed; traceable, after `draws`."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from parity.report.compare import relative_error
+from parity.sides import torch_passes
 from parity.sides.crashes import Crash, crash_of
 from parity.sides.draw import Inputs
 from parity.sides.numbers import to_numpy
@@ -21,6 +22,7 @@ from parity.sides.torch_passes import gradients_of
 from parity.trace.lines import Line, line_of_frames
 
 Arrays = dict[str, np.ndarray]
+SAME = 1e-13
 FRAME = re.compile(r'File "(.+?)", line (\d+), in (\S+)')
 
 
@@ -86,6 +88,17 @@ class TorchTrainingMode:
             found = draws_of(lambda: self.module.call(*self.inputs, train=True))
         self.module.module.eval()
         return found
+
+    @property
+    def as_evaluation(self) -> bool:
+        """Whether outputs and gradients of a module that draws nothing are those of evaluation mode."""
+        found = self.passed([])
+        before = self.module.outputs(self.inputs)
+        gradients = torch_passes.gradients(self.module, self.inputs, found.cotangents)[0]
+        pairs = [(before, found.outputs), ({name: gradients[name] for name in found.gradients}, found.gradients)]
+        return before.keys() == found.outputs.keys() and all(
+            relative_error(a[name], b[name]) <= SAME for a, b in pairs for name in b
+        )
 
     def outputs(self, numbers: Sequence[np.ndarray], among: Collection[str] | None = None) -> Arrays:
         """Return the outputs (these)."""

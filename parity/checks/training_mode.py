@@ -20,6 +20,7 @@ from parity.checks.training_crash import crashed
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, relative_error, total_norm, worst
+from parity.sides.numbers import to_numpy
 from parity.sides.pairing import twins
 from parity.sides.random_draws import MASK, Draw
 from parity.trace.fingerprint import comparable, sized
@@ -73,11 +74,12 @@ def _both(pair: PortPair) -> Both:
 
 def _checked(both: Both, accept: Collection[str]) -> list[Result]:
     ours, run = both.torch.draws(), both.jax
-    if not ours and not both.torch.moving and not run.switched:
-        return []
+    steady = not ours and not both.torch.moving
+    if steady and not run.switched:
+        return _of_torch_alone(both)
     theirs = run.draws()
-    if not ours and not theirs and not both.torch.moving:
-        return []
+    if steady and not theirs and (found := _without_draws(both)) is not None:
+        return found
     if [draw.kind for draw in ours] != [draw.kind for draw in theirs] and both.torch.numbers is None:
         both, ours, theirs = _without_idle(both, ours, theirs)
     if (order := in_order(ours, theirs)) != list(range(len(theirs))):
@@ -96,6 +98,34 @@ def _checked(both: Both, accept: Collection[str]) -> list[Result]:
         best = best or results
     unlike = other_laws(shared)
     return best if unlike is None else [unlike]
+
+
+def _of_torch_alone(both: Both) -> list[Result]:
+    """Return that PyTorch's training mode is not compared with a side that has none, if it is not evaluation mode."""
+    if both.torch.as_evaluation:
+        return []
+    return [not_compared("PyTorch computes something else in training mode, JAX has no training mode")]
+
+
+def _without_draws(both: Both) -> list[Result] | None:
+    """Compare sides that draw nothing and keep no statistics; None: outputs and gradients are to be compared.
+
+    A module may scale, stop gradients or return something else in training mode. A record whose module does nothing
+    of that has no pass.
+    """
+    if both.torch.as_evaluation and getattr(both.jax, "as_evaluation", False):
+        return []
+    if hasattr(both.torch, "module") or not both.torch.as_evaluation:
+        return None
+    mine = {name: to_numpy(array) for name, array in both.pair.outputs.items() if name in both.among}
+    found = both.jax.outputs([])[0]
+    outputs = {t.name: t.way(found[t.jax_name]) for t in twins(mine, found) if t.way is not None}
+    rows = _rows(mine, outputs, FORWARD, NARROW_FORWARD, {} if both.pair.narrow else None)
+    if not rows or (top := worst(rows)).ok:
+        return []
+    words = f"{top.detail}; PyTorch returns the same in evaluation mode, JAX does not"
+    failure = Failure("forward, train", "forward", top.name, top.error, top.bound, words)
+    return [Result("forward, train", top.error, top.bound, top.name, "", failure)]
 
 
 def _without_idle(both: Both, ours: list[Draw], theirs: list[Draw]) -> tuple[Both, list[Draw], list[Draw]]:

@@ -179,7 +179,7 @@ def _training_mode(module: TorchModule, ours: Inputs, kept: Arrays) -> dict[str,
             "draws": draws_header(list(map(Drawn, draws, numbers)), kept.add, "draws"),
             "moving": mode.moving,
         }
-        if any(draw.kind == OTHER for draw in draws) or not (draws or mode.moving):
+        if any(draw.kind == OTHER for draw in draws) or not (draws or mode.moving or not mode.as_evaluation):
             return header
         found = mode.passed(numbers)
         errors = mode.float32_errors(numbers, found)

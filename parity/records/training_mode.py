@@ -83,6 +83,15 @@ class RecordedTorchMode:
             raise ValueError(f"the record holds no pass in training mode{self._why}")
         return self._draws
 
+    @property
+    def as_evaluation(self) -> bool:
+        """Whether the module returned in training mode what it returns in evaluation mode; then there is no pass."""
+        return self._there and self._pass is None and not self._draws and not self.moving
+
+    def outputs(self, numbers: Sequence[np.ndarray], among: Collection[str]) -> Mapping[str, np.ndarray]:
+        """Return the outputs (these)."""
+        return self.passed(numbers, among).outputs
+
     def passed(self, numbers: Sequence[np.ndarray], among: Collection[str]) -> RecordedPass:
         """Return the pass; the gradients are those of all outputs."""
         del numbers
