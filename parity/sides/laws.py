@@ -15,6 +15,7 @@ from parity.sides.random_draws import MASK, NORMAL, UNIFORM, Draw, own_numbers
 
 SAME_RATE = 1e-6
 NEAR_RATE = 1e-4  # uniform numbers in a mask's place are this near to its rate: another rate would drop others
+LEAST = 1e-6  # and this far from it, which float32 tells
 # Of normal numbers: which share is smaller, and back. scipy's are faster, and it is not where a record is compared.
 SHARE, QUANTILE = (np.vectorize(of, otypes=[np.float64]) for of in (NormalDist().cdf, NormalDist().inv_cdf))
 Pair = tuple[np.ndarray, np.ndarray]  # PyTorch's numbers and JAX's, in the shape of PyTorch's draw
@@ -88,7 +89,7 @@ def _compared_with(mask: np.ndarray, keep: float | None, rng: np.random.Generato
     """Return uniform numbers that are below a rate, or not below 1 less it, where a mask is one."""
     keep = 0.5 if keep is None else keep
     apart = rng.uniform(0.1, 1, size=mask.shape) * NEAR_RATE * min(keep, 1 - keep)
-    numbers = keep + np.where(mask > 0, -apart, apart)
+    numbers = keep + np.where(mask > 0, -1, 1) * np.maximum(apart, LEAST)
     return numbers if below else 1 - numbers
 
 

@@ -44,6 +44,8 @@ def jax_draws(closed: Any, values: Sequence[Any]) -> tuple[list[Draw], list[int]
     Nothing is computed but what depends on no floating-point number, as keys do.
     """
     found, which, traced = list[Draw](), list[int](), [is_float(value) for value in values]
+    if not any(e.primitive.name == "random_bits" or draws_numbers(e) for e in closed.jaxpr.eqns):
+        return found, which
 
     def noted(draw: Draw) -> np.ndarray:
         number = next((i for i, known in enumerate(found) if draw.repeats(known)), len(found))
