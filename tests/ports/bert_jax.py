@@ -30,7 +30,11 @@ class BertBlock(nn.Module):
         width = x.shape[-1]
         drop = nn.Dropout(self.dropout, deterministic=deterministic)
         y = nn.MultiHeadDotProductAttention(
-            num_heads=self.heads, dropout_rate=self.dropout, deterministic=deterministic, name="attention"
+            num_heads=self.heads,
+            dropout_rate=self.dropout,
+            broadcast_dropout=False,  # Flax's default is one mask for all heads and examples (trap 20)
+            deterministic=deterministic,
+            name="attention",
         )(x, x, mask=mask)
         x = nn.LayerNorm(epsilon=1e-12, name="norm1")(x + drop(y))
         y = nn.Dense(self.intermediate, name="ffn1")(x)
