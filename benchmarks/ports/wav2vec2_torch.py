@@ -1,7 +1,7 @@
 """wav2vec 2.0, raw sound. PyTorch side: transformers' own.
 
-Truth: right, 8e-16; weight norm on both sides; the JAX side gives a tuple. **Wrong** in training: `deterministic` is not
-handed to the encoder's layers on the JAX side, so that their dropout never acts, and no layer is left out.
+Truth: right, 8e-16; weight norm on both sides; the JAX side gives a tuple. **Wrong** in training: `deterministic` is
+not handed to the encoder's layers on the JAX side, so that their dropout never acts, and no layer is left out.
 """
 
 import numpy as np
