@@ -38,15 +38,18 @@ class Given:
 
 def in_order(ours: Sequence[Draw], theirs: Sequence[Draw]) -> list[int]:
     """Return which of JAX's draws each of PyTorch's is, where they are the same in another order; else as they are."""
-    asked = lambda draw: (draw.kind, draw.size, draw.keep)  # noqa: E731
     left, found = list(range(len(theirs))), list[int]()
     for mine in ours:
-        place = next((i for i in left if asked(theirs[i]) == asked(mine)), None)
+        place = next((i for i in left if _asked(theirs[i]) == _asked(mine)), None)
         if place is None:
             return list(range(len(theirs)))
         left.remove(place)
         found.append(place)
     return found if not left else list(range(len(theirs)))
+
+
+def _asked(draw: Draw) -> tuple[str, int, float | None]:
+    return draw.kind, draw.size, draw.keep
 
 
 def idle(draws: Sequence[Draw], run: Callable[[list[np.ndarray]], Outputs]) -> dict[int, np.ndarray]:

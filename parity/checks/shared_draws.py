@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.report import Failure, Result
 from parity.sides.laws import Shared, laws, rates_differ
-from parity.sides.random_draws import MASK, OTHER, Draw, dependent, own_numbers, unlike
+from parity.sides.random_draws import MASK, OTHER, Draw, counts, dependent, own_numbers, unlike
 
 ACCEPTED = "trap-20"
 ADVICE = f"give --accept {ACCEPTED} (accept=['{ACCEPTED}']) if other masks, or fewer, are meant"
@@ -36,8 +36,8 @@ def shared_draws(
     if any(draw.kind == OTHER for draw in [*ours, *theirs]):
         return [], not_compared("a side draws random numbers that the other cannot be given")
     if not theirs and ours and not switched:
-        return [], not_compared(f"{_counts(ours, theirs)}: it has no training mode")
-    words = dependent(theirs) or (_counts(ours, theirs) if len(ours) != len(theirs) else "")
+        return [], not_compared(f"{counts(ours, theirs)}: it has no training mode")
+    words = dependent(theirs) or (counts(ours, theirs) if len(ours) != len(theirs) else "")
     if words and numbers is not None and any(draw.kind != MASK for draw in [*ours, *theirs]):
         return [], not_compared(words)  # what a record has drawn for nothing is not known
     if words and ACCEPTED in accept:
@@ -70,22 +70,6 @@ def other_laws(shared: Sequence[Shared]) -> Result | None:
             words = f"{words}: no numbers of one law let both agree (trap 20)"
             return _failed(words, mine.line, other.line, "")
     return None
-
-
-def counted(draws: Sequence[Draw]) -> str:
-    """Return in words how many draws there are."""
-    if not draws:
-        return "none"
-    if all(draw.kind == MASK for draw in draws):
-        return f"{len(draws)} mask{'s' if len(draws) > 1 else ''}"
-    times = {1: "once", 2: "twice"}.get(len(draws), f"{len(draws)} times")
-    return f"random numbers {times}"
-
-
-def _counts(ours: Sequence[Draw], theirs: Sequence[Draw]) -> str:
-    again = next((draw for draw in theirs if draw.again), None)
-    key = f", with the same key at {again.line} and at {again.again[0]}" if again else ""
-    return f"PyTorch draws {counted(ours)} in training mode, JAX {counted(theirs)}{key}"
 
 
 def _failed(words: str, mine: object, other: object, advice: str = ADVICE) -> Result:

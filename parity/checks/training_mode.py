@@ -15,14 +15,14 @@ from parity.checks.draw_order import Given, idle, in_order
 from parity.checks.moved import GRADIENT_FLOAT32, nearest
 from parity.checks.operations import statistics_compared
 from parity.checks.padding import padding_rows, without_padding
-from parity.checks.shared_draws import Shared, counted, not_compared, other_laws, shared_draws
+from parity.checks.shared_draws import Shared, not_compared, other_laws, shared_draws
 from parity.checks.training_crash import crashed
 from parity.report import Failure, Result
 from parity.report.compare import Difference as Compared
 from parity.report.compare import difference, relative_error, total_norm, worst
 from parity.sides.numbers import to_numpy
 from parity.sides.pairing import twins
-from parity.sides.random_draws import MASK, Draw
+from parity.sides.random_draws import MASK, Draw, counted
 from parity.trace.fingerprint import comparable, sized
 
 FORWARD, GRADIENT, STATISTICS = 1e-11, 1e-10, 1e-12

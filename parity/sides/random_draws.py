@@ -81,3 +81,20 @@ def unlike(ours: Draw, theirs: Draw) -> str:
     fewer = "JAX" if theirs.size < ours.size else "PyTorch"
     places = f"PyTorch draws {ours.words} {ours.shape} at {ours.line}, JAX {theirs.shape} at {theirs.line}"
     return f"{places}: {fewer} draws fewer and repeats them"
+
+
+def counted(draws: Sequence[Draw]) -> str:
+    """Return in words how many draws there are."""
+    if not draws:
+        return "none"
+    if all(draw.kind == MASK for draw in draws):
+        return f"{len(draws)} mask{'s' if len(draws) > 1 else ''}"
+    times = {1: "once", 2: "twice"}.get(len(draws), f"{len(draws)} times")
+    return f"random numbers {times}"
+
+
+def counts(ours: Sequence[Draw], theirs: Sequence[Draw]) -> str:
+    """Say how often each side draws, and where JAX draws with a key that it has used."""
+    again = next((draw for draw in theirs if draw.again), None)
+    key = f", with the same key at {again.line} and at {again.again[0]}" if again else ""
+    return f"PyTorch draws {counted(ours)} in training mode, JAX {counted(theirs)}{key}"

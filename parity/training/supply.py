@@ -11,7 +11,7 @@ import numpy as np
 
 from data.errors import UserError
 from parity.sides.laws import SAME_RATE, options, rates_differ
-from parity.sides.random_draws import MASK, OTHER, TORCH, Draw, dependent, own_numbers, unlike
+from parity.sides.random_draws import MASK, OTHER, TORCH, Draw, counted, counts, dependent, own_numbers, unlike
 from parity.trace.lines import Line
 from parity.training.outcome import TrainingFailure
 from parity.training.steps import TorchStep
@@ -93,14 +93,13 @@ def noise(supply: Supply) -> list[TrainingFailure]:
 def wrong_draws(ours: Sequence[Draw], theirs: Sequence[Draw], problem: str) -> list[TrainingFailure]:
     """Return what is wrong with PyTorch's and JAX's draws; see `noise`."""
     again = next((draw for draw in theirs if draw.again), None)
-    key = f", with the same key at {again.line} and at {again.again[0]}" if again else ""
     if len(ours) != len(theirs):
-        counts = f"PyTorch draws {_counted(ours)} in training mode, JAX {_counted(theirs)}{key}"
+        words = counts(ours, theirs)
         if any(draw.kind != MASK for draw in (*ours, *theirs)):
-            raise UserError(f"{counts}: {OFF}")
+            raise UserError(f"{words}: {OFF}")
         mine = next((d.line for d in ours if d.line), None)
         other = again or next((d for d in theirs if d.line), None)
-        return [_failure(f"{counts} (trap 20)", len(ours), len(theirs), mine, other and other.line)]
+        return [_failure(f"{words} (trap 20)", len(ours), len(theirs), mine, other and other.line)]
     if problem:
         raise UserError(f"{problem}, which cannot be the same numbers: {OFF}")
     if words := dependent(theirs):
@@ -153,13 +152,6 @@ def repeats(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
     return len(small) == len(large) and all(a in (1, b) for a, b in zip(small, large, strict=True))
 
 
-def _counted(draws: Sequence[Draw]) -> str:
-    kinds = {draw.kind for draw in draws}
-    if kinds == {MASK}:
-        return f"{len(draws)} mask{'s' if len(draws) > 1 else ''}"
-    return f"random numbers {len(draws)} times" if draws else "none"
-
-
 def _failure(
     words: str, ours: float, theirs: float, torch_line: Line | None, jax_line: Line | None
 ) -> TrainingFailure:
@@ -170,4 +162,4 @@ def _failure(
 
 def note(ours: Sequence[Draw], theirs: Sequence[Any]) -> list[str]:
     """Return what a report says of numbers that were shared."""
-    return [f"{_counted(ours)} at each step, the same on both sides"] if ours and theirs else []
+    return [f"{counted(ours)} at each step, the same on both sides"] if ours and theirs else []
